@@ -1,0 +1,80 @@
+"""What every model provider is: messages in, a stream of deltas out."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one reply; `provenance` says who counted: `reported | estimated | unknown`."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    provenance: str = "unknown"
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What one network read of an upstream's stream amounts to.
+
+    The first delta of a stream is empty: it says that the provider accepted the request.
+    `text` is appended to the reply, or is the whole reply so far when `replace` is set.
+    `reasoning` is appended to the reply's reasoning. `tool_calls` are OpenAI's tool call
+    fragments as they came. `finish_reason` and `usage` arrive at the end; a stream that
+    ends without a finish reason was cut.
+    """
+
+    text: str = ""
+    reasoning: str = ""
+    replace: bool = False
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """One question to a model.
+
+    `messages` are OpenAI chat messages (`{"role", "content", …}`), system prompt first.
+    `parameters` are further parameters of OpenAI's chat completion call, passed through.
+    `conversation_id`, `user_message_id`, `user` label the call where a protocol wants it.
+    """
+
+    model: str
+    messages: list[dict[str, Any]]
+    parameters: dict[str, Any] = field(default_factory=dict)
+    conversation_id: str = ""
+    message_id: str = ""
+
+
+class Provider(Protocol):
+    """A source of models. Adding one is writing this class and naming its kind in the registry."""
+
+    name: str
+    """The prefix of its models and what is stored as a message's `provider`."""
+
+    def stream(self, request: CompletionRequest) -> AsyncIterator[Delta]:
+        """Ask the model and yield deltas as they arrive, coalesced per network read.
+
+        One call is one request to the upstream: no retries here. Closing the iterator
+        closes the upstream connection.
+
+        Raises:
+            UpstreamError: any failure, before or after the first delta.
+        """
+        ...
+
+    async def list_models(self) -> list[dict[str, Any]]:
+        """The models as OpenAI model objects: `{"id", "object": "model", "created", "owned_by"}`.
+
+        Raises:
+            UpstreamError: the upstream does not answer.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close the connection pool."""
+        ...
