@@ -39,7 +39,7 @@ class ProviderSettings(BaseModel):
     kind: Literal["openai", "poe"] = "openai"
     base_url: str | None = None
     api_key_env: str | None = None
-    """The name of the environment variable that holds the key; the key itself stays out of files."""
+    """The name of the environment variable that holds the key, so that it stays out of files."""
     api_key: SecretStr | None = None
     models: list[str] = []
     """Models that the upstream offers without listing them."""
@@ -135,6 +135,8 @@ class Settings(BaseSettings):
     connect_timeout_seconds: float = Field(default=10, gt=0)
     read_timeout_seconds: float = Field(default=300, gt=0)
     """Longest silence of an upstream, before its first byte and between two."""
+    upstream_connections: int = Field(default=0, ge=0)
+    """Connections to one upstream at most; 0 is no limit."""
     retry_budget_seconds: float = Field(default=10, ge=0)
     """Transient faults before the first token are retried within this time."""
     stream_open_seconds: float = Field(default=15, gt=0)
@@ -181,9 +183,9 @@ class Settings(BaseSettings):
     @field_validator("mongodb_uri")
     @classmethod
     def _mongodb_uri(cls, value: SecretStr) -> SecretStr:
-        if uri := value.get_secret_value():
-            if not uri.startswith(("mongodb://", "mongodb+srv://")):
-                raise ValueError("must start with mongodb:// or mongodb+srv://")
+        uri = value.get_secret_value()
+        if uri and not uri.startswith(("mongodb://", "mongodb+srv://")):
+            raise ValueError("must start with mongodb:// or mongodb+srv://")
         return value
 
     @model_validator(mode="after")

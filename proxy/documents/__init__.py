@@ -1,1 +1,1 @@
-
+"""The Beanie documents, one module a collection or two that belong together."""

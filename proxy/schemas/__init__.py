@@ -1,1 +1,1 @@
-
+"""Request and response bodies that differ from the documents."""

@@ -1,0 +1,95 @@
+"""The database: client, documents, indexes. The only module that imports motor."""
+
+import logging
+from typing import Any
+from urllib.parse import urlsplit
+
+from beanie import init_beanie
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo.errors import ConfigurationError, PyMongoError
+
+from proxy.documents.base import Stored
+from proxy.documents.conversation import Conversation
+from proxy.documents.counter import Counter
+from proxy.documents.page import MessagePage
+from proxy.documents.place import MessageRevision
+from proxy.documents.project import Project
+from proxy.documents.worker import Worker
+from proxy.errors import StorageUnavailable
+from proxy.settings import SettingsError
+
+log = logging.getLogger(__name__)
+
+DOCUMENTS: list[type[Stored]] = [
+    Counter,
+    Conversation,
+    MessagePage,
+    MessageRevision,
+    Project,
+    Worker,
+]
+"""Every collection of the server."""
+
+
+class Database:
+    """An open database; `database` is the asynchronous handle, `client` its connection pool."""
+
+    def __init__(self, database: Any) -> None:
+        self.database = database
+        self.client = database.client
+
+    async def prepare(self, *, indexes: bool = True) -> None:
+        """Bind the documents, create missing indexes and counters; safe to repeat and to race.
+
+        `indexes=False` is for in-memory stand-ins that take unique multikey indexes wrong.
+        """
+        await init_beanie(
+            database=self.database, document_models=DOCUMENTS, skip_indexes=not indexes
+        )
+        await Counter.create_missing()
+
+    async def ping(self) -> None:
+        """One round trip.
+
+        Raises:
+            StorageUnavailable: no answer.
+        """
+        try:
+            await self.database.command("ping")
+        except PyMongoError:
+            raise StorageUnavailable from None
+
+    async def collection_stats(self) -> dict[str, int]:
+        """Collection name → estimated number of documents."""
+        return {
+            document.get_collection_name(): await document.collection().estimated_document_count()
+            for document in DOCUMENTS
+        }
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.client.close()
+
+
+def connect(uri: str, name: str) -> Database:
+    """Open a client: every write is acknowledged by the journal of a majority.
+
+    Raises:
+        SettingsError: the URI cannot be read.
+    """
+    try:
+        client: Any = AsyncIOMotorClient(
+            uri,
+            w="majority",
+            journal=True,
+            appname="poe-openai-proxy",
+            serverSelectionTimeoutMS=5_000,
+            connectTimeoutMS=5_000,
+            maxPoolSize=64,
+        )
+    except (ConfigurationError, ValueError) as error:
+        host = urlsplit(uri).hostname or "?"
+        raise SettingsError(
+            f"PROXY_MONGODB_URI (host {host}) cannot be read: {type(error).__name__}"
+        ) from None
+    return Database(client[name])

@@ -1,0 +1,151 @@
+"""What all documents share: the owner in every filter, UTC times, one way to a collection."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from beanie import Document
+from pymongo import ReturnDocument
+
+DEFAULT_OWNER = "default"
+"""The owner of everything in a set-up that knows one user only."""
+
+MAX_ID = 2**63 - 1
+
+Raw = dict[str, Any]
+"""A document as it lies in Mongo."""
+
+
+def utc_now() -> datetime:
+    """The present time as Mongo keeps it: UTC, naive, whole milliseconds."""
+    now = datetime.now(UTC).replace(tzinfo=None)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def as_utc(value: datetime) -> datetime:
+    """A time from outside as Mongo keeps it; a naive one is taken for UTC."""
+    if value.tzinfo is not None:
+        value = value.astimezone(UTC).replace(tzinfo=None)
+    return value.replace(microsecond=value.microsecond // 1000 * 1000)
+
+
+class OwnedCollection:
+    """A collection as one owner sees it: no filter can forget the owner."""
+
+    __slots__ = ("_collection", "_owner")
+
+    def __init__(self, collection: Any, owner: str) -> None:
+        self._collection = collection
+        self._owner = owner
+
+    def _own(self, filter_: Mapping[str, Any]) -> Raw:
+        return {**filter_, "owner": self._owner}
+
+    async def insert(self, document: Raw) -> None:
+        """`insertOne`, stamped with the owner."""
+        await self._collection.insert_one({**document, "owner": self._owner})
+
+    async def find_one(
+        self, filter_: Mapping[str, Any], projection: Mapping[str, Any] | None = None
+    ) -> Raw | None:
+        """`findOne`."""
+        found: Raw | None = await self._collection.find_one(self._own(filter_), projection)
+        return found
+
+    async def find(
+        self,
+        filter_: Mapping[str, Any],
+        projection: Mapping[str, Any] | None = None,
+        *,
+        sort: Sequence[tuple[str, int]] = (),
+        skip: int = 0,
+        limit: int = 0,
+    ) -> list[Raw]:
+        """`find` into a list."""
+        return [
+            raw
+            async for raw in self.iterate(filter_, projection, sort=sort, skip=skip, limit=limit)
+        ]
+
+    async def iterate(
+        self,
+        filter_: Mapping[str, Any],
+        projection: Mapping[str, Any] | None = None,
+        *,
+        sort: Sequence[tuple[str, int]] = (),
+        skip: int = 0,
+        limit: int = 0,
+        batch_size: int = 0,
+    ) -> AsyncIterator[Raw]:
+        """`find`, one document after the other."""
+        cursor = self._collection.find(self._own(filter_), projection)
+        if sort:
+            cursor = cursor.sort(list(sort))
+        if batch_size:
+            cursor = cursor.batch_size(batch_size)
+        async for raw in cursor.skip(skip).limit(limit):
+            yield raw
+
+    async def aggregate(self, pipeline: Sequence[Raw]) -> list[Raw]:
+        """`aggregate` over the owner's documents only."""
+        stages = [{"$match": {"owner": self._owner}}, *pipeline]
+        return [raw async for raw in self._collection.aggregate(stages)]
+
+    async def count(self, filter_: Mapping[str, Any]) -> int:
+        """`countDocuments`."""
+        return int(await self._collection.count_documents(self._own(filter_)))
+
+    async def update_one(self, filter_: Mapping[str, Any], update: Raw) -> int:
+        """`updateOne`; the number of matched documents."""
+        result = await self._collection.update_one(self._own(filter_), update)
+        return int(result.matched_count)
+
+    async def find_one_and_update(
+        self,
+        filter_: Mapping[str, Any],
+        update: Raw,
+        projection: Mapping[str, Any] | None = None,
+        *,
+        after: bool = False,
+    ) -> Raw | None:
+        """`findAndModify`; the document as it was, or as it is when `after`."""
+        found: Raw | None = await self._collection.find_one_and_update(
+            self._own(filter_),
+            update,
+            projection=projection,
+            return_document=ReturnDocument.AFTER if after else ReturnDocument.BEFORE,
+        )
+        return found
+
+    async def delete_one(self, filter_: Mapping[str, Any]) -> int:
+        """`deleteOne`; the number of deleted documents."""
+        result = await self._collection.delete_one(self._own(filter_))
+        return int(result.deleted_count)
+
+    async def delete_many(self, filter_: Mapping[str, Any]) -> int:
+        """`deleteMany`; the number of deleted documents."""
+        result = await self._collection.delete_many(self._own(filter_))
+        return int(result.deleted_count)
+
+
+class Stored(Document):
+    """The base of all documents."""
+
+    NOUN: ClassVar[str] = "Document"
+    """What a 404 calls it."""
+
+    @classmethod
+    def collection(cls) -> Any:
+        """The raw asynchronous collection, for work that is already authorised."""
+        return cls.get_motor_collection()
+
+
+class Owned(Stored):
+    """The base of documents that belong to an owner."""
+
+    owner: str = DEFAULT_OWNER
+
+    @classmethod
+    def of(cls, owner: str) -> OwnedCollection:
+        """The collection as this owner sees it."""
+        return OwnedCollection(cls.collection(), owner)

@@ -1,0 +1,296 @@
+"""A conversation and its newest messages; the older ones are in `MessagePage` documents.
+
+One list in two places, without a transaction:
+
+- All messages of a page have smaller ids than all messages of the tail (`last_paged_id`
+  guards the append), pages are numbered in order, so the list is pages, then tail.
+- A page counts only when its `number` is below the conversation's `page_count`. One
+  update moves messages: it pulls them from the tail and raises `page_count`.
+- The copy in the page was made at a version of the tail, `changes`; every edit or delete
+  in the tail raises that, and the update asks for the same value: an edit or delete that
+  lands in between wins, and the copy is made again.
+- The system message stays in the tail, so that prompt and message change in one update.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import ClassVar
+from uuid import uuid4
+
+from pydantic import Field
+from pymongo import ASCENDING, DESCENDING, IndexModel
+
+from proxy.documents.base import Owned, Raw, utc_now
+from proxy.documents.message import Message
+from proxy.documents.page import MessagePage
+from proxy.errors import NotFound
+
+SUMMARY = {
+    "system_prompt": 1,
+    "created_at": 1,
+    "updated_at": 1,
+    "project_id": 1,
+    "name": 1,
+    "model": 1,
+    "assistance_role": 1,
+    "status": 1,
+}
+"""What a list shows: no messages are read."""
+
+
+class ConversationNotFound(NotFound):
+    """No such conversation for this caller."""
+
+    message = "Conversation not found"
+
+
+class Conversation(Owned):
+    """`db.conversations.findOne({_id: "<uuid4>"})`."""
+
+    NOUN: ClassVar[str] = "Conversation"
+
+    id: str = Field(default_factory=lambda: str(uuid4()))  # type: ignore[assignment]
+    project_id: int = 0
+    name: str = ""
+    model: str = ""
+    assistance_role: str = ""
+    status: int = 0
+    system_prompt: str = ""
+    system_message_id: int | None = None
+    created_at: datetime = Field(default_factory=utc_now)
+    updated_at: datetime = Field(default_factory=utc_now)
+    messages: list[Message] = Field(default_factory=list)
+    page_count: int = 0
+    last_paged_id: int = 0
+    changes: int = 0
+
+    class Settings:
+        """Where it is kept and what finds it."""
+
+        name = "conversations"
+        indexes: ClassVar = [
+            IndexModel([("owner", ASCENDING), ("updated_at", DESCENDING)], name="newest"),
+            IndexModel(
+                [("owner", ASCENDING), ("project_id", ASCENDING), ("updated_at", DESCENDING)],
+                name="newest_of_project",
+            ),
+            IndexModel(
+                [("owner", ASCENDING), ("status", ASCENDING), ("updated_at", DESCENDING)],
+                name="newest_of_status",
+            ),
+            IndexModel([("messages.id", ASCENDING)], name="message_id", unique=True, sparse=True),
+            IndexModel([("messages.worker", ASCENDING)], name="message_worker", sparse=True),
+        ]
+
+    # Whole conversations
+
+    async def create(self) -> None:  # type: ignore[override]
+        """`insertOne`, with the system prompt as first message when it has one."""
+        fields = self.model_dump(exclude={"id", "messages", "revision_id"})
+        messages = [message.raw() for message in self.messages]
+        await self.of(self.owner).insert({"_id": self.id, **fields, "messages": messages})
+
+    @classmethod
+    async def summaries(
+        cls,
+        owner: str,
+        *,
+        project_id: int | None = None,
+        status: int | None = None,
+        before: datetime | None = None,
+        limit: int = 0,
+    ) -> list[Raw]:
+        """Conversations without messages, newest activity first."""
+        query: Raw = {}
+        if project_id is not None:
+            query["project_id"] = project_id
+        if status is not None:
+            query["status"] = status
+        if before is not None:
+            query["updated_at"] = {"$lt": before}
+        return await cls.of(owner).find(
+            query, SUMMARY, sort=[("updated_at", DESCENDING)], limit=limit
+        )
+
+    @classmethod
+    async def summary(cls, owner: str, id_: str) -> Raw:
+        """One conversation without its messages.
+
+        Raises:
+            ConversationNotFound: there is none for this owner.
+        """
+        raw = await cls.of(owner).find_one({"_id": id_}, SUMMARY)
+        if raw is None:
+            raise ConversationNotFound
+        return raw
+
+    @classmethod
+    async def with_tail(cls, owner: str, id_: str) -> Raw:
+        """The conversation with its embedded messages: all that most turns need.
+
+        Raises:
+            ConversationNotFound: there is none for this owner.
+        """
+        raw = await cls.of(owner).find_one({"_id": id_})
+        if raw is None:
+            raise ConversationNotFound
+        raw["messages"].sort(key=lambda m: (m["id"] != raw["system_message_id"], m["id"]))
+        return raw
+
+    @classmethod
+    async def change(cls, owner: str, id_: str, fields: Raw, system_message_id: int = 0) -> None:
+        """`$set` fields of the conversation; the system prompt changes its message with it.
+
+        `system_message_id` is a reserved id, used when a first system prompt is set.
+
+        Raises:
+            ConversationNotFound: there is none for this owner.
+        """
+        now = utc_now()
+        update: Raw = {"$set": {**fields, "updated_at": now}}
+        mine = cls.of(owner)
+        if "system_prompt" not in fields:
+            if not await mine.update_one({"_id": id_}, update):
+                raise ConversationNotFound
+            return
+        prompt = fields["system_prompt"]
+        while True:
+            raw = await mine.find_one({"_id": id_}, {"system_message_id": 1})
+            if raw is None:
+                raise ConversationNotFound
+            present = raw.get("system_message_id")
+            query: Raw = {"_id": id_, "system_message_id": present}
+            if present is None and prompt:
+                message = Message(id=system_message_id, role="system", content=prompt)
+                change: Raw = {
+                    "$set": {**update["$set"], "system_message_id": system_message_id},
+                    "$push": {"messages": message.raw()},
+                }
+            elif present is None:
+                change = update
+            elif prompt:
+                query["messages.id"] = present
+                change = {
+                    "$set": {
+                        **update["$set"],
+                        "messages.$.content": prompt,
+                        "messages.$.updated_at": now,
+                    },
+                    "$inc": {"changes": 1},
+                }
+            else:
+                change = {
+                    "$set": {**update["$set"], "system_message_id": None},
+                    "$pull": {"messages": {"id": present}},
+                    "$inc": {"changes": 1},
+                }
+            # Matched only if nobody gave or took the system message meanwhile; else look again.
+            if await mine.update_one(query, change):
+                return
+
+    @classmethod
+    async def remove(cls, owner: str, id_: str) -> None:
+        """`deleteOne`; its pages, invisible from then on, follow.
+
+        Raises:
+            ConversationNotFound: there is none for this owner.
+        """
+        if not await cls.of(owner).delete_one({"_id": id_}):
+            raise ConversationNotFound
+        await MessagePage.of(owner).delete_many({"conversation_id": id_})
+
+    # Messages
+
+    @classmethod
+    async def append(
+        cls,
+        owner: str,
+        id_: str,
+        messages: list[Raw],
+        *,
+        idempotency_key: str | None = None,
+        page_count: int = 0,
+    ) -> bool:
+        """Push messages with reserved ids onto the tail: one `$push`.
+
+        False when nothing was stored: the conversation is gone, newer messages have already
+        moved to a page (reserve higher ids), or with an `idempotency_key` a message has it,
+        or a page came after the `page_count` that was searched for it.
+        """
+        query: Raw = {"_id": id_, "last_paged_id": {"$lt": messages[0]["id"]}}
+        if idempotency_key is not None:
+            query["page_count"] = page_count
+            query["messages.idempotency.key"] = {"$ne": idempotency_key}
+        return bool(
+            await cls.of(owner).update_one(
+                query,
+                {
+                    "$push": {"messages": {"$each": messages}},
+                    "$set": {"updated_at": messages[-1]["updated_at"]},
+                },
+            )
+        )
+
+    @classmethod
+    async def move_tail(cls, id_: str, *, max_messages: int, max_bytes: int) -> bool:
+        """Move the older half of a tail that exceeds its bounds to a page; whether it did."""
+        return await MessagePage.take_from(
+            cls.collection(), id_, max_messages=max_messages, max_bytes=max_bytes
+        )
+
+    @classmethod
+    async def touch(cls, owner: str, id_: str) -> None:
+        """Move `updated_at` after a change in one of its pages."""
+        await cls.of(owner).update_one({"_id": id_}, {"$set": {"updated_at": utc_now()}})
+
+    @classmethod
+    async def history(cls, owner: str, id_: str) -> AsyncIterator[list[Raw]]:
+        """All messages in order, a page at a time: memory holds one page and the tail.
+
+        Raises:
+            ConversationNotFound: there is none for this owner.
+        """
+        conversation = await cls.with_tail(owner, id_)
+        tail, system_id = conversation["messages"], conversation["system_message_id"]
+        if conversation["page_count"] and tail and tail[0]["id"] == system_id:
+            yield [tail.pop(0)]
+        async for page in MessagePage.forward(owner, id_, conversation["page_count"]):
+            yield page
+        yield tail
+
+    @classmethod
+    async def history_before(
+        cls, owner: str, id_: str, *, before: int | None, limit: int
+    ) -> list[Raw]:
+        """The last `limit` messages with an id below `before`, in order.
+
+        Raises:
+            ConversationNotFound: there is none for this owner.
+        """
+        conversation = await cls.with_tail(owner, id_)
+        system_id = conversation["system_message_id"]
+        if before is not None and before == system_id:
+            return []
+        tail = conversation["messages"]
+        system = [m for m in tail if m["id"] == system_id]
+        found = [m for m in tail if m["id"] != system_id and (before is None or m["id"] < before)]
+        if len(found) < limit and conversation["page_count"]:
+            async for page in MessagePage.backward(owner, id_, conversation["page_count"], before):
+                found = page + found
+                if len(found) >= limit:
+                    break
+        if len(found) < limit:
+            found = system + found
+        return found[-limit:]
+
+
+def prompt_messages(raw: Raw) -> list[Raw]:
+    """The tail's messages that a model may see: no half-written reply, nothing empty."""
+    return [m for m in raw["messages"] if is_settled(m)]
+
+
+def is_settled(message: Raw) -> bool:
+    """Whether the text of a message is final and worth sending to a model."""
+    return message.get("status") != "streaming" and bool(
+        message.get("content") or message.get("payload")
+    )

@@ -1,0 +1,71 @@
+"""One message of a conversation, embedded in the conversation or in one of its pages."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from proxy.documents.base import Raw, utc_now
+
+Role = Literal["system", "user", "assistant", "tool", "developer"]
+Status = Literal["streaming", "complete", "stopped", "truncated", "failed", "interrupted"]
+"""How a reply stands; `truncated` ended without a finish reason, `interrupted` lost its worker."""
+
+INTERNAL = frozenset({"attempt", "worker", "idempotency", "payload"})
+"""Fields that never leave over HTTP."""
+
+
+class Message(BaseModel):
+    """A message as it is embedded.
+
+    `attempt` (`"<id>:<revision>"`) names one writing of a reply, so that a late writer of
+    an earlier one cannot touch it. `worker` is set while a reply streams and names the
+    worker that holds it. `payload` is OpenAI's message where it is more than plain text
+    (parts, tool calls). Former contents are in `message_revisions`.
+    """
+
+    id: int
+    role: Role
+    content: str = ""
+    created_at: datetime = Field(default_factory=utc_now)
+    updated_at: datetime = Field(default_factory=utc_now)
+    status: Status = "complete"
+    revision: int = 0
+    payload: dict[str, Any] | None = None
+
+    reasoning: str | None = None
+    finish_reason: str | None = None
+    error: dict[str, Any] | None = None
+    model: str | None = None
+    provider: str | None = None
+    usage: dict[str, Any] | None = None
+    started_at: datetime | None = None
+    first_token_ms: int | None = None
+    duration_ms: int | None = None
+    omitted_messages: int | None = None
+    """Messages left out of this reply's prompt because the model's window was full."""
+    attached_source: dict[str, Any] | None = None
+
+    attempt: str | None = None
+    worker: str | None = None
+    idempotency: dict[str, str] | None = None
+
+    def raw(self) -> Raw:
+        """As it is stored: absent fields are absent, not null."""
+        return self.model_dump(exclude_none=True)
+
+
+def wire(message: Raw) -> Raw:
+    """A stored message as it leaves over HTTP."""
+    return {key: value for key, value in message.items() if key not in INTERNAL}
+
+
+def size_bytes(message: Raw) -> int:
+    """What a message weighs in its document, near enough to bound it."""
+    payload = message.get("payload")
+    return (
+        len(message.get("content", "").encode())
+        + len(message.get("reasoning", "").encode())
+        + (len(str(payload)) if payload else 0)
+        + 400
+    )

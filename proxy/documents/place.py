@@ -1,0 +1,284 @@
+"""A message by its id alone: found in a tail or a page, edited, deleted, written again.
+
+A message only ever moves from the tail to a page, so whoever looks in the tails first and
+in the pages second cannot miss it. Each write names one element by its `attempt`
+(`"<id>:<revision>"`): a write that was decided on an older content matches nothing.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+
+from pymongo import ASCENDING, IndexModel
+
+from proxy.documents.base import Owned, Raw, Stored, utc_now
+from proxy.documents.conversation import Conversation
+from proxy.documents.page import MessagePage
+from proxy.errors import Conflict, NotFound
+
+
+class MessageNotFound(NotFound):
+    """No such message for this caller."""
+
+    message = "Message not found"
+
+
+class MessageRevision(Owned):
+    """A former content of a message: `{"_id": "107:0", "message_id": 107, "number": 0, …}`.
+
+    Written before the message changes; one whose number the message has not passed yet
+    belongs to a change that never happened.
+    """
+
+    id: str  # type: ignore[assignment]
+    message_id: int
+    conversation_id: str
+    number: int
+    replaced_at: datetime
+    message: dict[str, Any]
+
+    class Settings:
+        """Where it is kept and what finds it."""
+
+        name = "message_revisions"
+        indexes: ClassVar = [
+            IndexModel([("message_id", ASCENDING), ("number", ASCENDING)], name="message"),
+            IndexModel([("conversation_id", ASCENDING)], name="conversation"),
+        ]
+
+
+def attempt_name(message_id: int, revision: int) -> str:
+    """What names one content of one message."""
+    return f"{message_id}:{revision}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a message lies: in the document of a conversation, or of one of its pages."""
+
+    owner: str
+    conversation_id: str
+    document_id: str
+
+    @property
+    def in_page(self) -> bool:
+        """Whether it left the tail; it never comes back."""
+        return self.document_id != self.conversation_id
+
+    def collection(self) -> Any:
+        """The collection that holds the document."""
+        return (MessagePage if self.in_page else Conversation).collection()
+
+    async def write(
+        self,
+        attempt: str,
+        fields: Raw,
+        *,
+        unset: tuple[str, ...] = (),
+        conversation_fields: Raw | None = None,
+        counts_as_change: bool = False,
+        touch: bool = True,
+    ) -> bool:
+        """`$set` and `$unset` on the element that holds `attempt`; whether there is one.
+
+        Moves the conversation's `updated_at`, in the same update where both are one document.
+        """
+        now = utc_now()
+        set_: Raw = {f"messages.$.{key}": value for key, value in fields.items()}
+        update: Raw = {"$set": set_}
+        if unset:
+            update["$unset"] = {f"messages.$.{key}": 1 for key in unset}
+        if not self.in_page:
+            if touch:
+                set_["updated_at"] = now
+            set_.update(conversation_fields or {})
+            if counts_as_change:
+                update["$inc"] = {"changes": 1}
+        result = await self.collection().update_one(
+            {"_id": self.document_id, "messages.attempt": attempt}, update
+        )
+        if result.matched_count and self.in_page and touch:
+            await Conversation.touch(self.owner, self.conversation_id)
+        return bool(result.matched_count)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A message with its place; `is_system_prompt` when it mirrors its conversation's prompt."""
+
+    place: Place
+    message: Raw
+    is_system_prompt: bool = False
+
+    @classmethod
+    async def find(cls, owner: str, message_id: int) -> "Placed":
+        """Find a message by its id: one index look-up in the tails, else one in the pages.
+
+        Raises:
+            MessageNotFound: there is none for this owner.
+        """
+        element = {"messages": {"$elemMatch": {"id": message_id}}}
+        tail = await Conversation.of(owner).find_one(
+            {"messages.id": message_id}, {**element, "system_message_id": 1}
+        )
+        if tail is not None:
+            place = Place(owner, tail["_id"], tail["_id"])
+            return cls(place, tail["messages"][0], tail.get("system_message_id") == message_id)
+        page = await MessagePage.of(owner).find_one(
+            {"messages.id": message_id}, {**element, "conversation_id": 1, "number": 1}
+        )
+        if page is None or not await _counts(owner, page):
+            raise MessageNotFound
+        return cls(Place(owner, page["conversation_id"], page["_id"]), page["messages"][0])
+
+    async def _keep_revision(self, now: datetime) -> None:
+        number = self.message.get("revision", 0)
+        former = {
+            key: value
+            for key, value in self.message.items()
+            if key not in ("attempt", "worker", "idempotency")
+        }
+        await MessageRevision.collection().update_one(
+            {"_id": attempt_name(self.message["id"], number)},
+            {
+                "$setOnInsert": {
+                    "owner": self.place.owner,
+                    "message_id": self.message["id"],
+                    "conversation_id": self.place.conversation_id,
+                    "number": number,
+                    "replaced_at": now,
+                    "message": former,
+                }
+            },
+            upsert=True,
+        )
+
+    async def replace(self, fields: Raw, unset: tuple[str, ...] = ()) -> str | None:
+        """Keep the present content as a revision and write a new one; the new attempt's name.
+
+        None when somebody else changed the message meanwhile: find it again.
+        """
+        now = utc_now()
+        await self._keep_revision(now)
+        id_, revision = self.message["id"], self.message.get("revision", 0)
+        attempt = attempt_name(id_, revision + 1)
+        written = await self.place.write(
+            attempt_name(id_, revision),
+            {**fields, "revision": revision + 1, "attempt": attempt, "updated_at": now},
+            unset=unset,
+            conversation_fields=(
+                {"system_prompt": fields["content"]} if self.is_system_prompt else None
+            ),
+            counts_as_change=True,
+        )
+        return attempt if written else None
+
+
+async def _counts(owner: str, page: Raw) -> bool:
+    """Whether a page is part of its conversation (and not the leftover of a broken move)."""
+    conversation = await Conversation.of(owner).find_one(
+        {"_id": page["conversation_id"], "page_count": {"$gt": page["number"]}}, {"_id": 1}
+    )
+    return conversation is not None
+
+
+async def edit_message(
+    owner: str, message_id: int, content: str, created_at: datetime | None = None
+) -> None:
+    """Replace a message's text; the former one becomes a revision.
+
+    Raises:
+        MessageNotFound: there is none for this owner.
+        Conflict: it is a reply that is still being written.
+    """
+    fields: Raw = {"content": content}
+    if created_at is not None:
+        fields["created_at"] = created_at
+    while True:
+        placed = await Placed.find(owner, message_id)
+        if placed.message.get("status") == "streaming":
+            raise Conflict("This reply is still being written; stop it before editing it")
+        if await placed.replace(fields, unset=("payload",)):
+            return
+
+
+async def list_revisions(owner: str, message: Raw) -> list[Raw]:
+    """The former contents of a message, oldest first."""
+    found = await MessageRevision.of(owner).find(
+        {"message_id": message["id"], "number": {"$lt": message.get("revision", 0)}},
+        sort=[("number", ASCENDING)],
+    )
+    return [{**raw["message"], "replaced_at": raw["replaced_at"]} for raw in found]
+
+
+async def delete_messages(owner: str, message_ids: list[int]) -> int:
+    """`$pull` messages wherever they are; how many there were."""
+    deleted = await _delete_from_tails(owner, message_ids)
+    deleted += await _delete_from_pages(owner, message_ids)
+    if deleted:
+        await MessageRevision.of(owner).delete_many({"message_id": {"$in": message_ids}})
+    return deleted
+
+
+async def _delete_from_tails(owner: str, message_ids: list[int]) -> int:
+    mine, wanted, deleted = Conversation.of(owner), set(message_ids), 0
+    holds = {"messages.id": {"$in": message_ids}}
+    while tails := await mine.find(holds, {"system_message_id": 1}):
+        for tail in tails:
+            update: Raw = {
+                "$pull": {"messages": {"id": {"$in": message_ids}}},
+                "$inc": {"changes": 1},
+                "$set": {"updated_at": utc_now()},
+            }
+            if tail.get("system_message_id") in wanted:
+                update["$set"].update(system_prompt="", system_message_id=None)
+            # The guard keeps prompt and message together if a first prompt is set meanwhile.
+            before = await mine.find_one_and_update(
+                {"_id": tail["_id"], "system_message_id": tail.get("system_message_id")} | holds,
+                update,
+                {"messages.id": 1},
+            )
+            if before is not None:
+                deleted += len(wanted.intersection(m["id"] for m in before["messages"]))
+    return deleted
+
+
+async def _delete_from_pages(owner: str, message_ids: list[int]) -> int:
+    mine, wanted, deleted = MessagePage.of(owner), set(message_ids), 0
+    holds = {"messages.id": {"$in": message_ids}}
+    for page in await mine.find(holds, {"conversation_id": 1, "number": 1}):
+        if not await _counts(owner, page):
+            continue
+        before = await mine.find_one_and_update(
+            {"_id": page["_id"]} | holds,
+            {"$pull": {"messages": {"id": {"$in": message_ids}}}},
+            {"messages.id": 1},
+        )
+        if before is not None:
+            deleted += len(wanted.intersection(m["id"] for m in before["messages"]))
+            await Conversation.touch(owner, page["conversation_id"])
+    return deleted
+
+
+async def interrupt_replies(worker: str) -> int:
+    """Mark what a dead worker left `streaming` as `interrupted`; how many documents it touched."""
+    touched = 0
+    update = {
+        "$set": {
+            "messages.$.status": "interrupted",
+            "messages.$.updated_at": utc_now(),
+            "messages.$.error": {
+                "type": "interrupted",
+                "message": "The server stopped while this reply was being written",
+            },
+        },
+        "$unset": {"messages.$.worker": 1},
+    }
+    holders: tuple[type[Stored], ...] = (Conversation, MessagePage)
+    for holder in holders:
+        # Each pass marks one reply a document; the filter is its own guard.
+        while (
+            result := await holder.collection().update_many({"messages.worker": worker}, update)
+        ).matched_count:
+            touched += int(result.matched_count)
+    return touched

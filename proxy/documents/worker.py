@@ -1,0 +1,83 @@
+"""The processes that write replies: a sign of life and a letter box each."""
+
+import os
+import socket
+from datetime import datetime
+from typing import ClassVar
+from uuid import uuid4
+
+from pydantic import Field
+from pymongo import ReturnDocument
+
+from proxy.documents.base import Stored, utc_now
+
+
+def new_worker_id() -> str:
+    """A name nobody had before, readable in a shell."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+
+
+class Worker(Stored):
+    """`{"_id": "host:4711:1f2e3d4c", "beats": 12, "stops": [107]}`.
+
+    `beats` goes up while the worker lives. Others judge it by their own clock: dead is who
+    has not moved for a lease, so clocks that differ cannot kill a living worker.
+    """
+
+    NOUN: ClassVar[str] = "Worker"
+
+    id: str = Field(default_factory=new_worker_id)  # type: ignore[assignment]
+    started_at: datetime = Field(default_factory=utc_now)
+    beats: int = 0
+    stops: list[int] = Field(default_factory=list)
+
+    class Settings:
+        """Where it is kept."""
+
+        name = "workers"
+
+    @classmethod
+    async def register(cls, worker_id: str) -> None:
+        """`updateOne` with upsert: before the first reply carries the worker's name."""
+        await cls.collection().update_one(
+            {"_id": worker_id},
+            {"$setOnInsert": {"started_at": utc_now(), "stops": []}, "$inc": {"beats": 1}},
+            upsert=True,
+        )
+
+    @classmethod
+    async def beat(cls, worker_id: str) -> list[int]:
+        """`$inc` the beats and empty the letter box; the message ids that should stop."""
+        before = await cls.collection().find_one_and_update(
+            {"_id": worker_id},
+            {"$inc": {"beats": 1}, "$set": {"stops": []}},
+            return_document=ReturnDocument.BEFORE,
+        )
+        if before is None:
+            await cls.register(worker_id)
+            return []
+        return list(before.get("stops", []))
+
+    @classmethod
+    async def letters(cls, worker_id: str) -> list[int]:
+        """Look into the letter box without writing anything."""
+        found = await cls.collection().find_one({"_id": worker_id}, {"stops": 1})
+        return list(found.get("stops", [])) if found else []
+
+    @classmethod
+    async def ask_to_stop(cls, worker_id: str, message_id: int) -> bool:
+        """`$addToSet` a letter; False when there is no such worker any more."""
+        result = await cls.collection().update_one(
+            {"_id": worker_id}, {"$addToSet": {"stops": message_id}}
+        )
+        return bool(result.matched_count)
+
+    @classmethod
+    async def beats_of_all(cls) -> dict[str, int]:
+        """Worker id → beats."""
+        return {raw["_id"]: raw["beats"] async for raw in cls.collection().find({}, {"beats": 1})}
+
+    @classmethod
+    async def forget(cls, worker_id: str) -> None:
+        """`deleteOne`: it ended, and nothing carries its name any more."""
+        await cls.collection().delete_one({"_id": worker_id})

@@ -1,0 +1,98 @@
+"""Every failure as `{"detail": "<sentence>", "error": {…}}`."""
+
+import logging
+import math
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pymongo.errors import DocumentTooLarge, PyMongoError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from proxy.errors import (
+    BadRequest,
+    ProxyError,
+    StorageUnavailable,
+    TooLarge,
+    Unprocessable,
+    UnsupportedMediaType,
+)
+from proxy.responses import Json
+
+log = logging.getLogger(__name__)
+
+
+def error_response(error: ProxyError) -> Json:
+    """The answer to an error, with `Retry-After` in whole seconds where one is known."""
+    headers = {}
+    if error.retry_after_seconds is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_seconds)))
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Json(error.body(), error.status, headers=headers)
+
+
+def validation_error(request: Request, error: RequestValidationError) -> BadRequest:
+    """One sentence for a person, the list of fields under `errors`."""
+    if any(item["loc"] == ("body",) for item in error.errors()) and not _sends_json(request):
+        return UnsupportedMediaType()
+    fields = [
+        {"loc": list(item["loc"]), "msg": _message(item), "type": item["type"]}
+        for item in error.errors()
+    ]
+    first = fields[0]
+    where = ".".join(str(part) for part in first["loc"][1:])
+    if first["type"] == "json_invalid":
+        sentence = "The request body is not valid JSON"
+        where = ""
+    else:
+        sentence = f"{where}: {first['msg']}" if where else f"Request: {first['msg']}"
+    return Unprocessable(sentence, param=where or None, extra={"errors": fields})
+
+
+def _sends_json(request: Request) -> bool:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media_type == "application/json" or media_type.endswith("+json")
+
+
+def _message(item: dict[str, Any]) -> str:
+    return str(item["msg"]).removeprefix("Value error, ")
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Map every exception that routes raise."""
+
+    @app.exception_handler(ProxyError)
+    async def on_proxy_error(_: Request, error: ProxyError) -> Response:
+        return error_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_validation_error(request: Request, error: RequestValidationError) -> Response:
+        return error_response(validation_error(request, error))
+
+    @app.exception_handler(HTTPException)
+    async def on_http_exception(_: Request, error: HTTPException) -> Response:
+        sentence = {
+            404: "There is nothing at this address; GET / lists what there is",
+            405: "This address does not take this method; /docs lists which do",
+        }.get(error.status_code, str(error.detail))
+        mapped = BadRequest(sentence)
+        body = mapped.body()
+        return Json(body, error.status_code, headers=dict(error.headers or {}))
+
+    @app.exception_handler(DocumentTooLarge)
+    async def on_document_too_large(_: Request, error: DocumentTooLarge) -> Response:
+        return error_response(
+            TooLarge("The database cannot hold a document of this size; send less at once")
+        )
+
+    @app.exception_handler(PyMongoError)
+    async def on_database_error(request: Request, error: PyMongoError) -> Response:
+        log.error(
+            "database error %s; request id %s",
+            type(error).__name__,
+            getattr(request.state, "request_id", "-"),
+            exc_info=error,
+        )
+        return error_response(StorageUnavailable(retry_after_seconds=5))

@@ -1,0 +1,68 @@
+"""Types that many bodies share."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from proxy.documents.base import MAX_ID, as_utc
+
+
+def _clean(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("must not contain NUL characters; remove them and send it again")
+    return value
+
+
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be empty")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_clean)]
+"""Any text without NUL (lone surrogates are refused by the JSON layer)."""
+
+FilledText = Annotated[str, AfterValidator(_clean), AfterValidator(_not_blank)]
+"""Text with something to read in it."""
+
+Label = Annotated[str, StringConstraints(max_length=500), AfterValidator(_clean)]
+"""A short text: a name, a model, a role; 500 characters at most."""
+
+Id = Annotated[int, Field(ge=1, le=MAX_ID)]
+"""An id from a counter."""
+
+ProjectLabel = Annotated[int, Field(ge=0, le=MAX_ID)]
+"""A project id, or 0 for none."""
+
+UtcTime = Annotated[datetime, AfterValidator(as_utc)]
+"""ISO 8601; a naive time is UTC."""
+
+
+class Body(BaseModel):
+    """The base of request bodies: unknown keys are let through, types are not guessed."""
+
+    model_config = ConfigDict(extra="ignore", strict=False)
+
+
+class Done(BaseModel):
+    """`{"message": "Conversation deleted"}`."""
+
+    message: str
+
+
+class ErrorDetail(BaseModel):
+    """OpenAI's error object."""
+
+    message: str
+    type: str
+    code: str | None = None
+    param: str | None = None
+
+
+class ErrorBody(BaseModel):
+    """What every failure looks like: a sentence for a person, and OpenAI's error object."""
+
+    detail: str = Field(examples=["Conversation not found"])
+    error: ErrorDetail
+    errors: list[dict[str, Any]] | None = None
