@@ -21,7 +21,8 @@ class Delta:
 
     The first delta of a stream is empty: it says that the provider accepted the request.
     `text` is appended to the reply, or is the whole reply so far when `replace` is set.
-    `reasoning` is appended to the reply's reasoning. `tool_calls` are OpenAI's tool call
+    `reasoning` is appended to the reply's reasoning (and is that read's only, also with
+    `replace`). `tool_calls` are OpenAI's tool call
     fragments as they came. `finish_reason` and `usage` arrive at the end; a stream that
     ends without a finish reason was cut.
     """
@@ -40,7 +41,7 @@ class CompletionRequest:
 
     `messages` are OpenAI chat messages (`{"role", "content", …}`), system prompt first.
     `parameters` are further parameters of OpenAI's chat completion call, passed through.
-    `conversation_id`, `user_message_id`, `user` label the call where a protocol wants it.
+    `conversation_id`, `message_id` and `user` label the call where a protocol wants it.
     """
 
     model: str
@@ -48,6 +49,7 @@ class CompletionRequest:
     parameters: dict[str, Any] = field(default_factory=dict)
     conversation_id: str = ""
     message_id: str = ""
+    user: str = ""
 
 
 class Provider(Protocol):

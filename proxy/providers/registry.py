@@ -1,0 +1,214 @@
+"""Model name → provider: which providers there are, who offers a model, what falls back to what."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import SecretStr
+
+from proxy.errors import ModelNotFound, UpstreamError
+from proxy.providers.base import Provider
+from proxy.providers.echo import MODEL as ECHO_MODEL
+from proxy.providers.echo import EchoProvider
+from proxy.providers.openai import OpenAIProvider
+from proxy.settings import ProviderSettings, Settings, SettingsError
+
+COLD_LIST_SECONDS = 3.0
+"""How long the first look-up waits for the providers' lists; later ones never wait."""
+
+PREFERRED_MODELS = ("gpt-4o-mini", "assistant")
+"""The default model where none is configured: the first of these that is listed."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One way to answer: a provider and the name it knows the model by."""
+
+    provider: Provider
+    model: str
+
+
+class Registry:
+    """The configured providers and their models.
+
+    `providers` replaces those that the settings describe (for tests and embedding).
+    """
+
+    def __init__(self, settings: Settings, *, providers: Iterable[Provider] | None = None) -> None:
+        self._settings = settings
+        built = build_providers(settings) if providers is None else providers
+        self.providers: dict[str, Provider] = {provider.name: provider for provider in built}
+        if settings.default_provider and settings.default_provider not in self.providers:
+            known = ", ".join(self.providers)
+            raise SettingsError(
+                f"PROXY_DEFAULT_PROVIDER: there is no provider {settings.default_provider!r}, "
+                f"only {known}"
+            )
+        self._default = (
+            self.providers[settings.default_provider]
+            if settings.default_provider
+            else next(iter(self.providers.values()))
+        )
+        self._lists: dict[str, list[dict[str, Any]]] = {}
+        self._index: dict[str, Route] = {}
+        self._merged: list[dict[str, Any]] = []
+        self._refreshed_at: float | None = None
+        self._refreshing: asyncio.Task[None] | None = None
+        self._merge()
+
+    @property
+    def is_echo_only(self) -> bool:
+        """Whether no real provider is configured."""
+        return all(isinstance(provider, EchoProvider) for provider in self.providers.values())
+
+    @property
+    def default_model(self) -> str:
+        """The model of a call that names none."""
+        if self._settings.default_model:
+            return self._settings.default_model
+        if isinstance(self._default, EchoProvider):
+            return ECHO_MODEL
+        listed = [str(model["id"]) for model in self._lists.get(self._default.name, ())]
+        by_name = {name.casefold(): name for name in reversed(listed)}
+        for preferred in PREFERRED_MODELS:
+            if preferred in by_name:
+                return by_name[preferred]
+        return listed[0] if listed else PREFERRED_MODELS[0]
+
+    async def resolve(self, model: str) -> list[Route]:
+        """The routes that answer for this model, in the order to try them.
+
+        An explicit provider prefix wins, then a route of `proxy.toml`, then the provider that
+        lists the model, then the default provider (a model may exist without being listed).
+
+        Raises:
+            ModelNotFound: nothing can answer for it.
+        """
+        named = self._settings.models.get(model)
+        if named is not None and named.route:
+            return [await self._resolve_one(name) for name in named.route]
+        return [await self._resolve_one(model or self.default_model)]
+
+    async def models(self) -> list[dict[str, Any]]:
+        """Every listed model as an OpenAI model object, routes of `proxy.toml` included.
+
+        A name that a second provider lists too is `<provider>/<name>` there.
+        """
+        await self._fresh()
+        return self._merged
+
+    def start(self) -> None:
+        """Ask the providers for their models in the background."""
+        if self._refreshing is None:
+            self._refreshing = asyncio.create_task(self._refresh())
+
+    async def close(self) -> None:
+        """Close every provider."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            await asyncio.wait([self._refreshing])
+            self._refreshing = None
+        for provider in self.providers.values():
+            await provider.close()
+
+    async def _resolve_one(self, model: str) -> Route:
+        prefix, _, rest = model.partition("/")
+        if rest and prefix in self.providers:
+            return self._checked(Route(self.providers[prefix], rest))
+        if len(self.providers) > 1:
+            await self._fresh()
+            route = self._index.get(model) or self._index.get(model.casefold())
+            if route is not None:
+                return route
+        return self._checked(Route(self._default, model))
+
+    def _checked(self, route: Route) -> Route:
+        if isinstance(route.provider, EchoProvider) and route.model != ECHO_MODEL:
+            raise ModelNotFound(
+                f"There is no model '{route.model[:100]}': only the built-in '{ECHO_MODEL}' "
+                "until OPENAI_API_KEY or POE_API_KEY is set"
+            )
+        return route
+
+    async def _fresh(self) -> None:
+        """Start a refresh where one is due; wait for the very first one only, and not long."""
+        now = time.monotonic()
+        if self._refreshed_at is None:
+            self.start()
+            assert self._refreshing is not None
+            await asyncio.wait([self._refreshing], timeout=COLD_LIST_SECONDS)
+            # Whatever came of it, nobody waits again.
+            self._refreshed_at = self._refreshed_at or now
+        elif now - self._refreshed_at > self._settings.models_refresh_seconds:
+            self.start()
+
+    async def _refresh(self) -> None:
+        try:
+            await asyncio.gather(*(self._refresh_one(each) for each in self.providers.values()))
+        finally:
+            self._refreshed_at = time.monotonic()
+            self._refreshing = None
+
+    async def _refresh_one(self, provider: Provider) -> None:
+        try:
+            self._lists[provider.name] = await provider.list_models()
+        except UpstreamError as error:
+            # Its former list stays; a call to one of its models tells the caller the same.
+            log.warning("provider %s does not list its models: %s", provider.name, error.detail)
+            return
+        self._merge()
+
+    def _merge(self) -> None:
+        index: dict[str, Route] = {}
+        merged: dict[str, dict[str, Any]] = {}
+        for name, model in self._settings.models.items():
+            if model.route:
+                merged[name] = {"id": name, "object": "model", "created": 0, "owned_by": "proxy"}
+        for provider in self.providers.values():
+            configured = self._settings.providers.get(provider.name)
+            unlisted = [
+                {"id": name, "object": "model", "created": 0, "owned_by": provider.name}
+                for name in (configured.models if configured else ())
+            ]
+            for entry in unlisted + self._lists.get(provider.name, []):
+                name = entry["id"]
+                route = Route(provider, name)
+                index.setdefault(name, route)
+                index.setdefault(name.casefold(), route)
+                shown = name if name not in merged else f"{provider.name}/{name}"
+                merged.setdefault(shown, {**entry, "id": shown})
+        self._index = index
+        self._merged = list(merged.values())
+
+
+def build_providers(settings: Settings) -> list[Provider]:
+    """The providers that the settings describe; the echo where they describe none."""
+    tables: dict[str, ProviderSettings] = {}
+    default_url = Settings.model_fields["openai_base_url"].default
+    if settings.openai_api_key.get_secret_value() or settings.openai_base_url != default_url:
+        tables["openai"] = ProviderSettings(kind="openai")
+    if settings.poe_api_key.get_secret_value():
+        tables["poe"] = ProviderSettings(kind="poe")
+    tables |= settings.providers
+    return [_build(name, table, settings) for name, table in tables.items()] or [EchoProvider()]
+
+
+def _build(name: str, table: ProviderSettings, settings: Settings) -> Provider:
+    key = table.api_key or SecretStr("")
+    if table.kind == "poe":
+        raise SettingsError("POE_API_KEY: the poe provider is not there yet")
+    base_url = table.base_url or settings.openai_base_url
+    if not key.get_secret_value() and base_url == settings.openai_base_url:
+        key = settings.openai_api_key
+    return OpenAIProvider(
+        settings,
+        name=name,
+        base_url=base_url,
+        api_key=key.get_secret_value(),
+        stream_usage=table.stream_usage,
+    )

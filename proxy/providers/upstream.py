@@ -1,0 +1,188 @@
+"""What the providers that speak HTTP share: one connection pool, and faults as typed errors.
+
+aiohttp, for every provider: it costs next to nothing above a bare pass-through, where httpx
+costs five times the CPU of one and the openai SDK ten times (see docs/decisions).
+"""
+
+import asyncio
+import urllib.request
+from typing import Any
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from proxy.errors import UpstreamProtocolError
+from proxy.providers.faults import Faults, error_object
+from proxy.settings import Settings
+
+ERROR_BODY_BYTES = 64 * 1024
+"""How much of an upstream's error body is read."""
+
+ERROR_BODY_SECONDS = 5.0
+"""How long an upstream's error body is waited for; its status says enough."""
+
+JSON_BODY_BYTES = 64 * 1024 * 1024
+"""The largest JSON answer that is read whole."""
+
+LINGER_SECONDS = 1.0
+"""How long a finished stream's connection may take to end, so that it is used again."""
+
+_FAULTS = (aiohttp.ClientError, TimeoutError, OSError)
+
+
+class Upstream:
+    """The connection pool of one upstream; every fault leaves it as an `UpstreamError`."""
+
+    def __init__(self, name: str, base_url: str, api_key: str, settings: Settings) -> None:
+        self.name = name
+        self.base_url = base_url.rstrip("/")
+        self._api_key = api_key.strip()
+        self.faults = Faults(name, self._api_key)
+        self._settings = settings
+        self._proxy = _proxy_of(self.base_url)
+        self._session: aiohttp.ClientSession | None = None
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        headers = {
+            "Content-Type": "application/json",
+            # Compressing a token stream only delays it.
+            "Accept-Encoding": "identity",
+            "User-Agent": "poe-openai-proxy",
+        }
+        if self._api_key:
+            headers["Authorization"] = f"Bearer {self._api_key}"
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self._settings.upstream_connections, keepalive_timeout=30, ttl_dns_cache=60
+            ),
+            timeout=aiohttp.ClientTimeout(
+                total=None,
+                sock_connect=self._settings.connect_timeout_seconds,
+                sock_read=self._settings.read_timeout_seconds,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=headers,
+            read_bufsize=256 * 1024,
+        )
+        return self._session
+
+    async def request(
+        self, method: str, url: str, body: bytes | None = None, *, model: str = ""
+    ) -> aiohttp.ClientResponse:
+        """Send a request and return its 2xx response, whose body is still to come.
+
+        The caller ends it with `finish`.
+
+        Raises:
+            UpstreamError: no connection, no answer in time, or any other status.
+        """
+        session = self._session or self._open_session()
+        try:
+            response = await session.request(
+                method, url, data=body, allow_redirects=False, proxy=self._proxy
+            )
+        except _FAULTS as error:
+            raise self.faults.transport(error) from error
+        if 200 <= response.status < 300:
+            return response
+        try:
+            async with asyncio.timeout(ERROR_BODY_SECONDS):
+                raw = await response.content.read(ERROR_BODY_BYTES)
+        except _FAULTS:
+            raw = b""
+        finally:
+            response.close()
+        raise self.faults.refusal(response.status, response.headers, error_object(raw), model)
+
+    async def read(self, response: aiohttp.ClientResponse) -> bytes:
+        """Whatever has arrived since the last read, at least one byte; `b""` at the end.
+
+        Raises:
+            UpstreamError: the connection broke or was silent for too long.
+        """
+        content = response.content
+        try:
+            return await content.readany()
+        except _FAULTS as error:
+            # aiohttp raises a broken connection's error before what came ahead of it:
+            # text that was received is passed on first, the next read raises again.
+            if rest := content._read_nowait(-1):
+                return rest
+            raise self.faults.transport(error) from error
+
+    async def read_json(self, response: aiohttp.ClientResponse) -> dict[str, Any]:
+        """The whole body as a JSON object.
+
+        Raises:
+            UpstreamError: the connection broke, or the body is not a JSON object.
+        """
+        parts: list[bytes] = []
+        size = 0
+        while part := await self.read(response):
+            size += len(part)
+            if size > JSON_BODY_BYTES:
+                raise UpstreamProtocolError(f"Provider '{self.name}' sent too long an answer")
+            parts.append(part)
+        try:
+            payload = orjson.loads(b"".join(parts))
+        except orjson.JSONDecodeError as error:
+            raise self.faults.unreadable() from error
+        if not isinstance(payload, dict):
+            raise self.faults.unreadable()
+        return payload
+
+    async def list_models(self, url: str) -> list[dict[str, Any]]:
+        """The model objects of an OpenAI model list, `created` and `owned_by` always set.
+
+        Raises:
+            UpstreamError: the upstream does not answer, or with something else.
+        """
+        response = await self.request("GET", url)
+        complete = False
+        try:
+            payload = await self.read_json(response)
+            complete = True
+        finally:
+            self.finish(response, complete=complete)
+        models = payload.get("data")
+        if not isinstance(models, list):
+            raise self.faults.unreadable()
+        return [
+            {"created": 0, "owned_by": self.name, **model, "object": "model"}
+            for model in models
+            if isinstance(model, dict) and isinstance(model.get("id"), str)
+        ]
+
+    def finish(self, response: aiohttp.ClientResponse, *, complete: bool) -> None:
+        """End a response: keep its connection where the answer was complete, else close it."""
+        if not complete:
+            response.close()
+        elif not response.content.at_eof():
+            # The last chunk's end is on its way; aiohttp keeps the connection once it is here.
+            asyncio.get_running_loop().call_later(LINGER_SECONDS, response.close)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+def _proxy_of(base_url: str) -> str | None:
+    """The HTTP proxy that the machine's environment names for this upstream.
+
+    Looked up once: aiohttp's own `trust_env` reads the environment and `.netrc` at every
+    request. A loopback upstream never goes through one.
+    """
+    try:
+        url = URL(base_url)
+    except ValueError:
+        return None
+    host = url.host or ""
+    if host in ("localhost", "::1") or host.startswith("127."):
+        return None
+    if urllib.request.proxy_bypass(host):
+        return None
+    proxy = urllib.request.getproxies().get(url.scheme)
+    return proxy if proxy and proxy.startswith(("http://", "https://")) else None

@@ -1,0 +1,112 @@
+"""Server-sent events: encode a frame to bytes, decode bytes to events.
+
+Source: WHATWG HTML, "Server-sent events". Lines end at CR, LF or CRLF *bytes* only:
+U+2028 and its like are ordinary characters of a JSON string.
+"""
+
+from typing import Any, NamedTuple
+
+import orjson
+
+DONE = b"data: [DONE]\n\n"
+"""The last frame of a stream in OpenAI's protocol."""
+
+HEARTBEAT = b": keep-alive\n\n"
+"""A comment that every client ignores and that keeps an idle connection open."""
+
+MAX_EVENT_BYTES = 64 * 1024 * 1024
+"""Longest event a decoder holds; an upstream that never ends a line costs no more."""
+
+_BOM = b"\xef\xbb\xbf"
+
+
+def encode(payload: Any) -> bytes:
+    """One frame: a `data:` line and the empty line that ends it."""
+    return b"data: " + orjson.dumps(payload) + b"\n\n"
+
+
+class Event(NamedTuple):
+    """One event; `name` is empty where the stream gave none (which means `message`)."""
+
+    name: str
+    data: bytes
+
+
+class SSEDecoder:
+    """An incremental decoder of one stream; chunks may be cut anywhere, also inside a character.
+
+    An event that the stream did not end with an empty line is dropped, as the standard says.
+    """
+
+    def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max_event_bytes = max_event_bytes
+        self._at_start = True
+        self._after_cr = False
+        self._partial: list[bytes] = []
+        self._name = b""
+        self._data: list[bytes] = []
+        self._held_bytes = 0
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The data of every event that this chunk completes.
+
+        Raises:
+            ValueError: an event is longer than `max_event_bytes`.
+        """
+        return [event.data for event in self.feed_events(chunk) if event.data]
+
+    def feed_events(self, chunk: bytes) -> list[Event]:  # noqa: PLR0912 - a hot loop, kept flat
+        """The events that this chunk completes, with their names.
+
+        A named event without data is kept (`event: done` alone), one with neither is not.
+
+        Raises:
+            ValueError: an event is longer than `max_event_bytes`.
+        """
+        if self._after_cr and chunk:
+            self._after_cr = False
+            if chunk[0] == 0x0A:
+                chunk = chunk[1:]
+        if b"\r" in chunk:
+            self._after_cr = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if b"\n" not in chunk:
+            if chunk:
+                self._hold(len(chunk))
+                self._partial.append(chunk)
+            return []
+
+        lines = chunk.split(b"\n")
+        if self._partial:
+            self._partial.append(lines[0])
+            lines[0] = b"".join(self._partial)
+        if self._at_start:
+            self._at_start = False
+            lines[0] = lines[0].removeprefix(_BOM)
+        rest = lines.pop()
+        self._partial = [rest] if rest else []
+
+        events: list[Event] = []
+        data = self._data
+        for line in lines:
+            if line.startswith(b"data:"):
+                data.append(line[6:] if line.startswith(b"data: ") else line[5:])
+            elif not line:
+                if data or self._name:
+                    payload = data[0] if len(data) == 1 else b"\n".join(data)
+                    name = self._name.decode("utf-8", "replace") if self._name else ""
+                    events.append(Event(name, payload))
+                    data.clear()
+                    self._name = b""
+            elif line.startswith(b"event:"):
+                self._name = line[7:] if line.startswith(b"event: ") else line[6:]
+            elif line == b"data":
+                data.append(b"")
+        self._held_bytes = 0
+        self._hold(len(rest) + sum(map(len, data)))
+        return events
+
+    def _hold(self, count: int) -> None:
+        self._held_bytes += count
+        if self._held_bytes > self._max_event_bytes:
+            raise ValueError(f"an event is longer than {self._max_event_bytes} bytes")
