@@ -1,9 +1,10 @@
-"""Server-sent events: encode a frame to bytes, decode bytes to events.
+"""Server-sent events: encode a frame to bytes, decode bytes to events, read their JSON.
 
 Source: WHATWG HTML, "Server-sent events". Lines end at CR, LF or CRLF *bytes* only:
 U+2028 and its like are ordinary characters of a JSON string.
 """
 
+import json
 from typing import Any, NamedTuple
 
 import orjson
@@ -110,3 +111,51 @@ class SSEDecoder:
         self._held_bytes += count
         if self._held_bytes > self._max_event_bytes:
             raise ValueError(f"an event is longer than {self._max_event_bytes} bytes")
+
+
+class JSONFrames:
+    """Reads the JSON of one stream's frames, and mends characters that were cut in two.
+
+    An upstream that counts in UTF-16 may put the halves of a surrogate pair into two frames;
+    each half alone is not Unicode, and orjson rightly refuses it.
+    """
+
+    def __init__(self) -> None:
+        self._lone = False
+        self._half = ""
+
+    def loads(self, payload: bytes) -> Any:
+        """The frame's JSON; a string in it may hold half a character, for `text` to mend.
+
+        Raises:
+            ValueError: it is not JSON.
+        """
+        try:
+            return orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            if b"\\u" not in payload:
+                raise
+        try:
+            frame = json.loads(payload)
+        except RecursionError as error:
+            raise ValueError("nested too deep") from error
+        self._lone = True
+        return frame
+
+    def text(self, text: str) -> str:
+        """The next piece of a text without halves; one at the end is kept for the next piece."""
+        if not self._lone:
+            return text
+        text = self._half + text
+        self._half = ""
+        if text and "\ud800" <= text[-1] <= "\udbff":
+            self._half, text = text[-1], text[:-1]
+        return _mend(text)
+
+    def rest(self, value: Any) -> Any:
+        """Any other JSON value without halves."""
+        return json.loads(_mend(json.dumps(value, ensure_ascii=False))) if self._lone else value
+
+
+def _mend(text: str) -> str:
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

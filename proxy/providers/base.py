@@ -1,6 +1,6 @@
 """What every model provider is: messages in, a stream of deltas out."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -58,7 +58,7 @@ class Provider(Protocol):
     name: str
     """The prefix of its models and what is stored as a message's `provider`."""
 
-    def stream(self, request: CompletionRequest) -> AsyncIterator[Delta]:
+    def stream(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
         """Ask the model and yield deltas as they arrive, coalesced per network read.
 
         One call is one request to the upstream: no retries here. Closing the iterator

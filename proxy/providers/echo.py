@@ -1,7 +1,7 @@
 """The built-in echo: a model that needs no account, so that a first start shows a stream."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from proxy.errors import ModelNotFound
@@ -27,7 +27,7 @@ class EchoProvider:
         self.name = name
         self._delay_seconds = delay_seconds
 
-    async def stream(self, request: CompletionRequest) -> AsyncIterator[Delta]:
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
         """Repeat the last user message in small pieces.
 
         Raises:

@@ -4,8 +4,7 @@ Source: https://platform.openai.com/docs/api-reference/chat. `reasoning_content`
 vLLM) and `reasoning` (OpenRouter, Ollama) are read besides.
 """
 
-import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -16,7 +15,7 @@ from proxy.providers.base import CompletionRequest, Delta, Usage
 from proxy.providers.faults import Faults
 from proxy.providers.upstream import Upstream
 from proxy.settings import Settings
-from proxy.sse import SSEDecoder
+from proxy.sse import JSONFrames, SSEDecoder
 
 _SAFE_HEADERS = ("x-request-id", "openai-processing-ms", "openai-version")
 
@@ -38,7 +37,7 @@ class OpenAIProvider:
         self._url = self._upstream.base_url + "/chat/completions"
         self._stream_usage = stream_usage
 
-    async def stream(self, request: CompletionRequest) -> AsyncIterator[Delta]:
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
         """Ask the model, always as a stream, and yield a delta per network read.
 
         A server that ignores `stream` and answers with one JSON body is read as one delta.
@@ -119,8 +118,7 @@ class ChunkReader:
         self._faults = faults
         self._model = model
         self._decoder = SSEDecoder()
-        self._lone = False
-        self._half = ""
+        self._frames = JSONFrames()
 
     def feed(self, data: bytes) -> Delta | None:  # noqa: PLR0912 - a hot loop, kept flat
         """What these bytes amount to; None where they hold nothing of the reply."""
@@ -129,12 +127,13 @@ class ChunkReader:
         calls: list[dict[str, Any]] = []
         finish_reason: str | None = None
         usage: Usage | None = None
+        loads = self._frames.loads
         try:
             for payload in self._decoder.feed(data):
                 if payload == b"[DONE]":
                     self.done = True
                     break
-                frame = self._loads(payload)
+                frame = loads(payload)
                 if choices := frame.get("choices"):
                     choice = choices[0]
                     if choice.get("index"):
@@ -155,35 +154,19 @@ class ChunkReader:
                 if error := frame.get("error"):
                     self.error = self._faults.in_band(error, self._model)
                     break
-        except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        except (AttributeError, LookupError, TypeError, ValueError):
             self.error = self._faults.unreadable()
-        text = "".join(texts)
-        if self._lone:
-            text = self._paired(text)
-            thoughts = [_without_lone_surrogates(thought) for thought in thoughts]
-            calls = json.loads(_without_lone_surrogates(json.dumps(calls, ensure_ascii=False)))
-        if not (text or thoughts or calls or finish_reason or usage):
+        if not (texts or thoughts or calls or finish_reason or usage):
             return None
-        return Delta(text, "".join(thoughts), False, tuple(calls), finish_reason, usage)
-
-    def _loads(self, payload: bytes) -> Any:
-        try:
-            return orjson.loads(payload)
-        except orjson.JSONDecodeError:
-            # An upstream that counts in UTF-16 may cut a character into two frames; each
-            # half alone is not Unicode, and orjson rightly refuses it.
-            if b"\\u" not in payload:
-                raise
-            frame = json.loads(payload)
-            self._lone = True
-            return frame
-
-    def _paired(self, text: str) -> str:
-        text = self._half + text
-        self._half = ""
-        if text and "\ud800" <= text[-1] <= "\udbff":
-            self._half, text = text[-1], text[:-1]
-        return _without_lone_surrogates(text)
+        rest = self._frames.rest
+        return Delta(
+            self._frames.text("".join(texts)),
+            rest("".join(thoughts)),
+            False,
+            tuple(rest(calls)),
+            finish_reason,
+            usage,
+        )
 
 
 class ReplyScanner:
@@ -329,10 +312,6 @@ def _text(content: Any) -> str:
     if isinstance(content, list):
         return "".join(_text(part.get("text")) for part in content if isinstance(part, dict))
     return ""
-
-
-def _without_lone_surrogates(text: str) -> str:
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _dumps(body: dict[str, Any]) -> bytes:

@@ -42,6 +42,7 @@ class Upstream:
         self._settings = settings
         self._proxy = _proxy_of(self.base_url)
         self._session: aiohttp.ClientSession | None = None
+        self._lingering: set[aiohttp.ClientResponse] = set()
 
     def _open_session(self) -> aiohttp.ClientSession:
         headers = {
@@ -68,7 +69,7 @@ class Upstream:
         return self._session
 
     async def request(
-        self, method: str, url: str, body: bytes | None = None, *, model: str = ""
+        self, method: str, url: str | URL, body: bytes | None = None, *, model: str = ""
     ) -> aiohttp.ClientResponse:
         """Send a request and return its 2xx response, whose body is still to come.
 
@@ -159,11 +160,27 @@ class Upstream:
         if not complete:
             response.close()
         elif not response.content.at_eof():
-            # The last chunk's end is on its way; aiohttp keeps the connection once it is here.
-            asyncio.get_running_loop().call_later(LINGER_SECONDS, response.close)
+            self._linger(response)
+
+    def _linger(self, response: aiohttp.ClientResponse) -> None:
+        """Wait for the end of the body, which is on its way; aiohttp then keeps the connection."""
+
+        def give_up() -> None:
+            self._lingering.discard(response)
+            response.close()
+
+        def ended() -> None:
+            self._lingering.discard(response)
+            timer.cancel()
+
+        self._lingering.add(response)
+        timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, give_up)
+        response.content.on_eof(ended)
 
     async def close(self) -> None:
         """Close every connection."""
+        while self._lingering:
+            self._lingering.pop().close()
         if self._session is not None:
             await self._session.close()
             self._session = None

@@ -1,0 +1,77 @@
+"""Poe's bot protocol: one POST a reply, answered by a stream of named events.
+
+Source: https://creator.poe.com/docs/poe-protocol-specification. fastapi_poe gives the types;
+its reading loop is not used: it asks again in the middle of an answer, hides the HTTP status,
+and does work per chunk that grows with the prompt.
+"""
+
+from collections.abc import AsyncGenerator
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from yarl import URL
+
+from proxy.errors import UpstreamError
+from proxy.providers.base import CompletionRequest, Delta
+from proxy.providers.poe_events import EventReader
+from proxy.providers.poe_request import query_body
+from proxy.providers.upstream import Upstream
+from proxy.settings import Settings
+
+
+class PoeProvider:
+    """One server that speaks Poe's bot protocol; see `Provider`."""
+
+    def __init__(
+        self, settings: Settings, *, name: str = "poe", base_url: str, api_key: str = ""
+    ) -> None:
+        self.name = name
+        self._upstream = Upstream(name, base_url, api_key, settings)
+
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
+        """Ask the bot and yield a delta per network read.
+
+        Only the protocol's `done` event gives a finish reason. `replace_response` becomes a
+        delta with `replace` set where text was given before it.
+        """
+        upstream = self._upstream
+        url = URL(f"{upstream.base_url}/{quote(request.model, safe='')}", encoded=True)
+        response = await upstream.request("POST", url, query_body(request), model=request.model)
+        complete = False
+        try:
+            if response.content_type != "text/event-stream":
+                raise upstream.faults.unreadable()
+            yield Delta()
+            reader = EventReader(upstream.faults, request.model)
+            while not reader.done:
+                try:
+                    data = await upstream.read(response)
+                except UpstreamError:
+                    if delta := reader.end():
+                        yield delta
+                    raise
+                delta = reader.feed(data) if data else reader.end()
+                if delta is not None:
+                    yield delta
+                if reader.error is not None:
+                    raise reader.error
+                if not data:
+                    break
+            complete = True
+        finally:
+            upstream.finish(response, complete=complete)
+
+    async def list_models(self) -> list[dict[str, Any]]:
+        """The bots that Poe lists publicly, as OpenAI model objects."""
+        return await self._upstream.list_models(self._models_url)
+
+    async def close(self) -> None:
+        """Close the connection pool."""
+        await self._upstream.close()
+
+    @property
+    def _models_url(self) -> str:
+        """`…/bot/` is where bots are; their list is at `…/v1/models` beside it."""
+        parts = urlsplit(self._upstream.base_url)
+        path = parts.path.removesuffix("/bot")
+        return f"{parts.scheme}://{parts.netloc}{path}/v1/models"

@@ -1,0 +1,1 @@
+"""Loopback upstreams that speak the real protocols, with faults that a test scripts."""

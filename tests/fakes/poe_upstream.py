@@ -1,0 +1,74 @@
+"""Poe's bot protocol: scripted for the faults, and fastapi_poe's own server for the rest."""
+
+import json
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import fastapi_poe
+from fastapi_poe.types import PartialResponse, QueryRequest
+from sse_starlette.sse import ServerSentEvent
+
+from tests.fakes.faults import FaultyUpstream
+from tests.fakes.live import serve
+from tests.fakes.scripted import Script, head, script
+
+ACCESS_KEY = "k" * 32
+
+Event = PartialResponse | ServerSentEvent | Exception
+
+
+def event(name: str, payload: Any) -> bytes:
+    data = json.dumps(payload, ensure_ascii=False).encode()
+    return b"event: " + name.encode() + b"\r\ndata: " + data + b"\r\n\r\n"
+
+
+class PoeUpstream(FaultyUpstream):
+    """`base_url` is what `POE_BASE_URL` takes."""
+
+    @property
+    def base_url(self) -> str:
+        return self.origin + "/bot/"
+
+    def text(self, text: str) -> bytes:
+        return event("text", {"text": text})
+
+    def end(self) -> bytes:
+        return event("done", {})
+
+    def failure(self) -> bytes:
+        return event("error", {"allow_retry": True, "text": "secret-detail"})
+
+    def bad_json(self) -> bytes:
+        return b'event: text\r\ndata: {"text": "secret-detail\r\n\r\n'
+
+    def error_body(self, message: str, code: str | None = None) -> Any:
+        return {"error": {"message": message, "type": "error", "code": code}}
+
+    def events(self, *events: bytes) -> Script:
+        """A stream of exactly these events, each written by itself."""
+        return script(head(), *events)
+
+
+class Bot(fastapi_poe.PoeBot):
+    """A bot that yields the given events (an exception is raised) and keeps its queries."""
+
+    def __init__(self, events: Sequence[Event], name: str = "TestBot") -> None:
+        super().__init__(path=f"/bot/{name}", access_key=ACCESS_KEY)
+        self.events = events
+        self.queries: list[QueryRequest] = []
+
+    async def get_response(self, request: QueryRequest) -> AsyncIterable[Event]:
+        self.queries.append(request)
+        for each in self.events:
+            if isinstance(each, Exception):
+                raise each
+            yield each
+
+
+@asynccontextmanager
+async def poe_server(*bots: Bot) -> AsyncIterator[str]:
+    """fastapi_poe's own server side with these bots; gives the base URL."""
+    app = fastapi_poe.make_app(bots)
+    async with serve(app) as origin:
+        yield origin + "/bot/"

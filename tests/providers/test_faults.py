@@ -1,0 +1,366 @@
+"""The fault matrix at the provider: what each upstream fault becomes, for both protocols."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from proxy import errors
+from proxy.providers.base import Delta, Provider
+from proxy.providers.openai import OpenAIProvider
+from proxy.providers.poe import PoeProvider
+from tests.fakes.faults import CHARACTER, FaultyUpstream
+from tests.fakes.openai_upstream import OpenAIUpstream
+from tests.fakes.poe_upstream import PoeUpstream
+from tests.fakes.scripted import unused_url
+from tests.providers.support import KEY, deltas, joined, provider_for, request, settings
+
+
+@pytest.fixture(params=[OpenAIUpstream, PoeUpstream], ids=["openai", "poe"])
+async def upstream(request: pytest.FixtureRequest) -> AsyncIterator[FaultyUpstream]:
+    async with request.param() as server:
+        yield server
+
+
+@pytest.fixture
+async def provider(upstream: FaultyUpstream) -> AsyncIterator[Provider]:
+    provider = provider_for(upstream, read_timeout_seconds=30)
+    yield provider
+    await provider.close()
+
+
+async def collect(stream: AsyncIterator[Delta], received: list[Delta]) -> None:
+    async for delta in stream:
+        received.append(delta)
+
+
+async def broken(provider: Provider) -> tuple[str, errors.UpstreamError]:
+    """The text that arrived, and the error that ended the stream."""
+    received: list[Delta] = []
+    with pytest.raises(errors.UpstreamError) as caught:
+        await collect(provider.stream(request()), received)
+    assert "secret" not in str(caught.value.body())
+    assert KEY not in str(caught.value.body())
+    return joined(received), caught.value
+
+
+async def refusal(provider: Provider) -> errors.UpstreamError:
+    """The error of a request that got no stream at all."""
+    with pytest.raises(errors.UpstreamError) as caught:
+        await anext(provider.stream(request()))
+    assert "secret" not in str(caught.value.body())
+    assert KEY not in str(caught.value.body())
+    return caught.value
+
+
+async def test_a_good_reply_begins_with_an_empty_delta_and_ends_with_its_finish_reason(
+    upstream: FaultyUpstream, provider: Provider
+) -> None:
+    upstream.play(upstream.reply("Hel", "lo"))
+    received = await deltas(provider)
+    assert received[0] == Delta()
+    assert joined(received) == "Hello"
+    assert [delta.finish_reason for delta in received if delta.finish_reason] == ["stop"]
+    assert upstream.requests[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+async def test_deltas_arrive_while_the_upstream_is_still_writing(
+    upstream: FaultyUpstream, provider: Provider
+) -> None:
+    go_on = asyncio.Event()
+    upstream.play(upstream.reply_when(go_on, "first ", "second"))
+    stream = provider.stream(request())
+    assert await anext(stream) == Delta()
+    assert (await anext(stream)).text == "first "
+    go_on.set()
+    assert joined([delta async for delta in stream]) == "second"
+
+
+async def test_one_connection_serves_replies_one_after_the_other(
+    upstream: FaultyUpstream, provider: Provider
+) -> None:
+    upstream.play(upstream.reply("x"))
+    for _ in range(10):
+        assert joined(await deltas(provider)) == "x"
+        # The end of the chunked body may come in a packet of its own.
+        await asyncio.sleep(0)
+    assert upstream.connections <= 2
+
+
+async def test_many_replies_run_at_once_without_a_pool_limit(
+    upstream: FaultyUpstream, provider: Provider
+) -> None:
+    go_on = asyncio.Event()
+    upstream.play(upstream.reply_when(go_on, "a", "b"))
+    running = [asyncio.create_task(deltas(provider)) for _ in range(150)]
+    await upstream.wait_for_requests(150)
+    go_on.set()
+    assert {joined(received) for received in await asyncio.gather(*running)} == {"ab"}
+
+
+@pytest.mark.parametrize("kind", [OpenAIProvider, PoeProvider])
+async def test_refused_connection(kind: type[OpenAIProvider | PoeProvider]) -> None:
+    provider = kind(settings(), base_url=unused_url(), api_key=KEY)
+    error = await refusal(provider)
+    assert type(error) is errors.UpstreamUnreachable
+    assert error.retryable
+    await provider.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "retryable"),
+    [
+        (400, errors.UpstreamBadRequest, False),
+        (401, errors.UpstreamRejectedKey, False),
+        (402, errors.UpstreamOutOfCredit, False),
+        (403, errors.UpstreamRejectedKey, False),
+        (404, errors.ModelNotFound, False),
+        (408, errors.UpstreamTimeout, True),
+        (409, errors.UpstreamError, True),
+        (413, errors.UpstreamTooLarge, False),
+        (415, errors.UpstreamBadRequest, False),
+        (422, errors.UpstreamBadRequest, False),
+        (429, errors.UpstreamRateLimited, True),
+        (500, errors.UpstreamError, True),
+        (502, errors.UpstreamError, True),
+        (503, errors.UpstreamError, True),
+        (504, errors.UpstreamTimeout, True),
+        (529, errors.UpstreamError, True),
+        (302, errors.UpstreamProtocolError, False),
+    ],
+)
+async def test_http_status(
+    upstream: FaultyUpstream,
+    provider: Provider,
+    status: int,
+    kind: type[errors.UpstreamError],
+    retryable: bool,
+) -> None:
+    upstream.play(upstream.status(status, message="no"))
+    error = await refusal(provider)
+    assert type(error) is kind
+    assert error.retryable is retryable
+    assert error.retry_after_seconds is None
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (429, "insufficient_quota", errors.UpstreamOutOfCredit),
+        (400, "context_length_exceeded", errors.UpstreamTooLarge),
+        (400, "model_not_found", errors.ModelNotFound),
+    ],
+)
+async def test_an_error_code_says_more_than_its_status(
+    upstream: FaultyUpstream,
+    provider: Provider,
+    status: int,
+    code: str,
+    kind: type[errors.UpstreamError],
+) -> None:
+    upstream.play(upstream.coded(status, code))
+    error = await refusal(provider)
+    assert type(error) is kind
+    assert error.code == code
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry_after": "7"}, 7.0),
+        ({"retry_after": "0.5"}, 0.5),
+        ({"retry_after": "7", "retry_after_ms": "250"}, 0.25),
+        ({"retry_after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
+        ({"retry_after": "soon"}, None),
+        ({"retry_after": "inf"}, None),
+    ],
+)
+async def test_retry_after_is_kept(
+    upstream: FaultyUpstream, provider: Provider, headers: dict[str, str], seconds: float | None
+) -> None:
+    upstream.play(upstream.status(429, **headers))
+    assert (await refusal(provider)).retry_after_seconds == seconds
+
+
+async def test_retry_after_of_an_unavailable_upstream_is_kept(
+    upstream: FaultyUpstream, provider: Provider
+) -> None:
+    upstream.play(upstream.status(503, retry_after="3"))
+    assert (await refusal(provider)).retry_after_seconds == 3
+
+
+async def test_an_html_error_page_does_not_leak(
+    upstream: FaultyUpstream, provider: Provider
+) -> None:
+    upstream.play(upstream.html_error(500))
+    assert type(await refusal(provider)) is errors.UpstreamError
+
+
+async def test_success_that_is_not_a_stream(upstream: FaultyUpstream, provider: Provider) -> None:
+    upstream.play(upstream.not_a_stream())
+    assert type(await refusal(provider)) is errors.UpstreamProtocolError
+
+
+async def test_connection_cut_before_the_answer(
+    upstream: FaultyUpstream, provider: Provider
+) -> None:
+    upstream.play(upstream.cut_before_the_head())
+    assert type(await refusal(provider)) is errors.UpstreamUnreachable
+
+
+async def test_connection_cut_before_the_first_token(
+    upstream: FaultyUpstream, provider: Provider
+) -> None:
+    upstream.play(upstream.cut_before_the_first_token())
+    text, error = await broken(provider)
+    assert (text, type(error)) == ("", errors.UpstreamUnreachable)
+
+
+async def test_connection_cut_mid_stream_keeps_what_had_arrived(
+    upstream: FaultyUpstream, provider: Provider
+) -> None:
+    upstream.play(upstream.cut_after("one ", "two"))
+    text, error = await broken(provider)
+    assert (text, type(error)) == ("one two", errors.UpstreamUnreachable)
+
+
+async def test_text_that_arrived_together_with_the_cut_is_given_first(
+    upstream: FaultyUpstream, provider: Provider
+) -> None:
+    upstream.play(upstream.cut_after("one ", "two"))
+    stream = provider.stream(request())
+    assert await anext(stream) == Delta()
+    # Everything, the cut included, is in before the next read.
+    await asyncio.sleep(0.05)
+    received: list[Delta] = []
+    with pytest.raises(errors.UpstreamUnreachable):
+        await collect(stream, received)
+    assert joined(received) == "one two"
+
+
+async def test_connection_reset_mid_stream(upstream: FaultyUpstream, provider: Provider) -> None:
+    upstream.play(upstream.reset_after("one "))
+    _, error = await broken(provider)
+    assert type(error) is errors.UpstreamUnreachable
+
+
+async def test_silence_before_the_answer_is_a_timeout(upstream: FaultyUpstream) -> None:
+    provider = provider_for(upstream, read_timeout_seconds=0.05)
+    upstream.play(upstream.stall_before_the_head())
+    assert type(await refusal(provider)) is errors.UpstreamTimeout
+    await upstream.wait_for_abort()
+    await provider.close()
+
+
+async def test_silence_mid_stream_is_a_timeout(upstream: FaultyUpstream) -> None:
+    provider = provider_for(upstream, read_timeout_seconds=0.05)
+    upstream.play(upstream.stall_after("one "))
+    text, error = await broken(provider)
+    assert (text, type(error)) == ("one ", errors.UpstreamTimeout)
+    await upstream.wait_for_abort()
+    await provider.close()
+
+
+async def test_an_end_without_finish_just_ends(
+    upstream: FaultyUpstream, provider: Provider
+) -> None:
+    upstream.play(upstream.ends_without_finish("one ", "two"))
+    received = await deltas(provider)
+    assert joined(received) == "one two"
+    assert not any(delta.finish_reason for delta in received)
+
+
+async def test_broken_json_mid_stream(upstream: FaultyUpstream, provider: Provider) -> None:
+    upstream.play(upstream.bad_json_after("one "))
+    text, error = await broken(provider)
+    assert (text, type(error)) == ("one ", errors.UpstreamProtocolError)
+
+
+async def test_an_error_frame_mid_stream(upstream: FaultyUpstream, provider: Provider) -> None:
+    upstream.play(upstream.error_after("one "))
+    text, error = await broken(provider)
+    assert (text, type(error)) == ("one ", errors.UpstreamError)
+
+
+async def test_an_error_frame_in_the_same_write_as_text_keeps_the_text(
+    upstream: FaultyUpstream, provider: Provider
+) -> None:
+    upstream.play(upstream.texts() + (upstream.text("one ") + upstream.failure()))
+    text, error = await broken(provider)
+    assert (text, type(error)) == ("one ", errors.UpstreamError)
+
+
+async def test_a_frame_split_inside_a_character(
+    upstream: FaultyUpstream, provider: Provider
+) -> None:
+    upstream.play(upstream.split_inside_a_character())
+    assert joined(await deltas(provider)) == CHARACTER
+
+
+async def test_line_separators_in_the_text(upstream: FaultyUpstream, provider: Provider) -> None:
+    upstream.play(upstream.line_separators())
+    assert joined(await deltas(provider)) == "a\u2028b\u2029c\u0085d"
+
+
+async def test_an_empty_reply(upstream: FaultyUpstream, provider: Provider) -> None:
+    upstream.play(upstream.empty_reply())
+    received = await deltas(provider)
+    assert joined(received) == ""
+    assert received[-1].finish_reason == "stop" or received[-2].finish_reason == "stop"
+
+
+async def test_one_delta_of_a_megabyte(upstream: FaultyUpstream, provider: Provider) -> None:
+    upstream.play(upstream.one_large_delta(1024 * 1024))
+    assert joined(await deltas(provider)) == "x" * 1024 * 1024
+
+
+async def test_fifty_thousand_tiny_deltas(upstream: FaultyUpstream, provider: Provider) -> None:
+    upstream.play(upstream.many_deltas(50_000))
+    received = await deltas(provider)
+    assert joined(received) == "".join(f"{i} " for i in range(50_000))
+    assert len(received) < 5_000, "frames that arrive together are one delta"
+
+
+async def test_a_cancelled_reader_closes_the_upstream(
+    upstream: FaultyUpstream, provider: Provider
+) -> None:
+    reached = asyncio.Event()
+    upstream.play(upstream.stall_after("one ", reached=reached))
+    task = asyncio.create_task(deltas(provider))
+    await reached.wait()
+    task.cancel()
+    await upstream.wait_for_abort()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_closed_iterator_closes_the_upstream(
+    upstream: FaultyUpstream, provider: Provider
+) -> None:
+    upstream.play(upstream.stall_after("one "))
+    stream = provider.stream(request())
+    await anext(stream)
+    assert (await anext(stream)).text == "one "
+    await stream.aclose()
+    await upstream.wait_for_abort()
+
+
+async def test_a_cancelled_request_closes_the_upstream_before_its_answer(
+    upstream: FaultyUpstream, provider: Provider
+) -> None:
+    upstream.play(upstream.stall_before_the_head())
+    task = asyncio.create_task(deltas(provider))
+    await upstream.wait_for_requests(1)
+    task.cancel()
+    await upstream.wait_for_abort()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_half_characters_in_two_frames_are_joined(
+    upstream: FaultyUpstream, provider: Provider
+) -> None:
+    halves = [upstream.text("@@").replace(b"@@", half) for half in (rb"a\ud83d", rb"\ude00b\ud83d")]
+    upstream.play(upstream.texts() + halves[0] + halves[1] + upstream.text("!") + upstream.end())
+    text = joined(await deltas(provider))
+    assert text == "a😀b\N{REPLACEMENT CHARACTER}!"
