@@ -46,7 +46,8 @@ class SSEDecoder:
         self._partial: list[bytes] = []
         self._name = b""
         self._data: list[bytes] = []
-        self._held_bytes = 0
+        self._data_bytes = 0
+        self._partial_bytes = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The data of every event that this chunk completes.
@@ -89,10 +90,13 @@ class SSEDecoder:
 
         events: list[Event] = []
         data = self._data
+        held = self._data_bytes
         for line in lines:
             if line.startswith(b"data:"):
                 data.append(line[6:] if line.startswith(b"data: ") else line[5:])
+                held += len(line)
             elif not line:
+                held = 0
                 if data or self._name:
                     payload = data[0] if len(data) == 1 else b"\n".join(data)
                     name = self._name.decode("utf-8", "replace") if self._name else ""
@@ -103,13 +107,15 @@ class SSEDecoder:
                 self._name = line[7:] if line.startswith(b"event: ") else line[6:]
             elif line == b"data":
                 data.append(b"")
-        self._held_bytes = 0
-        self._hold(len(rest) + sum(map(len, data)))
+                held += len(line)
+        self._data_bytes = held
+        self._partial_bytes = 0
+        self._hold(len(rest))
         return events
 
     def _hold(self, count: int) -> None:
-        self._held_bytes += count
-        if self._held_bytes > self._max_event_bytes:
+        self._partial_bytes += count
+        if self._partial_bytes + self._data_bytes > self._max_event_bytes:
             raise ValueError(f"an event is longer than {self._max_event_bytes} bytes")
 
 
