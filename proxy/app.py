@@ -1,6 +1,6 @@
 """`create_app(settings)`: lifespan, middleware, handlers, routers."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,11 +9,15 @@ from fastapi import APIRouter, Depends, FastAPI
 from proxy import __version__
 from proxy.database import Database, connect
 from proxy.dependencies import caller
+from proxy.engine import Engine
 from proxy.handlers import add_handlers
 from proxy.middleware import Edge
-from proxy.routers import projects, service
+from proxy.providers.base import Provider
+from proxy.providers.registry import Registry
+from proxy.routers import conversations, messages, models, projects, service
 from proxy.schemas.common import ErrorBody
 from proxy.settings import Settings, load_settings
+from proxy.turns import Turns
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": text}
@@ -33,10 +37,16 @@ def create_app(
     settings: Settings | None = None,
     *,
     database: Database | None = None,
+    providers: Iterable[Provider] | None = None,
     create_indexes: bool = True,
 ) -> FastAPI:
-    """The application; a `database` that is passed in stays the caller's to close."""
+    """The application.
+
+    `database` and `providers` replace what the settings describe, for tests and embedding;
+    a database that is passed in stays the caller's to close.
+    """
     settings = settings or load_settings()
+    registry = Registry(settings, providers=providers)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -46,8 +56,15 @@ def create_app(
         app.state.database = opened
         try:
             await opened.prepare(indexes=create_indexes)
+            engine = Engine(settings)
+            app.state.engine = engine
+            app.state.turns = Turns(settings, registry, engine)
+            await engine.start()
+            registry.start()
             yield
+            await engine.shutdown()
         finally:
+            await registry.close()
             if database is None:
                 opened.close()
 
@@ -58,11 +75,12 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.settings = settings
+    app.state.registry = registry
     add_handlers(app)
     app.add_middleware(Edge, body_bytes=settings.body_bytes)
 
     api = APIRouter(prefix="/v1", dependencies=[Depends(caller)], responses=ERRORS)
-    for module in (projects,):
+    for module in (conversations, messages, models, projects):
         api.include_router(module.router)
     app.include_router(service.router)
     app.include_router(api)

@@ -8,8 +8,11 @@ from fastapi import Depends, Path, Request
 
 from proxy.documents.base import DEFAULT_OWNER, MAX_ID, Raw
 from proxy.documents.project import Project
+from proxy.engine import Engine
 from proxy.errors import Unauthorized
+from proxy.providers.registry import Registry
 from proxy.settings import Settings
+from proxy.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,29 @@ async def caller(request: Request) -> CallerInfo:
     return CallerInfo()
 
 
+def engine_of(request: Request) -> Engine:
+    """The replies that this worker writes."""
+    engine: Engine = request.app.state.engine
+    return engine
+
+
+def turns_of(request: Request) -> Turns:
+    """What begins replies."""
+    turns: Turns = request.app.state.turns
+    return turns
+
+
+def registry_of(request: Request) -> Registry:
+    """The configured providers."""
+    registry: Registry = request.app.state.registry
+    return registry
+
+
 Caller = Annotated[CallerInfo, Depends(caller)]
 AppSettings = Annotated[Settings, Depends(settings_of)]
+ReplyEngine = Annotated[Engine, Depends(engine_of)]
+TurnMaker = Annotated[Turns, Depends(turns_of)]
+Models = Annotated[Registry, Depends(registry_of)]
 PathId = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 

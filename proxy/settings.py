@@ -144,6 +144,8 @@ class Settings(BaseSettings):
 
     # Replies
     checkpoint_seconds: float = Field(default=1, gt=0)
+    checkpoints_per_second: int = Field(default=100, ge=1)
+    """Checkpoints of one worker; with more running replies each gets one less often."""
     lease_seconds: float = Field(default=20, ge=2)
     """A reply whose worker gave no sign for this long counts as interrupted."""
     storage_retry_seconds: float = Field(default=30, ge=0)

@@ -62,6 +62,7 @@ class Conversation(Owned):
     messages: list[Message] = Field(default_factory=list)
     page_count: int = 0
     last_paged_id: int = 0
+    paged_messages: int = 0
     changes: int = 0
 
     class Settings:
@@ -161,7 +162,12 @@ class Conversation(Owned):
             present = raw.get("system_message_id")
             query: Raw = {"_id": id_, "system_message_id": present}
             if present is None and prompt:
-                message = Message(id=system_message_id, role="system", content=prompt)
+                message = Message(
+                    id=system_message_id,
+                    role="system",
+                    content=prompt,
+                    attempt=f"{system_message_id}:0",
+                )
                 change: Raw = {
                     "$set": {**update["$set"], "system_message_id": system_message_id},
                     "$push": {"messages": message.raw()},
@@ -239,9 +245,12 @@ class Conversation(Owned):
         )
 
     @classmethod
-    async def touch(cls, owner: str, id_: str) -> None:
+    async def touch(cls, owner: str, id_: str, *, paged_messages: int = 0) -> None:
         """Move `updated_at` after a change in one of its pages."""
-        await cls.of(owner).update_one({"_id": id_}, {"$set": {"updated_at": utc_now()}})
+        update: Raw = {"$set": {"updated_at": utc_now()}}
+        if paged_messages:
+            update["$inc"] = {"paged_messages": paged_messages}
+        await cls.of(owner).update_one({"_id": id_}, update)
 
     @classmethod
     async def history(cls, owner: str, id_: str) -> AsyncIterator[list[Raw]]:

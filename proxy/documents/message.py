@@ -35,6 +35,8 @@ class Message(BaseModel):
 
     reasoning: str | None = None
     finish_reason: str | None = None
+    reply_to: int | None = None
+    """The message that this reply answers; absent when that one was not stored."""
     error: dict[str, Any] | None = None
     model: str | None = None
     provider: str | None = None

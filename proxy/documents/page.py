@@ -98,7 +98,7 @@ class MessagePage(Owned):
                 },
                 {
                     "$pull": {"messages": {"id": {"$in": ids}}},
-                    "$inc": {"page_count": 1},
+                    "$inc": {"page_count": 1, "paged_messages": len(ids)},
                     "$set": {"last_paged_id": ids[-1]},
                 },
             )

@@ -255,8 +255,9 @@ async def _delete_from_pages(owner: str, message_ids: list[int]) -> int:
             {"messages.id": 1},
         )
         if before is not None:
-            deleted += len(wanted.intersection(m["id"] for m in before["messages"]))
-            await Conversation.touch(owner, page["conversation_id"])
+            found = len(wanted.intersection(m["id"] for m in before["messages"]))
+            deleted += found
+            await Conversation.touch(owner, page["conversation_id"], paged_messages=-found)
     return deleted
 
 

@@ -3,7 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
 from proxy.documents.base import MAX_ID, as_utc
 
@@ -34,6 +41,9 @@ Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 
 ProjectLabel = Annotated[int, Field(ge=0, le=MAX_ID)]
 """A project id, or 0 for none."""
+
+OptionalId = Annotated[ProjectLabel | None, BeforeValidator(lambda value: value or None)]
+"""A number in a query string; an empty one counts as absent."""
 
 UtcTime = Annotated[datetime, AfterValidator(as_utc)]
 """ISO 8601; a naive time is UTC."""

@@ -1,0 +1,158 @@
+"""What a model is shown of a conversation: the system prompt, and as much history as fits."""
+
+import asyncio
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from proxy.documents.base import Raw
+from proxy.documents.conversation import is_settled
+from proxy.documents.page import MessagePage
+from proxy.tokens import count_tokens
+
+REPLY_SHARE = 8
+"""A window is filled to all but 1/8, which is left to the reply."""
+
+MESSAGE_OVERHEAD_TOKENS = 4
+"""What a message costs besides its text (role and separators)."""
+
+THREAD_CHARACTERS = 4_096
+"""From this size on tokens are counted in a thread, off the event loop."""
+
+REMEMBERED_CHARACTERS = 16_384
+"""Counts of texts up to this size are remembered: a history is counted once, not every turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """OpenAI chat messages, and how many messages of the history were left out."""
+
+    messages: list[dict[str, Any]]
+    omitted_messages: int = 0
+
+
+def as_chat_message(message: Raw) -> dict[str, Any]:
+    """A stored message as OpenAI's protocol has it."""
+    payload: dict[str, Any] | None = message.get("payload")
+    if payload:
+        return payload
+    return {"role": message["role"], "content": message["content"]}
+
+
+def joined(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Consecutive plain assistant messages as one: a continued reply is one text."""
+    result: list[dict[str, Any]] = []
+    for message in messages:
+        last = result[-1] if result else None
+        if last is not None and _is_plain_reply(last) and _is_plain_reply(message):
+            result[-1] = {**last, "content": last["content"] + message["content"]}
+        else:
+            result.append(message)
+    return result
+
+
+def _is_plain_reply(message: dict[str, Any]) -> bool:
+    return (
+        message["role"] == "assistant"
+        and isinstance(message.get("content"), str)
+        and "tool_calls" not in message
+    )
+
+
+async def build_prompt(
+    owner: str,
+    conversation: Raw,
+    *,
+    system_context: str,
+    new_messages: list[dict[str, Any]],
+    window_tokens: int,
+    before: int | None = None,
+) -> Prompt:
+    """The prompt of one call: system prompt, the newest history that fits, the new messages.
+
+    The history is the tail, and older pages only as far as the window reaches back.
+    `system_context` extends the system prompt of this call. With `before`, history ends
+    below that message id.
+    """
+    system_id = conversation.get("system_message_id")
+    system = "\n\n".join(part for part in (conversation["system_prompt"], system_context) if part)
+    head = [{"role": "system", "content": system}] if system else []
+    budget = window_tokens - window_tokens // REPLY_SHARE
+    budget -= sum(await _counts([*head, *new_messages]))
+
+    tail = [
+        as_chat_message(m)
+        for m in conversation["messages"]
+        if m["id"] != system_id and is_settled(m) and (before is None or m["id"] < before)
+    ]
+    pages = conversation["page_count"]
+    kept, omitted, budget = await _newest_that_fit(tail, budget, is_all=not pages)
+    read = 0
+    if pages and not omitted:
+        older = MessagePage.backward(owner, conversation["_id"], pages, before)
+        async for page in older:
+            read += len(page)
+            more, omitted, budget = await _newest_that_fit(
+                [as_chat_message(m) for m in page if is_settled(m)], budget
+            )
+            kept = more + kept
+            if omitted:
+                break
+    omitted += max(0, conversation.get("paged_messages", 0) - read) if omitted else 0
+    return Prompt(joined([*head, *_from_a_question(kept), *new_messages]), omitted)
+
+
+def _from_a_question(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A cut history must not begin with the answer to a tool call that was cut away."""
+    start = 0
+    while start < len(history) and history[start]["role"] == "tool":
+        start += 1
+    return history[start:]
+
+
+async def _newest_that_fit(
+    messages: list[dict[str, Any]], budget: int, *, is_all: bool = False
+) -> tuple[list[dict[str, Any]], int, int]:
+    """The newest messages within `budget` tokens; those, how many are left out, what is left.
+
+    `is_all` says that no older messages will be asked for.
+    """
+    if is_all and sum(len(_text_of(m).encode()) + MESSAGE_OVERHEAD_TOKENS for m in messages) <= (
+        budget
+    ):
+        # A token is at least a byte: nothing needs counting.
+        return messages, 0, 0
+    start = len(messages)
+    costs = await _counts(messages)
+    while start and costs[start - 1] <= budget:
+        start -= 1
+        budget -= costs[start]
+    return messages[start:], start, budget
+
+
+def _text_of(message: dict[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n".join(part.get("text", "") for part in content if isinstance(part, dict))
+    return str(message.get("tool_calls") or "")
+
+
+@lru_cache(maxsize=2048)
+def _remembered_count(text: str) -> int:
+    return count_tokens(text)
+
+
+def _count(text: str) -> int:
+    return count_tokens(text) if len(text) > REMEMBERED_CHARACTERS else _remembered_count(text)
+
+
+async def _counts(messages: list[dict[str, Any]]) -> list[int]:
+    """Tokens of each message, counted off the event loop where that takes time."""
+    texts = [_text_of(message) for message in messages]
+    if sum(map(len, texts)) < THREAD_CHARACTERS:
+        counts = [_count(text) for text in texts]
+    else:
+        counts = await asyncio.to_thread(lambda: [_count(text) for text in texts])
+    return [MESSAGE_OVERHEAD_TOKENS + count for count in counts]

@@ -1,0 +1,113 @@
+"""`/v1/chat/conversations`: the memory, without its messages."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+
+from proxy.dependencies import Caller
+from proxy.documents.conversation import Conversation
+from proxy.documents.counter import Counter
+from proxy.documents.message import Message
+from proxy.documents.place import MessageRevision, attempt_name
+from proxy.documents.project import Project
+from proxy.responses import Json
+from proxy.schemas.common import Done, OptionalId, UtcTime
+from proxy.schemas.conversations import (
+    ConversationCreate,
+    ConversationCreated,
+    ConversationOut,
+    ConversationUpdate,
+    GroupedConversation,
+    conversation_out,
+)
+
+router = APIRouter(prefix="/chat/conversations", tags=["Conversations"])
+
+NO_PROJECT = "其它"
+"""The group of conversations without a project, or with one that has no name."""
+
+ConversationId = Annotated[str, Path(max_length=100)]
+
+
+@router.post("", response_model=ConversationCreated, summary="Create a conversation")
+async def create_conversation(caller: Caller, body: ConversationCreate | None = None) -> Json:
+    """Everything is optional; a system prompt becomes the first message."""
+    fields = body.model_dump(exclude_none=True) if body else {}
+    conversation = Conversation(owner=caller.owner, **fields)
+    if conversation.system_prompt:
+        id_ = await Counter.reserve("messages")
+        conversation.system_message_id = id_
+        conversation.messages = [
+            Message(
+                id=id_,
+                role="system",
+                content=conversation.system_prompt,
+                attempt=attempt_name(id_, 0),
+            )
+        ]
+    await conversation.create()
+    return Json({"conversation_id": conversation.id})
+
+
+@router.get("", response_model=list[ConversationOut], summary="List conversations")
+async def list_conversations(
+    caller: Caller,
+    project_id: Annotated[OptionalId, Query(description="Only this project's")] = None,
+    status: Annotated[OptionalId, Query(description="0 normal, 1 archived")] = None,
+    limit: Annotated[int | None, Query(ge=1, le=10_000, description="All by default")] = None,
+    before: Annotated[UtcTime | None, Query(description="Only less recently active")] = None,
+) -> Json:
+    """Newest activity first; empty filters count as absent."""
+    found = await Conversation.summaries(
+        caller.owner,
+        project_id=project_id,
+        status=status,
+        before=before,
+        limit=limit or 0,
+    )
+    return Json([conversation_out(raw) for raw in found])
+
+
+@router.get(
+    "/grouped",
+    response_model=dict[str, list[GroupedConversation]],
+    summary="List conversations by project",
+)
+async def list_grouped_conversations(caller: Caller) -> Json:
+    """Project name → conversations, newest activity first; without a project under `其它`."""
+    names = await Project.names(caller.owner)
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for raw in await Conversation.summaries(caller.owner):
+        name = names.get(raw["project_id"]) or NO_PROJECT
+        entry = conversation_out(raw)
+        groups.setdefault(name, []).append(
+            {"conversation_id": entry["id"], "project_name": name, **entry}
+        )
+    return Json(groups)
+
+
+@router.get("/{conversation_id}", response_model=ConversationOut, summary="Get a conversation")
+async def get_conversation(conversation_id: ConversationId, caller: Caller) -> Json:
+    """One conversation, without its messages."""
+    return Json(conversation_out(await Conversation.summary(caller.owner, conversation_id)))
+
+
+@router.put("/{conversation_id}", response_model=Done, summary="Update a conversation")
+async def update_conversation(
+    conversation_id: ConversationId, body: ConversationUpdate, caller: Caller
+) -> Json:
+    """Any fields; changing the system prompt changes its message too."""
+    fields = body.model_dump(exclude_none=True)
+    reserved = 0
+    if fields.get("system_prompt"):
+        reserved = await Counter.reserve("messages")
+    await Conversation.change(caller.owner, conversation_id, fields, reserved)
+    return Json({"message": "Conversation updated"})
+
+
+@router.delete("/{conversation_id}", response_model=Done, summary="Delete a conversation")
+async def delete_conversation(conversation_id: ConversationId, caller: Caller) -> Json:
+    """With all its messages; a reply that is being written ends."""
+    await Conversation.remove(caller.owner, conversation_id)
+    await MessageRevision.of(caller.owner).delete_many({"conversation_id": conversation_id})
+    return Json({"message": "Conversation deleted"})

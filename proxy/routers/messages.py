@@ -1,0 +1,230 @@
+"""Messages and replies: turns, history, edits, stop, resume, regenerate."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+from starlette.responses import StreamingResponse
+
+from proxy.dependencies import AppSettings, Caller, PathId, ReplyEngine, TurnMaker
+from proxy.documents.base import MAX_ID, Raw
+from proxy.documents.conversation import Conversation
+from proxy.documents.message import wire
+from proxy.documents.place import Placed, delete_messages, edit_message, list_revisions
+from proxy.engine import Engine, StreamSessionNotFound
+from proxy.errors import NotFound, TooLarge
+from proxy.responses import Json, dumps
+from proxy.routers.conversations import ConversationId
+from proxy.schemas.common import Done
+from proxy.schemas.messages import (
+    MessageCreate,
+    MessageDetail,
+    MessageList,
+    MessagesDelete,
+    MessageUpdate,
+    ReplyOptions,
+    ReplyOut,
+    StreamStop,
+    StreamStopped,
+)
+from proxy.settings import Settings
+from proxy.streams import EventStream, reply_frames, whole_reply
+from proxy.turns import NewTurn, Reply, fingerprint
+
+router = APIRouter(prefix="/chat", tags=["Messages"])
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        description="The same key with the same body happens once and answers the same",
+    ),
+]
+
+
+@router.get(
+    "/conversations/{conversation_id}/messages",
+    response_model=MessageList,
+    summary="List a conversation's messages",
+)
+async def list_messages(
+    conversation_id: ConversationId,
+    caller: Caller,
+    limit: Annotated[int | None, Query(ge=1, le=10_000, description="The newest ones")] = None,
+    before: Annotated[int | None, Query(ge=1, le=MAX_ID, description="A message id")] = None,
+) -> Response:
+    """In order; all of them unless `limit` or `before` ask for a part."""
+    if limit is not None or before is not None:
+        messages = await Conversation.history_before(
+            caller.owner, conversation_id, before=before, limit=limit or 10_000
+        )
+        return Json({"conversation_id": conversation_id, "messages": [wire(m) for m in messages]})
+    history = Conversation.history(caller.owner, conversation_id)
+    # The first part is read before the answer begins: an unknown id is still a 404.
+    first = await anext(history)
+    return StreamingResponse(
+        _history_json(conversation_id, first, history), media_type="application/json"
+    )
+
+
+async def _history_json(
+    conversation_id: str, part: list[Raw], rest: AsyncIterator[list[Raw]]
+) -> AsyncIterator[bytes]:
+    yield b'{"conversation_id":' + dumps(conversation_id) + b',"messages":['
+    separator = b""
+    while True:
+        if part:
+            yield separator + dumps([wire(message) for message in part])[1:-1]
+            separator = b","
+        try:
+            part = await anext(rest)
+        except StopAsyncIteration:
+            break
+    yield b"]}"
+
+
+@router.post(
+    "/conversations/{conversation_id}/messages",
+    response_model=ReplyOut,
+    summary="Send a message and get the reply",
+)
+async def create_message(
+    conversation_id: ConversationId,
+    body: MessageCreate,
+    caller: Caller,
+    turns: TurnMaker,
+    engine: ReplyEngine,
+    settings: AppSettings,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """The message is stored, then the model is asked; with `stream` the reply comes as events."""
+    reply = await turns.begin(
+        caller.owner,
+        conversation_id,
+        NewTurn(
+            content=body.content,
+            role=body.role,
+            model=body.model or "",
+            documents=body.documents,
+            system_prompt_append=body.system_prompt_append,
+            idempotency_key=idempotency_key,
+            fingerprint=fingerprint(body.model_dump()) if idempotency_key else "",
+        ),
+    )
+    return await deliver(engine, caller.owner, reply, body, settings)
+
+
+async def deliver(
+    engine: Engine, owner: str, reply: Reply, options: ReplyOptions, settings: Settings
+) -> Response:
+    """A reply as the client asked for it; failures before the first frame are HTTP errors."""
+    if not options.stream:
+        return Json(await whole_reply(engine, owner, reply))
+    if reply.generation is not None:
+        await reply.generation.opened(settings.stream_open_seconds)
+    return EventStream(
+        reply_frames(
+            engine,
+            owner,
+            reply,
+            accept_replace=options.accept_replace,
+            cancel_on_disconnect=options.on_disconnect == "cancel",
+        )
+    )
+
+
+@router.post("/stop-stream", response_model=StreamStopped, summary="Stop a stream")
+async def stop_stream(body: StreamStop, caller: Caller, engine: ReplyEngine) -> Json:
+    """The upstream connection is closed; the text so far is kept."""
+    session = str(body.session_id)
+    if not session.isdecimal() or not 0 < int(session) <= MAX_ID:
+        raise StreamSessionNotFound
+    await engine.stop(caller.owner, int(session))
+    return Json({"message": "Stream stopped", "session_id": session})
+
+
+@router.post("/messages/delete", response_model=Done, summary="Delete messages")
+async def delete_many_messages(body: MessagesDelete, caller: Caller) -> Json:
+    """One or many, of any conversations; says how many there were."""
+    deleted = await delete_messages(caller.owner, body.message_ids)
+    return Json({"message": f"{deleted} messages deleted"})
+
+
+@router.get(
+    "/messages/{message_id}",
+    response_model=MessageDetail,
+    summary="Get a message and its revisions",
+)
+async def get_message(message_id: PathId, caller: Caller) -> Json:
+    """One message with all that is known of it, former contents included."""
+    placed = await Placed.find(caller.owner, message_id)
+    revisions = await list_revisions(caller.owner, placed.message)
+    return Json(
+        {
+            **wire(placed.message),
+            "conversation_id": placed.place.conversation_id,
+            "revisions": [wire(revision) for revision in revisions],
+        }
+    )
+
+
+@router.put("/messages/{message_id}", response_model=Done, summary="Edit a message")
+async def update_message(
+    message_id: PathId, body: MessageUpdate, caller: Caller, settings: AppSettings
+) -> Json:
+    """The former text is kept as a revision."""
+    if len(body.content.encode()) > settings.message_bytes:
+        raise TooLarge(f"The message is larger than {settings.message_bytes} bytes; shorten it")
+    await edit_message(caller.owner, message_id, body.content, body.created_at)
+    return Json({"message": "Message updated"})
+
+
+@router.post(
+    "/messages/{message_id}/stop", response_model=StreamStopped, summary="Stop a running reply"
+)
+async def stop_message(message_id: PathId, caller: Caller, engine: ReplyEngine) -> Json:
+    """From whichever worker; the text so far is kept."""
+    await engine.stop(caller.owner, message_id)
+    return Json({"message": "Stream stopped", "session_id": str(message_id)})
+
+
+@router.get("/messages/{message_id}/stream", summary="Join a reply")
+async def join_stream(
+    message_id: PathId,
+    caller: Caller,
+    engine: ReplyEngine,
+    after: Annotated[int, Query(ge=0, le=MAX_ID, description="Characters already seen")] = 0,
+    accept_replace: bool = False,
+) -> Response:
+    """The same frames as the original stream from character `after` on (Unicode code points)."""
+    placed = await Placed.find(caller.owner, message_id)
+    if placed.message["role"] != "assistant":
+        raise NotFound("Only a reply of the assistant can be streamed", code="not_a_reply")
+    reply = Reply(
+        placed.place.conversation_id,
+        placed.message.get("reply_to"),
+        message_id,
+        engine.running.get(message_id),
+    )
+    return EventStream(
+        reply_frames(engine, caller.owner, reply, after=after, accept_replace=accept_replace)
+    )
+
+
+@router.post(
+    "/messages/{message_id}/regenerate", response_model=ReplyOut, summary="Write a reply again"
+)
+async def regenerate_message(
+    message_id: PathId,
+    caller: Caller,
+    turns: TurnMaker,
+    engine: ReplyEngine,
+    settings: AppSettings,
+    body: ReplyOptions | None = None,
+) -> Response:
+    """Optionally by another model; the former reply is kept as a revision."""
+    options = body or ReplyOptions()
+    reply = await turns.regenerate(caller.owner, message_id, options.model or "")
+    return await deliver(engine, caller.owner, reply, options, settings)

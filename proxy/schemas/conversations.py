@@ -1,0 +1,64 @@
+"""Bodies of `/v1/chat/conversations`."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from proxy.documents.base import Raw
+from proxy.schemas.common import Body, Label, ProjectLabel, Text
+
+ConversationStatus = Annotated[Literal[0, 1], Field(description="0 normal, 1 archived")]
+
+
+class ConversationUpdate(Body):
+    """Any of these; absent ones stay."""
+
+    project_id: ProjectLabel | None = None
+    name: Label | None = None
+    model: Label | None = None
+    assistance_role: Label | None = None
+    status: ConversationStatus | None = None
+    system_prompt: Text | None = None
+
+
+class ConversationCreate(ConversationUpdate):
+    """All optional."""
+
+    model_config = {
+        "json_schema_extra": {
+            "examples": [{"system_prompt": "You are a helpful assistant.", "project_id": 2}]
+        }
+    }
+
+
+class ConversationCreated(BaseModel):
+    """`{"conversation_id": "<uuid4>"}`."""
+
+    conversation_id: str
+
+
+class ConversationOut(BaseModel):
+    """A conversation without its messages."""
+
+    id: str
+    system_prompt: str
+    created_at: datetime
+    updated_at: datetime
+    project_id: int
+    name: str
+    model: str
+    assistance_role: str
+    status: int
+
+
+class GroupedConversation(ConversationOut):
+    """A conversation in its project's group."""
+
+    conversation_id: str
+    project_name: str
+
+
+def conversation_out(raw: Raw) -> dict[str, Any]:
+    """A stored conversation under its wire names."""
+    return {"id": raw["_id"], **{key: value for key, value in raw.items() if key != "_id"}}

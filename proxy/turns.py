@@ -1,0 +1,317 @@
+"""A turn: the new message and the place for its reply are stored, then the model is asked."""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxy.documents.base import Raw, utc_now
+from proxy.documents.conversation import Conversation
+from proxy.documents.counter import Counter
+from proxy.documents.message import Role, size_bytes
+from proxy.documents.page import MessagePage
+from proxy.documents.place import Place, Placed, attempt_name
+from proxy.engine import Engine
+from proxy.errors import BadRequest, Conflict, TooLarge, Unavailable, Unprocessable
+from proxy.generation import Generation
+from proxy.prompt import Prompt, build_prompt
+from proxy.providers.base import CompletionRequest
+from proxy.providers.registry import Registry, Route
+from proxy.responses import dumps
+from proxy.settings import Settings
+
+APPEND_ATTEMPTS = 8
+"""How often ids are reserved anew when newer messages moved to a page meanwhile."""
+
+REPLY_FIELDS = (
+    "finish_reason",
+    "error",
+    "usage",
+    "reasoning",
+    "payload",
+    "first_token_ms",
+    "duration_ms",
+    "omitted_messages",
+)
+"""What an earlier writing of a reply left and a new one does not take over."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewTurn:
+    """What a client sends for one turn.
+
+    `payload` is OpenAI's message where it is more than text. `parameters` go to the model as
+    they are. `idempotency_key` with `fingerprint` (a hash of the body) makes it happen once.
+    """
+
+    content: str
+    role: Role = "user"
+    model: str = ""
+    payload: dict[str, Any] | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    documents: list[int] = field(default_factory=list)
+    system_prompt_append: str = ""
+    idempotency_key: str | None = None
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The reply to a turn; `generation` is None when it is written elsewhere or has ended."""
+
+    conversation_id: str
+    user_message_id: int | None
+    message_id: int
+    generation: Generation | None = None
+
+
+def fingerprint(*parts: Any) -> str:
+    """A hash of what a request asks for."""
+    return hashlib.sha256(dumps(parts)).hexdigest()
+
+
+class Turns:
+    """Begins replies; the engine runs them."""
+
+    def __init__(self, settings: Settings, registry: Registry, engine: Engine) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._engine = engine
+        self._continue_messages = {text.strip().casefold() for text in settings.continue_messages}
+        engine.on_end.append(self._make_room)
+
+    async def begin(self, owner: str, conversation_id: str, turn: NewTurn) -> Reply:
+        """Store the message and an empty reply with one push, and start the generation.
+
+        Raises:
+            ConversationNotFound: there is none for this owner.
+            ModelNotFound: nothing answers for the model; nothing is stored.
+            TooLarge: the message exceeds `message_bytes`.
+            Unprocessable: the idempotency key was used with another body.
+        """
+        self._engine.check_open()
+        if size_bytes({"content": turn.content, "payload": turn.payload}) > (
+            self._settings.message_bytes + size_bytes({})
+        ):
+            raise TooLarge(
+                f"The message is larger than {self._settings.message_bytes} bytes; "
+                "split it into several messages"
+            )
+        stores_message = not self._is_continue(turn)
+        for _ in range(APPEND_ATTEMPTS):
+            conversation, first_id = await asyncio.gather(
+                Conversation.with_tail(owner, conversation_id), Counter.reserve("messages", 2)
+            )
+            if turn.idempotency_key is not None:
+                earlier = await self._earlier(owner, conversation, turn)
+                if earlier is not None:
+                    return earlier
+            model = turn.model or conversation["model"] or self._registry.default_model
+            routes = await self._registry.resolve(model)
+            prompt = await self._prompt(owner, conversation, turn, model)
+            user_id = first_id if stores_message else None
+            reply_id = first_id + 1 if stores_message else first_id
+            messages = [self._reply(reply_id, user_id, routes[0], prompt, turn)]
+            if user_id is not None:
+                messages.insert(0, _message(user_id, turn))
+            if not await Conversation.append(
+                owner,
+                conversation_id,
+                messages,
+                idempotency_key=turn.idempotency_key,
+                page_count=conversation["page_count"],
+            ):
+                continue
+            generation = Generation(
+                place=Place(owner, conversation_id, conversation_id),
+                message_id=reply_id,
+                attempt=attempt_name(reply_id, 0),
+                user_message_id=user_id,
+                routes=routes,
+                request=CompletionRequest(
+                    model=routes[0].model,
+                    messages=prompt.messages,
+                    parameters=turn.parameters,
+                    conversation_id=conversation_id,
+                    message_id=str(reply_id),
+                ),
+                settings=self._settings,
+            )
+            generation.tail_size = (
+                len(conversation["messages"]) + len(messages),
+                sum(map(size_bytes, conversation["messages"])) + sum(map(size_bytes, messages)),
+            )
+            self._engine.launch(generation)
+            return Reply(conversation_id, user_id, reply_id, generation)
+        raise Unavailable("This conversation is very busy; try again", retry_after_seconds=1)
+
+    async def regenerate(self, owner: str, message_id: int, model: str = "") -> Reply:
+        """Write a reply again; the former one becomes a revision of the message.
+
+        Raises:
+            MessageNotFound: there is none for this owner.
+            BadRequest: it is not a reply.
+            Conflict: it is still being written.
+            ModelNotFound: nothing answers for the model; nothing changes.
+        """
+        self._engine.check_open()
+        while True:
+            placed = await Placed.find(owner, message_id)
+            message, place = placed.message, placed.place
+            if message["role"] != "assistant":
+                raise BadRequest("Only a reply of the assistant can be regenerated")
+            if message.get("status") == "streaming":
+                raise Conflict("This reply is still being written; stop it first")
+            conversation = await Conversation.with_tail(owner, place.conversation_id)
+            name = model or _model_of(message) or conversation["model"]
+            name = name or self._registry.default_model
+            routes = await self._registry.resolve(name)
+            prompt = await self._prompt(
+                owner, conversation, NewTurn(content="", role="assistant"), name, before=message_id
+            )
+            fields = self._reply_fields(routes[0], prompt)
+            unset = tuple(key for key in REPLY_FIELDS if key not in fields)
+            attempt = await placed.replace({"content": "", **fields}, unset)
+            if attempt is None:
+                continue
+            generation = Generation(
+                place=place,
+                message_id=message_id,
+                attempt=attempt,
+                user_message_id=message.get("reply_to"),
+                routes=routes,
+                request=CompletionRequest(
+                    model=routes[0].model,
+                    messages=prompt.messages,
+                    conversation_id=place.conversation_id,
+                    message_id=str(message_id),
+                ),
+                settings=self._settings,
+            )
+            self._engine.launch(generation)
+            return Reply(place.conversation_id, message.get("reply_to"), message_id, generation)
+
+    def _is_continue(self, turn: NewTurn) -> bool:
+        return (
+            turn.role == "user"
+            and turn.payload is None
+            and turn.content.strip().casefold() in self._continue_messages
+        )
+
+    async def _prompt(
+        self,
+        owner: str,
+        conversation: Raw,
+        turn: NewTurn,
+        model: str,
+        *,
+        before: int | None = None,
+    ) -> Prompt:
+        new = turn.payload or {"role": turn.role, "content": turn.content}
+        return await build_prompt(
+            owner,
+            conversation,
+            system_context=turn.system_prompt_append,
+            new_messages=[new] if before is None else [],
+            window_tokens=self._settings.model_context_tokens(model),
+            before=before,
+        )
+
+    def _reply_fields(self, route: Route, prompt: Prompt) -> Raw:
+        fields: Raw = {
+            "status": "streaming",
+            "worker": self._engine.worker_id,
+            "started_at": utc_now(),
+            "model": route.model,
+            "provider": route.provider.name,
+        }
+        if prompt.omitted_messages:
+            fields["omitted_messages"] = prompt.omitted_messages
+        return fields
+
+    def _reply(
+        self, reply_id: int, user_id: int | None, route: Route, prompt: Prompt, turn: NewTurn
+    ) -> Raw:
+        now = utc_now()
+        message: Raw = {
+            "id": reply_id,
+            "role": "assistant",
+            "content": "",
+            "created_at": now,
+            "updated_at": now,
+            "revision": 0,
+            "attempt": attempt_name(reply_id, 0),
+            **self._reply_fields(route, prompt),
+        }
+        if user_id is not None:
+            message["reply_to"] = user_id
+        if turn.idempotency_key is not None:
+            message["idempotency"] = {"key": turn.idempotency_key, "body": turn.fingerprint}
+        return message
+
+    async def _earlier(self, owner: str, conversation: Raw, turn: NewTurn) -> Reply | None:
+        """The reply that this idempotency key began in this conversation."""
+        found = _with_key(conversation["messages"], turn.idempotency_key)
+        if found is None and conversation["page_count"]:
+            page = await MessagePage.of(owner).find_one(
+                {
+                    "messages.idempotency.key": turn.idempotency_key,
+                    "conversation_id": conversation["_id"],
+                },
+                {"messages": 1},
+            )
+            found = _with_key(page["messages"] if page else [], turn.idempotency_key)
+        if found is None:
+            return None
+        if found["idempotency"]["body"] != turn.fingerprint:
+            raise Unprocessable(
+                "This Idempotency-Key was used with another request; use a new key",
+                code="idempotency_key_reused",
+            )
+        return Reply(
+            conversation["_id"],
+            found.get("reply_to"),
+            found["id"],
+            self._engine.running.get(found["id"]),
+        )
+
+    def _make_room(self, generation: Generation) -> None:
+        """Move the older half of a tail that a turn made too large; nobody waits for it."""
+        if generation.tail_size is None:
+            return
+        messages, size = generation.tail_size
+        settings = self._settings
+        if messages > settings.tail_messages or size + len(generation.text) > settings.tail_bytes:
+            self._engine.in_background(
+                Conversation.move_tail(
+                    generation.place.conversation_id,
+                    max_messages=settings.tail_messages,
+                    max_bytes=settings.tail_bytes,
+                )
+            )
+
+
+def _message(message_id: int, turn: NewTurn) -> Raw:
+    now = utc_now()
+    message: Raw = {
+        "id": message_id,
+        "role": turn.role,
+        "content": turn.content,
+        "created_at": now,
+        "updated_at": now,
+        "status": "complete",
+        "revision": 0,
+        "attempt": attempt_name(message_id, 0),
+    }
+    if turn.payload is not None:
+        message["payload"] = turn.payload
+    return message
+
+
+def _with_key(messages: list[Raw], key: str | None) -> Raw | None:
+    return next((m for m in messages if m.get("idempotency", {}).get("key") == key), None)
+
+
+def _model_of(message: Raw) -> str:
+    provider, model = message.get("provider"), message.get("model")
+    return f"{provider}/{model}" if provider and model else ""
