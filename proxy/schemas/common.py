@@ -18,6 +18,10 @@ from proxy.documents.base import MAX_ID, as_utc
 def _clean(value: str) -> str:
     if "\x00" in value:
         raise ValueError("must not contain NUL characters; remove them and send it again")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be valid Unicode; it holds half of a surrogate pair") from None
     return value
 
 
@@ -28,7 +32,7 @@ def _not_blank(value: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_clean)]
-"""Any text without NUL (lone surrogates are refused by the JSON layer)."""
+"""Any text without NUL and without halves of characters."""
 
 FilledText = Annotated[str, AfterValidator(_clean), AfterValidator(_not_blank)]
 """Text with something to read in it."""

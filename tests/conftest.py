@@ -1,0 +1,143 @@
+"""What all tests share: databases, the application, a client, a live server."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+import uvicorn
+from mongomock_motor import AsyncMongoMockClient
+
+from proxy.app import create_app
+from proxy.database import Database, connect
+from proxy.settings import Settings
+from tests.fakes.wire_server import find_program, wire_server
+
+IN_CI = bool(os.environ.get("CI"))
+
+
+def make_settings(**fields: Any) -> Settings:
+    """Settings of a test: nothing from the developer's own environment or files."""
+    defaults: dict[str, Any] = {
+        "retry_budget_seconds": 0,
+        "shutdown_grace_seconds": 0.2,
+        "storage_retry_seconds": 2,
+    }
+    return Settings(_env_file=None, **{**defaults, **fields})
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    for name in list(os.environ):
+        if name.startswith(("PROXY_", "OPENAI_", "POE_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def wire_uri() -> Iterator[str]:
+    """A database server that speaks MongoDB's protocol; skipped visibly where there is none."""
+    if uri := os.environ.get("TEST_MONGODB_URI"):
+        yield uri
+        return
+    if find_program() is None:
+        if IN_CI:
+            pytest.fail("no MongoDB-compatible server: install the 'embedded' dependency group")
+        pytest.skip("no MongoDB-compatible server (set TEST_MONGODB_URI)")
+    with wire_server() as uri:
+        yield uri
+
+
+@pytest.fixture
+async def wire(wire_uri: str) -> AsyncIterator[Database]:
+    """A database of its own on a real wire server."""
+    name = f"test_{uuid4().hex[:12]}"
+    database = connect(wire_uri, name)
+    yield database
+    await database.client.drop_database(name)
+    database.close()
+
+
+@pytest.fixture
+def mock() -> Database:
+    """A database in memory: fast, but without unique multikey indexes or transactions."""
+    return Database(AsyncMongoMockClient()["proxy"])
+
+
+@pytest.fixture(params=["mock", "wire"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """Both databases in turn."""
+    found: Database = request.getfixturevalue(request.param)
+    return found
+
+
+@asynccontextmanager
+async def running_app(database: Database, settings: Settings, **options: Any) -> AsyncIterator[Any]:
+    """The application with its lifespan, without a server."""
+    is_mock = type(database.client).__module__.startswith("mongomock")
+    app = create_app(settings, database=database, create_indexes=not is_mock, **options)
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@asynccontextmanager
+async def client_of(app: Any, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that calls the application directly; bodies arrive whole."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://127.0.0.1:8000", **options
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+async def client(database: Database) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an application with the built-in echo, on both databases in turn."""
+    async with running_app(database, make_settings()) as app, client_of(app) as client:
+        yield client
+
+
+@asynccontextmanager
+async def serving(app: Any) -> AsyncIterator[str]:
+    """A live uvicorn on a free loopback port; yields its address."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on")
+        server = uvicorn.Server(config)
+        server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            assert not task.done(), "the server did not start"
+            await asyncio.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await task
+
+
+LiveServer = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+@pytest.fixture
+def live(wire: Database) -> LiveServer:
+    """`async with live(providers=…, **settings) as client`: a live server on a real database."""
+
+    @asynccontextmanager
+    async def start(
+        *, providers: Any = None, database: Database | None = None, **fields: Any
+    ) -> AsyncIterator[httpx.AsyncClient]:
+        app = create_app(make_settings(**fields), database=database or wire, providers=providers)
+        async with (
+            serving(app) as url,
+            httpx.AsyncClient(base_url=url, timeout=30) as client,
+        ):
+            client.app = app  # type: ignore[attr-defined]
+            yield client
+
+    return start

@@ -1,0 +1,61 @@
+"""A MongoDB-compatible server on a free loopback port, for tests that need a real wire."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FLAGS = "--sync-on-commit --log-file-max 64MB --cache-size 256M --oplog-max-entries 1000"
+
+
+def find_program() -> str | None:
+    beside = Path(sys.executable).with_name("secantusd-rs")
+    return str(beside) if beside.exists() else shutil.which("secantusd-rs")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def wire_server() -> Iterator[str]:
+    """Yields its URI; the data is thrown away."""
+    program = find_program()
+    assert program is not None
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(
+            [
+                program,
+                *("--host", "127.0.0.1", "--port", str(port), "--storage-path", folder),
+                *FLAGS.split(),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            _wait_for(port, process)
+            yield f"mongodb://127.0.0.1:{port}/?directConnection=true&retryWrites=false"
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the database server ended at once"
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.05)  # a start-up without an event to wait for
+        else:
+            return
+    raise AssertionError("the database server does not listen")
