@@ -8,7 +8,6 @@ a queue, so one that reads nothing costs nothing.
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -21,16 +20,12 @@ from proxy.documents.base import Raw, utc_now
 from proxy.documents.message import Status
 from proxy.documents.place import Place
 from proxy.errors import NotFound, ProxyError, StorageUnavailable, Unavailable, UpstreamError
+from proxy.fallback import ask_in_turn
 from proxy.providers.base import CompletionRequest, Delta, Usage
 from proxy.providers.registry import Route
 from proxy.settings import Settings
 
 log = logging.getLogger(__name__)
-
-BACKOFF_SECONDS = 0.4
-"""Mean wait before the second try; it doubles with each further one, with jitter."""
-
-MAX_BACKOFF_SECONDS = 4.0
 
 EndReason = Literal["stopped", "deleted", "shutdown", "too_long"]
 """Why a reply was ended from this side."""
@@ -192,35 +187,17 @@ class Generation:
                 self._reader.cancel()
 
     async def _read(self) -> None:
-        """Ask the routes in turn, again within the budget, until one answers or none will.
+        """Ask the routes in turn until one answers or none will.
 
         Raises:
             UpstreamError: the last failure.
         """
-        deadline = self._loop.time() + self._settings.retry_budget_seconds
-        wait = BACKOFF_SECONDS
-        while True:
-            failures: list[UpstreamError] = []
-            for route in self.routes:
-                try:
-                    await self._read_route(route)
-                except UpstreamError as error:
-                    if self.has_begun:
-                        raise
-                    log.info("%s/%s: %s", route.provider.name, route.model, error.detail)
-                    failures.append(error)
-                else:
-                    return
-            again = [error for error in failures if error.retryable]
-            pause = max(
-                wait * random.uniform(0.5, 1.5),
-                min((error.retry_after_seconds or 0.0 for error in again), default=0.0),
-            )
-            if not again or self._loop.time() + pause > deadline:
-                # What a person can do something about comes before what may pass by itself.
-                raise next((e for e in failures if not e.retryable), failures[0])
-            await asyncio.sleep(pause)
-            wait = min(wait * 2, MAX_BACKOFF_SECONDS)
+        await ask_in_turn(
+            self.routes,
+            self._read_route,
+            budget_seconds=self._settings.retry_budget_seconds,
+            has_begun=lambda: self.has_begun,
+        )
 
     async def _read_route(self, route: Route) -> None:
         self.provider, self.model = route.provider.name, route.model

@@ -1,0 +1,58 @@
+"""A model's routes in turn, and again within a time budget, until one of them answers."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from proxy.errors import UpstreamError
+from proxy.providers.registry import Route
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+BACKOFF_SECONDS = 0.4
+"""Mean wait before the second try; it doubles with each further one, with jitter."""
+
+MAX_BACKOFF_SECONDS = 4.0
+
+
+async def ask_in_turn(
+    routes: Sequence[Route],
+    ask: Callable[[Route], Awaitable[T]],
+    *,
+    budget_seconds: float,
+    has_begun: Callable[[], bool] = lambda: False,
+) -> T:
+    """What the first route that answers gives.
+
+    Once `has_begun` says that something of an answer arrived, nothing is tried again.
+
+    Raises:
+        UpstreamError: the failure that a person can do something about, else the first.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + budget_seconds
+    wait = BACKOFF_SECONDS
+    while True:
+        failures: list[UpstreamError] = []
+        for route in routes:
+            try:
+                return await ask(route)
+            except UpstreamError as error:
+                if has_begun():
+                    raise
+                log.info("%s/%s: %s", route.provider.name, route.model, error.detail)
+                failures.append(error)
+        again = [error for error in failures if error.retryable]
+        pause = max(
+            wait * random.uniform(0.5, 1.5),
+            min((error.retry_after_seconds or 0.0 for error in again), default=0.0),
+        )
+        if not again or loop.time() + pause > deadline:
+            # What a person can do something about comes before what may pass by itself.
+            raise next((e for e in failures if not e.retryable), failures[0])
+        await asyncio.sleep(pause)
+        wait = min(wait * 2, MAX_BACKOFF_SECONDS)
