@@ -80,14 +80,16 @@ class Preamble:
         return rest
 
 
-def _after_marker(text: str) -> str | None:
-    """What follows a marker, its line end and the first `>`."""
-    text = text.lstrip()
+def _after_marker(held: str) -> str | None:
+    """What follows a marker, its line end and the first `>`, where that is near enough."""
+    text = held.lstrip()
     for marker in _MARKERS:
         if text.startswith(marker):
             rest = text[len(marker) :]
             quoted = rest.lstrip()
-            if quoted.startswith(">") and "\n" in rest[: len(rest) - len(quoted)]:
+            on_new_line = "\n" in rest[: len(rest) - len(quoted)]
+            near = len(held) - len(quoted) <= _LONGEST_HOLD
+            if quoted.startswith(">") and on_new_line and near:
                 return quoted[1:]
     return None
 

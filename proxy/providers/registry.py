@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from proxy.settings import ProviderSettings, Settings, SettingsError
 
 COLD_LIST_SECONDS = 3.0
 """How long the first look-up waits for the providers' lists; later ones never wait."""
+
+FAILED_LIST_SECONDS = 15.0
+"""How soon the lists are asked for again after a provider did not answer."""
 
 PREFERRED_MODELS = ("gpt-4o-mini", "assistant")
 """The default model where none is configured: the first of these that is listed."""
@@ -37,10 +41,18 @@ class Registry:
     """The configured providers and their models.
 
     `providers` replaces those that the settings describe (for tests and embedding).
+    `cold_list_seconds` bounds the first look-up's wait for the providers' lists.
     """
 
-    def __init__(self, settings: Settings, *, providers: Iterable[Provider] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        providers: Iterable[Provider] | None = None,
+        cold_list_seconds: float = COLD_LIST_SECONDS,
+    ) -> None:
         self._settings = settings
+        self._cold_list_seconds = cold_list_seconds
         built = build_providers(settings) if providers is None else providers
         self.providers: dict[str, Provider] = {provider.name: provider for provider in built}
         if settings.default_provider and settings.default_provider not in self.providers:
@@ -57,7 +69,7 @@ class Registry:
         self._lists: dict[str, list[dict[str, Any]]] = {}
         self._index: dict[str, Route] = {}
         self._merged: list[dict[str, Any]] = []
-        self._refreshed_at: float | None = None
+        self._due_at: float | None = None
         self._refreshing: asyncio.Task[None] | None = None
         self._merge()
 
@@ -89,10 +101,11 @@ class Registry:
         Raises:
             ModelNotFound: nothing can answer for it.
         """
+        model = model or self.default_model
         named = self._settings.models.get(model)
         if named is not None and named.route:
             return [await self._resolve_one(name) for name in named.route]
-        return [await self._resolve_one(model or self.default_model)]
+        return [await self._resolve_one(model)]
 
     async def models(self) -> list[dict[str, Any]]:
         """Every listed model as an OpenAI model object, routes of `proxy.toml` included.
@@ -137,31 +150,34 @@ class Registry:
 
     async def _fresh(self) -> None:
         """Start a refresh where one is due; wait for the very first one only, and not long."""
-        now = time.monotonic()
-        if self._refreshed_at is None:
+        if self._due_at is None:
             self.start()
             assert self._refreshing is not None
-            await asyncio.wait([self._refreshing], timeout=COLD_LIST_SECONDS)
+            await asyncio.wait([self._refreshing], timeout=self._cold_list_seconds)
             # Whatever came of it, nobody waits again.
-            self._refreshed_at = self._refreshed_at or now
-        elif now - self._refreshed_at > self._settings.models_refresh_seconds:
+            self._due_at = self._due_at or math.inf
+        elif time.monotonic() > self._due_at:
             self.start()
 
     async def _refresh(self) -> None:
+        seconds = self._settings.models_refresh_seconds
         try:
-            await asyncio.gather(*(self._refresh_one(each) for each in self.providers.values()))
+            all_listed = await asyncio.gather(*map(self._refresh_one, self.providers.values()))
+            if not all(all_listed):
+                seconds = min(seconds, FAILED_LIST_SECONDS)
         finally:
-            self._refreshed_at = time.monotonic()
+            self._due_at = time.monotonic() + seconds
             self._refreshing = None
 
-    async def _refresh_one(self, provider: Provider) -> None:
+    async def _refresh_one(self, provider: Provider) -> bool:
         try:
             self._lists[provider.name] = await provider.list_models()
         except UpstreamError as error:
             # Its former list stays; a call to one of its models tells the caller the same.
             log.warning("provider %s does not list its models: %s", provider.name, error.detail)
-            return
+            return False
         self._merge()
+        return True
 
     def _merge(self) -> None:
         index: dict[str, Route] = {}

@@ -28,6 +28,11 @@ class FaultyUpstream(ScriptedUpstream):
 
     # What a protocol says
 
+    @property
+    def base_url(self) -> str:
+        """What a provider's base URL setting takes."""
+        raise NotImplementedError
+
     def text(self, text: str) -> bytes:
         """The frame of a piece of text."""
         raise NotImplementedError

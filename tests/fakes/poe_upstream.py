@@ -7,7 +7,7 @@ from typing import Any
 
 import fastapi_poe
 from fastapi_poe.types import PartialResponse, QueryRequest
-from sse_starlette.sse import ServerSentEvent
+from sse_starlette import ServerSentEvent
 
 from tests.fakes.faults import FaultyUpstream
 from tests.fakes.live import serve
@@ -58,7 +58,7 @@ class Bot(fastapi_poe.PoeBot):
         self.events = events
         self.queries: list[QueryRequest] = []
 
-    async def get_response(self, request: QueryRequest) -> AsyncIterable[Event]:
+    async def get_response(self, request: QueryRequest) -> AsyncIterable[Any]:
         self.queries.append(request)
         for each in self.events:
             if isinstance(each, Exception):
