@@ -17,6 +17,7 @@ from proxy.providers.registry import Registry
 from proxy.routers import conversations, messages, models, projects, service
 from proxy.schemas.common import ErrorBody
 from proxy.settings import Settings, load_settings
+from proxy.shutdown import draining_on_signals
 from proxy.turns import Turns
 
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -61,7 +62,8 @@ def create_app(
             app.state.turns = Turns(settings, registry, engine)
             await engine.start()
             registry.start()
-            yield
+            with draining_on_signals(engine):
+                yield
             await engine.shutdown()
         finally:
             await registry.close()

@@ -53,6 +53,11 @@ class Engine:
         await Worker.register(self.worker_id)
         self._ticker = asyncio.create_task(self._tick())
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the server is shutting down."""
+        return self._stopping
+
     def check_open(self) -> None:
         """Raises `Unavailable` once the server is shutting down."""
         if self._stopping:
@@ -204,20 +209,8 @@ class Engine:
         }
         for worker, (_, since) in list(self._seen.items()):
             if now - since >= self._settings.lease_seconds:
-                await self._bury(worker)
+                await bury(worker)
                 del self._seen[worker]
-
-    async def _bury(self, worker: str) -> None:
-        count = await interrupt_replies(worker)
-        await Worker.forget(worker)
-        if count:
-            log.warning("worker %s died; %d replies are marked interrupted", worker, count)
-
-    async def bury_all_others(self) -> None:
-        """At start-up, when it is certain that no other worker lives on this database."""
-        for worker in await Worker.beats_of_all():
-            if worker != self.worker_id:
-                await self._bury(worker)
 
     async def shutdown(self) -> None:
         """No new replies; running ones get their grace, then are stored as interrupted."""
@@ -233,3 +226,17 @@ class Engine:
             await asyncio.wait((self._ticker,))
         if not self.running:
             await Worker.forget(self.worker_id)
+
+
+async def bury(worker: str) -> None:
+    """Mark what a dead worker left behind as interrupted, and forget the worker."""
+    count = await interrupt_replies(worker)
+    await Worker.forget(worker)
+    if count:
+        log.warning("worker %s died; %d replies are marked interrupted", worker, count)
+
+
+async def bury_workers() -> None:
+    """At start-up, when it is certain that no worker lives on this database."""
+    for worker in await Worker.beats_of_all():
+        await bury(worker)
