@@ -1,0 +1,1 @@
+"""A directory of source as one text, and the parts it is made of."""
