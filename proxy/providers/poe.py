@@ -5,6 +5,7 @@ its reading loop is not used: it asks again in the middle of an answer, hides th
 and does work per chunk that grows with the prompt.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -17,6 +18,9 @@ from proxy.providers.poe_events import EventReader
 from proxy.providers.poe_request import query_body
 from proxy.providers.upstream import Upstream
 from proxy.settings import Settings
+
+LONG_HISTORY_MESSAGES = 1_000
+"""From here on a query is made in a thread: the protocol's types cost microseconds a message."""
 
 
 class PoeProvider:
@@ -36,7 +40,11 @@ class PoeProvider:
         """
         upstream = self._upstream
         url = URL(f"{upstream.base_url}/{quote(request.model, safe='')}", encoded=True)
-        response = await upstream.request("POST", url, query_body(request), model=request.model)
+        if len(request.messages) > LONG_HISTORY_MESSAGES:
+            body = await asyncio.to_thread(query_body, request)
+        else:
+            body = query_body(request)
+        response = await upstream.request("POST", url, body, model=request.model)
         complete = False
         try:
             if response.content_type != "text/event-stream":

@@ -86,10 +86,14 @@ def query_body(request: CompletionRequest) -> bytes:
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0])
         raise _refused("stop" if name == "stop_sequences" else name) from error
-    if tools is None:
-        return query.model_dump_json().encode()
-    # The protocol's types know fewer keys of a JSON schema than tools use ($defs, strict …).
-    return orjson.dumps({**query.model_dump(), "tools": tools})
+    payload = query.model_dump()
+    if tools is not None:
+        # The protocol's types know fewer keys of a JSON schema than tools use ($defs, strict …).
+        payload["tools"] = tools
+    try:
+        return orjson.dumps(payload)
+    except TypeError as error:
+        raise UpstreamBadRequest("The request holds a value that JSON cannot carry") from error
 
 
 def _parameters(parameters: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -135,11 +139,7 @@ def _messages(messages: Iterable[dict[str, Any]]) -> list[ProtocolMessage]:
         text, attachments = _content(message.get("content"))
         calls = message.get("tool_calls")
         if text or attachments or not calls:
-            query.append(
-                ProtocolMessage.model_construct(
-                    role=_ROLES[role], content=text, attachments=attachments
-                )
-            )
+            query.append(ProtocolMessage(role=_ROLES[role], content=text, attachments=attachments))
         if calls:
             try:
                 names |= {str(call["id"]): str(call["function"]["name"]) for call in calls}

@@ -473,6 +473,22 @@ async def test_messages_that_the_protocol_cannot_carry_are_refused(
     assert caught.value.param == "messages"
 
 
+@pytest.mark.parametrize("asked", [request(budget=2**70), request("half a character: \ud83d")])
+async def test_a_value_that_json_cannot_carry_is_refused(
+    provider: PoeProvider, asked: CompletionRequest
+) -> None:
+    with pytest.raises(errors.UpstreamBadRequest, match="JSON cannot carry"):
+        await deltas(provider, asked)
+
+
+async def test_a_long_history_goes_out_whole(upstream: PoeUpstream, provider: PoeProvider) -> None:
+    messages = [{"role": "user", "content": str(i)} for i in range(3_000)]
+    upstream.play(upstream.reply("x"))
+    await deltas(provider, CompletionRequest("m", messages))
+    sent = upstream.requests[0].json["query"]
+    assert [each["content"] for each in sent] == [each["content"] for each in messages]
+
+
 async def test_the_public_list_of_models_is_read(
     upstream: PoeUpstream, provider: PoeProvider
 ) -> None:
