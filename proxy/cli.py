@@ -22,8 +22,7 @@ from uvicorn.supervisors import Multiprocess
 from proxy import __version__
 from proxy.app import create_app
 from proxy.database import Database, connect
-from proxy.embedded import EmbeddedDatabase
-from proxy.embedded_state import EmbeddedError
+from proxy.embedded import EmbeddedDatabase, EmbeddedError
 from proxy.engine import bury_workers
 from proxy.providers.registry import build_providers
 from proxy.settings import Settings, SettingsError, load_settings
@@ -135,8 +134,8 @@ def _serve_one(settings: Settings, listener: socket.socket) -> int:
 
 
 async def _serve_in_loop(settings: Settings, listener: socket.socket) -> int:
-    async with _embedded(settings) as (embedded, settings):
-        app = create_app(settings)
+    async with _embedded(settings) as (embedded, with_database):
+        app = create_app(with_database)
         server = Server(_config(app, settings))
         print_banner(settings, listener, embedded)
         tasks = [asyncio.create_task(server.serve(sockets=[listener]))]
