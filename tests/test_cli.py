@@ -1,0 +1,136 @@
+"""The `proxy` command as an operator runs it: a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.fakes.wire_server import find_program, free_port
+
+needs_embedded = pytest.mark.skipif(
+    find_program() is None and not os.environ.get("CI"), reason="no embedded database here"
+)
+
+
+def command(folder: Path, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PROXY_", "OPENAI_", "POE_"))
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "proxy", *arguments],
+        cwd=folder,
+        env=environment | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextmanager
+def running(folder: Path, *arguments: str, **variables: str) -> Iterator[tuple[str, object]]:
+    """A server that answers; ends it if the test did not."""
+    port = free_port()
+    process = command(folder, *arguments, PROXY_PORT=str(port), **variables)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                httpx.get(url + "/health", timeout=5).raise_for_status()
+                break
+            except httpx.HTTPError:
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < deadline
+                time.sleep(0.1)  # the start of another process: nothing to wait on
+        yield url, process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.communicate(timeout=60)
+
+
+def failed(folder: Path, *arguments: str, **variables: str) -> str:
+    """Run a command that must fail with exit code 2; its one sentence."""
+    process = command(folder, *arguments, **variables)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2, out + err
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1, err
+    return err
+
+
+@needs_embedded
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_first_start_says_where_it_is_and_keeps_everything_over_a_restart(
+    tmp_path: Path, workers: str
+) -> None:
+    with running(tmp_path, "serve", "--workers", workers) as (url, process):
+        created = httpx.post(url + "/v1/chat/conversations", json={"system_prompt": "你好"})
+        id_ = created.json()["conversation_id"]
+        reply = httpx.post(
+            f"{url}/v1/chat/conversations/{id_}/messages", json={"content": "在吗"}, timeout=30
+        )
+        assert "在吗" in reply.json()["reply"]
+        process.send_signal(signal.SIGINT)  # type: ignore[attr-defined]
+        out, err = process.communicate(timeout=60)  # type: ignore[attr-defined]
+        assert process.returncode == 0, err  # type: ignore[attr-defined]
+        for said in (url, str(tmp_path / "data"), "echo", "mongosh", "none: open to this machine"):
+            assert said in out
+        assert "Traceback" not in err
+    with running(tmp_path) as (url, _):
+        messages = httpx.get(f"{url}/v1/chat/conversations/{id_}/messages").json()["messages"]
+        assert [m["role"] for m in messages] == ["system", "user", "assistant"]
+        assert messages[2]["content"] == reply.json()["reply"]
+
+
+@needs_embedded
+def test_a_second_server_on_the_same_data_is_told_so(tmp_path: Path) -> None:
+    with running(tmp_path):
+        sentence = failed(tmp_path, PROXY_PORT=str(free_port()))
+        assert "data" in sentence
+
+
+@needs_embedded
+def test_a_used_port_is_told(tmp_path: Path) -> None:
+    with running(tmp_path) as (url, _):
+        other = tmp_path / "other"
+        other.mkdir()
+        sentence = failed(other, PROXY_PORT=url.rpartition(":")[2])
+        assert "PROXY_PORT" in sentence
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"PROXY_PORT": "http"}, "PROXY_PORT"),
+        ({"PROXY_PORT": "70000"}, "PROXY_PORT"),
+        ({"PROXY_MONGODB_URI": "localhost:27017"}, "PROXY_MONGODB_URI"),
+        ({"PROXY_HOST": "0.0.0.0"}, "PROXY_API_KEYS"),
+        ({"PROXY_HOST": "::"}, "PROXY_API_KEYS"),
+        ({"PROXY_DEFAULT_PROVIDER": "nobody"}, "PROXY_DEFAULT_PROVIDER"),
+        ({"OPENAI_BASE_URL": "ftp://x"}, "OPENAI_BASE_URL"),
+        ({"PROXY_LEASE_SECONDS": "soon"}, "PROXY_LEASE_SECONDS"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence_that_names_it(
+    tmp_path: Path, variables: dict[str, str], named: str
+) -> None:
+    assert named in failed(tmp_path, **variables)
+
+
+def test_a_broken_proxy_toml_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "proxy.toml").write_text("[providers.x\n")
+    assert "proxy.toml" in failed(tmp_path)
+    (tmp_path / "proxy.toml").write_text('[providers.deepseek]\napi_key_env = "NO_SUCH_KEY"\n')
+    assert "NO_SUCH_KEY" in failed(tmp_path)
+    (tmp_path / "proxy.toml").write_text('[models.fast]\nrout = ["a"]\n')
+    assert "models.fast.rout" in failed(tmp_path)
