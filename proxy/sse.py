@@ -48,6 +48,7 @@ class SSEDecoder:
         self._data: list[bytes] = []
         self._data_bytes = 0
         self._partial_bytes = 0
+        self._between_events = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The data of every event that this chunk completes.
@@ -55,6 +56,16 @@ class SSEDecoder:
         Raises:
             ValueError: an event is longer than `max_event_bytes`.
         """
+        # By far the most chunks are whole frames of one data line each.
+        if self._between_events and chunk[-2:] == b"\n\n" and b"\r" not in chunk:
+            frames = chunk[:-2].split(b"\n\n")
+            whole = [
+                frame[6:]
+                for frame in frames
+                if frame[:6] == b"data: " and len(frame) > 6 and b"\n" not in frame
+            ]
+            if len(whole) == len(frames):
+                return whole
         return [event.data for event in self.feed_events(chunk) if event.data]
 
     def feed_events(self, chunk: bytes) -> list[Event]:  # noqa: PLR0912 - a hot loop, kept flat
@@ -74,6 +85,7 @@ class SSEDecoder:
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         if b"\n" not in chunk:
             if chunk:
+                self._between_events = False
                 self._hold(len(chunk))
                 self._partial.append(chunk)
             return []
@@ -110,6 +122,7 @@ class SSEDecoder:
                 held += len(line)
         self._data_bytes = held
         self._partial_bytes = 0
+        self._between_events = not (rest or data or self._name or self._after_cr)
         self._hold(len(rest))
         return events
 

@@ -48,6 +48,27 @@ def test_any_split_of_a_stream_gives_the_same_events(stream: bytes, places: list
     assert decode(*chunks) == decode(stream)
 
 
+@given(st.lists(PIECES, max_size=40).map(b"".join), st.lists(st.integers(0), max_size=12))
+def test_payloads_are_the_data_of_the_events(stream: bytes, places: list[int]) -> None:
+    decoder = SSEDecoder()
+    payloads = [data for chunk in cut(stream, places) for data in decoder.feed(chunk)]
+    assert payloads == [event.data for event in decode(stream) if event.data]
+
+
+FRAMES = st.sampled_from(
+    [b"data: a\n\n", b"data:b\n\n", b"data: \n\n", b": c\n\n", b"data: d\ndata: e\n\n", b"\n\n"]
+)
+
+
+@given(st.lists(st.lists(FRAMES, max_size=4).map(b"".join), max_size=8))
+def test_whole_frames_give_the_same_payloads_as_single_bytes(chunks: list[bytes]) -> None:
+    whole, single = SSEDecoder(), SSEDecoder()
+    stream = b"".join(chunks)
+    assert [data for chunk in chunks for data in whole.feed(chunk)] == [
+        data for i in range(len(stream)) for data in single.feed(stream[i : i + 1])
+    ]
+
+
 @given(st.binary(max_size=200), st.lists(st.integers(0), max_size=12))
 def test_any_split_of_any_bytes_gives_the_same_events(stream: bytes, places: list[int]) -> None:
     assert decode(*cut(stream, places)) == decode(stream)

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +15,7 @@ class Usage:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(NamedTuple):
     """What one network read of an upstream's stream amounts to.
 
     The first delta of a stream is empty: it says that the provider accepted the request.
@@ -25,6 +24,8 @@ class Delta:
     `replace`). `tool_calls` are OpenAI's tool call
     fragments as they came. `finish_reason` and `usage` arrive at the end; a stream that
     ends without a finish reason was cut.
+
+    A tuple, because one is made per network read: a frozen dataclass costs three times as much.
     """
 
     text: str = ""

@@ -172,42 +172,58 @@ class ChunkReader:
 class ReplyScanner:
     """Reads along while the bytes of a `RawResponse` are passed on; it never raises.
 
-    `text`, `reasoning`, `finish_reason`, `usage` and `error` (an error object or a broken
-    frame inside the stream) are those of the first choice.
+    Bytes are kept and read many at a time: passing a chunk on costs next to nothing. `text`,
+    `reasoning`, `tool_calls` (fragments), `finish_reason`, `usage` and `error` (an error object
+    or a broken frame inside the stream) are those of the first choice, as of the last `read`.
     """
+
+    READ_BYTES = 64 * 1024
+    """Bytes that are kept before they are read."""
 
     def __init__(self, response: "RawResponse") -> None:
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
+        self.tool_calls: list[dict[str, Any]] = []
         self.error: UpstreamError | None = None
         self._faults = response.faults
         self._model = response.model
         self._reader = ChunkReader(self._faults, self._model) if response.is_stream else None
         self._texts: list[str] = []
         self._thoughts: list[str] = []
-        self._body: list[bytes] = []
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
+        self._kept.append(data)
+        self._kept_bytes += len(data)
+        if self._kept_bytes > self.READ_BYTES:
+            self.read()
+
+    def read(self) -> None:
+        """Read what is kept of a stream; a JSON body is read at its end."""
         if self._reader is None:
-            self._body.append(data)
-        elif self.error is None and not self._reader.done:
-            delta = self._reader.feed(data)
+            return
+        if self.error is None and not self._reader.done and self._kept:
+            delta = self._reader.feed(b"".join(self._kept))
             self.error = self._reader.error
             if delta is not None:
                 self._take(delta)
+        self._kept.clear()
+        self._kept_bytes = 0
 
     def end(self) -> None:
-        """Say that the bytes are complete; a JSON body is read now."""
-        if self._reader is not None or not self._body:
-            return
-        try:
-            self._take(whole_reply(orjson.loads(b"".join(self._body)), self._faults, self._model))
-        except UpstreamError as error:
-            self.error = error
-        except orjson.JSONDecodeError:
-            self.error = self._faults.unreadable()
-        self._body.clear()
+        """Read the rest: the bytes are complete."""
+        self.read()
+        if self._reader is None and self._kept:
+            try:
+                body = orjson.loads(b"".join(self._kept))
+                self._take(whole_reply(body, self._faults, self._model))
+            except UpstreamError as error:
+                self.error = error
+            except orjson.JSONDecodeError:
+                self.error = self._faults.unreadable()
+            self._kept.clear()
 
     @property
     def text(self) -> str:
@@ -220,10 +236,9 @@ class ReplyScanner:
         return "".join(self._thoughts)
 
     def _take(self, delta: Delta) -> None:
-        if delta.text:
-            self._texts.append(delta.text)
-        if delta.reasoning:
-            self._thoughts.append(delta.reasoning)
+        self._texts.append(delta.text)
+        self._thoughts.append(delta.reasoning)
+        self.tool_calls.extend(delta.tool_calls)
         self.finish_reason = delta.finish_reason or self.finish_reason
         self.usage = delta.usage or self.usage
 
