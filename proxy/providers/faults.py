@@ -53,10 +53,6 @@ class Faults:
             return UpstreamTimeout(f"Provider '{self._name}' did not answer in time")
         if isinstance(error, aiohttp.ClientResponseError):
             return self.unreadable()
-        if isinstance(error, aiohttp.InvalidURL):
-            return UpstreamUnreachable(
-                f"The base URL of provider '{self._name}' is not valid", retryable=False
-            )
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             return UpstreamUnreachable(
                 f"The certificate of provider '{self._name}' is not trusted", retryable=False

@@ -14,7 +14,7 @@ from yarl import URL
 
 from proxy.errors import UpstreamProtocolError
 from proxy.providers.faults import Faults, error_object
-from proxy.settings import Settings
+from proxy.settings import Settings, SettingsError
 
 ERROR_BODY_BYTES = 64 * 1024
 """How much of an upstream's error body is read."""
@@ -32,7 +32,11 @@ _FAULTS = (aiohttp.ClientError, TimeoutError, OSError)
 
 
 class Upstream:
-    """The connection pool of one upstream; every fault leaves it as an `UpstreamError`."""
+    """The connection pool of one upstream; every fault leaves it as an `UpstreamError`.
+
+    Raises:
+        SettingsError: the base URL is not one.
+    """
 
     def __init__(self, name: str, base_url: str, api_key: str, settings: Settings) -> None:
         self.name = name
@@ -40,7 +44,7 @@ class Upstream:
         self._api_key = api_key.strip()
         self.faults = Faults(name, self._api_key)
         self._settings = settings
-        self._proxy = _proxy_of(self.base_url)
+        self._proxy = _proxy_of(_checked_url(name, base_url))
         self._session: aiohttp.ClientSession | None = None
         self._lingering: set[aiohttp.ClientResponse] = set()
 
@@ -186,16 +190,22 @@ class Upstream:
             self._session = None
 
 
-def _proxy_of(base_url: str) -> str | None:
+def _checked_url(name: str, base_url: str) -> URL:
+    try:
+        url = URL(base_url)
+    except ValueError:
+        url = URL()
+    if url.scheme not in ("http", "https") or not url.host:
+        raise SettingsError(f"provider {name!r}: the base URL must start with http:// or https://")
+    return url
+
+
+def _proxy_of(url: URL) -> str | None:
     """The HTTP proxy that the machine's environment names for this upstream.
 
     Looked up once: aiohttp's own `trust_env` reads the environment and `.netrc` at every
     request. A loopback upstream never goes through one.
     """
-    try:
-        url = URL(base_url)
-    except ValueError:
-        return None
     host = url.host or ""
     if host in ("localhost", "::1") or host.startswith("127."):
         return None
