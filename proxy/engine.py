@@ -8,14 +8,17 @@ reply, and the replies of workers that died.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from pymongo.errors import PyMongoError
 
+from proxy.documents.message import Status
 from proxy.documents.place import Placed, interrupt_replies
 from proxy.documents.worker import Worker, new_worker_id
 from proxy.errors import NotFound, Unavailable
 from proxy.generation import Generation, Progress
+from proxy.providers.base import Usage
 from proxy.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -27,6 +30,24 @@ LETTERS_SECONDS = 0.5
 CHECKPOINTS_AT_ONCE = 8
 REMOTE_STOP_SECONDS = 5.0
 """How long a stop waits for the other worker to have stored the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What one call of a model came to, stored or not; given to every `Engine.on_completion`.
+
+    `conversation_id` and `message_id` are empty for a stateless call.
+    """
+
+    owner: str
+    provider: str
+    model: str
+    usage: Usage | None
+    status: Status
+    first_token_ms: int | None
+    duration_ms: int | None
+    conversation_id: str = ""
+    message_id: int | None = None
 
 
 class StreamSessionNotFound(NotFound):
@@ -42,6 +63,7 @@ class Engine:
         self.worker_id = new_worker_id()
         self.running: dict[int, Generation] = {}
         self.on_end: list[Callable[[Generation], None]] = []
+        self.on_completion: list[Callable[[Completed], None]] = []
         self._settings = settings
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticker: asyncio.Task[None] | None = None
@@ -82,6 +104,24 @@ class Engine:
         self.running.pop(generation.message_id, None)
         for hook in self.on_end:
             hook(generation)
+        self.completed(
+            Completed(
+                owner=generation.place.owner,
+                provider=generation.provider,
+                model=generation.model,
+                usage=generation.usage,
+                status=generation.status,
+                first_token_ms=generation.first_token_ms,
+                duration_ms=generation.duration_ms,
+                conversation_id=generation.place.conversation_id,
+                message_id=generation.message_id if generation.message_id > 0 else None,
+            )
+        )
+
+    def completed(self, call: Completed) -> None:
+        """Tell everybody who counts calls."""
+        for hook in self.on_completion:
+            hook(call)
 
     # Stop and follow, also across workers
 
@@ -151,6 +191,7 @@ class Engine:
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         next_letters = next_sweep = 0.0
+        answered: list[int] = []
         next_beat = loop.time() + self._settings.lease_seconds / 4
         while True:
             await asyncio.sleep(TICK_SECONDS)
@@ -159,12 +200,13 @@ class Engine:
                 for generation in list(self.running.values()):
                     generation.heartbeat(now)
                 await self._checkpoint(now)
+                if self.running and now >= next_letters:
+                    next_letters = now + LETTERS_SECONDS
+                    answered += await self._read_letters()
                 if now >= next_beat:
                     next_beat = now + self._settings.lease_seconds / 4
-                    await self._read_letters(await Worker.beat(self.worker_id))
-                elif self.running and now >= next_letters:
-                    next_letters = now + LETTERS_SECONDS
-                    await self._read_letters(await Worker.letters(self.worker_id))
+                    await Worker.beat(self.worker_id, answered)
+                    answered = []
                 if now >= next_sweep:
                     next_sweep = now + self._settings.lease_seconds / 2
                     await self.sweep()
@@ -190,11 +232,13 @@ class Engine:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _read_letters(self, message_ids: list[int]) -> None:
-        for message_id in message_ids:
+    async def _read_letters(self) -> list[int]:
+        letters = await Worker.letters(self.worker_id)
+        for message_id in letters:
             generation = self.running.get(message_id)
             if generation is not None:
                 generation.end("stopped")
+        return letters
 
     async def sweep(self) -> None:
         """Mark the replies of workers that have not moved for a lease, by our own clock."""

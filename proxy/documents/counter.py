@@ -2,10 +2,21 @@
 
 from typing import Literal, get_args
 
+from pymongo import ReturnDocument
+
+from pymongo import ReturnDocument
+
 from proxy.documents.base import Stored
 from proxy.errors import StorageUnavailable
 
-CounterName = Literal["messages", "projects", "plan_categories", "plan_documents"]
+CounterName = Literal[
+    "messages",
+    "projects",
+    "plan_categories",
+    "plan_documents",
+    "document_tags",
+    "document_references",
+]
 
 
 class Counter(Stored):
@@ -37,14 +48,16 @@ class Counter(Stored):
         Raises:
             StorageUnavailable: the counter is gone (somebody dropped the collection).
         """
-        before = await cls.collection().find_one_and_update(
-            {"_id": name}, {"$inc": {"value": count}}
+        # The image after the update: the embedded server's image before it can be older than
+        # the update of a racing caller, and ids came twice.
+        after = await cls.collection().find_one_and_update(
+            {"_id": name}, {"$inc": {"value": count}}, return_document=ReturnDocument.AFTER
         )
-        if before is None:
+        if after is None:
             raise StorageUnavailable(
                 "The id counters are missing from the database; restart the server to create them"
             )
-        return int(before["value"]) + 1
+        return int(after["value"]) - count + 1
 
     @classmethod
     async def raise_to(cls, name: CounterName, value: int) -> None:

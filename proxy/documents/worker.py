@@ -7,8 +7,6 @@ from typing import ClassVar
 from uuid import uuid4
 
 from pydantic import Field
-from pymongo import ReturnDocument
-
 from proxy.documents.base import Stored, utc_now
 
 
@@ -46,21 +44,17 @@ class Worker(Stored):
         )
 
     @classmethod
-    async def beat(cls, worker_id: str) -> list[int]:
-        """`$inc` the beats and empty the letter box; the message ids that should stop."""
-        before = await cls.collection().find_one_and_update(
-            {"_id": worker_id},
-            {"$inc": {"beats": 1}, "$set": {"stops": []}},
-            return_document=ReturnDocument.BEFORE,
+    async def beat(cls, worker_id: str, answered: list[int]) -> None:
+        """`$inc` the beats, and `$pull` the letters that were answered."""
+        result = await cls.collection().update_one(
+            {"_id": worker_id}, {"$inc": {"beats": 1}, "$pull": {"stops": {"$in": answered}}}
         )
-        if before is None:
+        if not result.matched_count:
             await cls.register(worker_id)
-            return []
-        return list(before.get("stops", []))
 
     @classmethod
     async def letters(cls, worker_id: str) -> list[int]:
-        """Look into the letter box without writing anything."""
+        """The ids of messages whose replies should stop."""
         found = await cls.collection().find_one({"_id": worker_id}, {"stops": 1})
         return list(found.get("stops", [])) if found else []
 

@@ -1,0 +1,26 @@
+"""Ids under load, on a real wire server."""
+
+import asyncio
+
+from proxy.database import Database
+from proxy.documents.counter import Counter
+from proxy.documents.worker import Worker
+
+
+async def test_racing_callers_never_get_the_same_id(wire: Database) -> None:
+    await wire.prepare()
+    firsts = await asyncio.gather(*(Counter.reserve("messages", 2) for _ in range(500)))
+    assert len(set(firsts)) == 500
+    assert sorted(firsts) == list(range(1, 1001, 2))
+
+
+async def test_a_letter_that_comes_between_reading_and_emptying_the_box_is_kept(
+    wire: Database,
+) -> None:
+    await wire.prepare()
+    await Worker.register("w")
+    await Worker.ask_to_stop("w", 1)
+    answered = await Worker.letters("w")
+    await Worker.ask_to_stop("w", 2)
+    await Worker.beat("w", answered)
+    assert await Worker.letters("w") == [2]
