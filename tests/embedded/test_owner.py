@@ -1,0 +1,80 @@
+"""One owner a directory, and no server without one."""
+
+import asyncio
+import os
+import sys
+
+import pytest
+
+from proxy.embedded import EmbeddedDatabase, EmbeddedError
+from proxy.embedded.child import is_running_on, record_lock_is_held
+from proxy.settings import Settings
+from tests.embedded.processes import (
+    client_of,
+    end,
+    gone,
+    remember,
+    start_bare_server,
+    start_owner,
+    until,
+)
+
+
+async def test_a_second_owner_of_the_directory_is_told_so(settings: Settings) -> None:
+    async with EmbeddedDatabase(settings) as database:
+        with pytest.raises(EmbeddedError, match=rf"Another proxy \(process {os.getpid()}\)"):
+            await EmbeddedDatabase(settings).start()
+        with client_of(database.uri) as client:
+            client.proxy.things.insert_one({"_id": 1})
+
+
+async def test_the_lock_of_a_dead_process_is_taken_over(settings: Settings) -> None:
+    (settings.data_dir / "proxy.lock").write_text("4194304")
+    async with EmbeddedDatabase(settings):
+        assert (settings.data_dir / "proxy.lock").read_text() == str(os.getpid())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the next start ends it elsewhere")
+async def test_no_server_outlives_a_killed_owner(settings: Settings) -> None:
+    owner, pid = await asyncio.to_thread(start_owner, settings.data_dir)
+    assert is_running_on(pid, settings.data_dir.resolve() / "mongodb")
+    end(owner, at_once=True)
+    await until(lambda: gone(pid))
+
+
+async def test_the_start_after_a_killed_owner_waits_for_the_files(settings: Settings) -> None:
+    owner, pid = await asyncio.to_thread(start_owner, settings.data_dir)
+    end(owner, at_once=True)
+    async with EmbeddedDatabase(settings) as database:
+        assert gone(pid)
+        with client_of(database.uri) as client:
+            client.proxy.things.insert_one({"_id": 1})
+
+
+async def test_a_server_that_outlived_its_owner_is_ended_by_the_next_start(
+    settings: Settings,
+) -> None:
+    storage = settings.data_dir.resolve() / "mongodb"
+    # What is left behind where the kernel does not end a child with its parent.
+    orphan = await asyncio.to_thread(start_bare_server, storage)
+    remember(settings, pid=orphan.pid)
+    assert record_lock_is_held(storage / "WiredTiger.lock")
+    async with EmbeddedDatabase(settings) as database:
+        assert orphan.wait() == 0
+        assert database.pid != orphan.pid
+
+
+async def test_files_that_a_stranger_has_open_are_left_alone(settings: Settings) -> None:
+    storage = settings.data_dir.resolve() / "mongodb"
+    other = await asyncio.to_thread(start_bare_server, storage)
+    try:
+        with pytest.raises(EmbeddedError, match="Another program has the files"):
+            await EmbeddedDatabase(settings).start()
+        assert other.poll() is None
+    finally:
+        end(other)
+
+
+async def test_a_ctrl_c_in_the_terminal_reaches_the_owner_only(settings: Settings) -> None:
+    async with EmbeddedDatabase(settings) as database:
+        assert os.getpgid(database.pid) != os.getpgid(0)

@@ -1,0 +1,190 @@
+"""Starting, stopping, dying: data and port stay."""
+
+import ast
+import asyncio
+import json
+import os
+import signal
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+from pymongo.errors import PyMongoError
+
+import proxy
+from proxy.embedded import EmbeddedDatabase, EmbeddedError
+from proxy.settings import Settings
+from tests.conftest import make_settings
+from tests.embedded.processes import client_of, gone, record_of, until
+
+
+async def test_data_port_and_password_outlive_a_stop_and_a_start(settings: Settings) -> None:
+    async with EmbeddedDatabase(settings) as database:
+        first = database.uri
+        with client_of(first) as client:
+            client.proxy.things.insert_one({"_id": 1})
+    assert gone(database.pid)
+    async with EmbeddedDatabase(settings) as again:
+        assert again.uri == first
+        with client_of(again.uri) as client:
+            assert client.proxy.things.find_one() == {"_id": 1}
+
+
+async def test_restart_keeps_data_and_port_and_trims_the_journal(settings: Settings) -> None:
+    async with EmbeddedDatabase(settings) as database:
+        pid, uri = database.pid, database.uri
+        with client_of(uri) as client:
+            documents = [{"_id": i, "text": os.urandom(500_000).hex()} for i in range(150)]
+            client.proxy.things.insert_many(documents)
+            client.proxy.things.delete_many({})
+            before = await database.size_bytes()
+            await database.restart()
+            assert await database.size_bytes() < before
+            assert database.pid != pid
+            assert database.uri == uri
+            assert client.proxy.things.count_documents({}) == 0
+        assert database.failure == ""
+
+
+async def test_an_idle_moment_is_awaited_before_the_journal_is_trimmed(
+    settings: Settings,
+) -> None:
+    settings = settings.model_copy(update={"embedded_restart_mib": 1})
+    async with EmbeddedDatabase(settings) as database:
+        pid = database.pid
+        answers = [False, False, True]
+        asked: list[int] = []
+
+        async def is_idle() -> bool:
+            asked.append(database.pid)
+            return answers[len(asked) - 1] if len(asked) <= 3 else False
+
+        task = asyncio.create_task(database.trim_when_idle(is_idle, interval_seconds=0.01))
+        await until(lambda: database.pid != pid)
+        assert asked[:3] == [pid, pid, pid]
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_a_taken_port_is_left_to_its_owner(settings: Settings) -> None:
+    port = record_of(settings)["port"]
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        async with EmbeddedDatabase(settings) as database:
+            assert f":{port}/" not in database.uri
+            assert (settings.data_dir / "mongodb-uri").read_text().strip() == database.uri
+
+
+async def test_a_killed_server_is_reported(settings: Settings) -> None:
+    heard: list[str] = []
+    called = threading.Event()
+
+    def on_died(sentence: str) -> None:
+        heard.append(sentence)
+        called.set()
+
+    async with EmbeddedDatabase(settings, on_died=on_died) as database:
+        waiting = asyncio.create_task(database.died())
+        await asyncio.sleep(0)
+        os.kill(database.pid, signal.SIGKILL)
+        sentence = await waiting
+        assert "ended by itself (signal 9)" in sentence
+        assert await database.died() == sentence
+        await asyncio.to_thread(called.wait)
+        assert heard == [sentence]
+        assert database.failure == sentence
+
+
+async def test_a_stop_is_not_reported_as_a_death(settings: Settings) -> None:
+    heard: list[str] = []
+    async with EmbeddedDatabase(settings, on_died=heard.append) as database:
+        await database.restart()
+    await database.stop()
+    assert heard == []
+    assert database.failure == ""
+
+
+async def test_a_start_that_is_cancelled_leaves_nothing_behind(settings: Settings) -> None:
+    database = EmbeddedDatabase(settings)
+    task = asyncio.create_task(database.start())
+    await until(lambda: bool(database.pid))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert gone(database.pid)
+    async with EmbeddedDatabase(settings):
+        pass
+
+
+async def test_acknowledged_writes_survive_a_killed_server(settings: Settings) -> None:
+    for generation in range(3):
+        acknowledged = await write_until_killed(settings, generation)
+        async with EmbeddedDatabase(settings) as database:
+            with client_of(database.uri) as client:
+                stored = {document["_id"] for document in client.proxy.things.find()}
+        assert len(acknowledged) >= 400
+        assert acknowledged - stored == set()
+
+
+async def write_until_killed(settings: Settings, generation: int) -> set[str]:
+    """Write from four threads, kill the server in the middle; the acknowledged ids."""
+    acknowledged: list[list[str]] = [[] for _ in range(4)]
+    async with EmbeddedDatabase(settings) as database:
+        with client_of(database.uri) as client:
+
+            def write(thread: int) -> None:
+                for number in range(100_000):
+                    name = f"{generation}-{thread}-{number}"
+                    try:
+                        client.proxy.things.insert_one({"_id": name})
+                    except PyMongoError:
+                        return
+                    acknowledged[thread].append(name)
+
+            writers = [asyncio.to_thread(write, thread) for thread in range(4)]
+            writing = asyncio.gather(*writers)
+            await until(lambda: min(map(len, acknowledged)) >= 100)
+            os.kill(database.pid, signal.SIGKILL)
+            await writing
+    return {name for names in acknowledged for name in names}
+
+
+async def test_data_of_another_version_is_not_touched(new: Settings) -> None:
+    new.data_dir.mkdir()
+    (new.data_dir / "embedded.json").write_text(json.dumps({"version": "0.5.0"}))
+    with pytest.raises(EmbeddedError, match=r"was written by secantusdb 0\.5\.0 .*proxy export"):
+        await EmbeddedDatabase(new).start()
+    assert list((new.data_dir / "mongodb").iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"version": "1", "colour": "blue"}', "null"])
+async def test_a_broken_record_is_named(new: Settings, text: str) -> None:
+    new.data_dir.mkdir()
+    (new.data_dir / "embedded.json").write_text(text)
+    with pytest.raises(EmbeddedError, match=r"embedded\.json cannot be read"):
+        await EmbeddedDatabase(new).start()
+
+
+async def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EmbeddedError, match="cannot be used: Not a directory"):
+        await EmbeddedDatabase(make_settings(data_dir=tmp_path / "file" / "data")).start()
+
+
+async def test_files_it_cannot_read_are_reported_in_its_own_words(settings: Settings) -> None:
+    (settings.data_dir / "mongodb" / "WiredTiger.turtle").write_text("not a turtle")
+    with pytest.raises(EmbeddedError, match=r"did not start: .*failed to open storage"):
+        await EmbeddedDatabase(settings).start()
+
+
+def test_its_package_is_never_imported() -> None:
+    for path in Path(proxy.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            assert not any(name.startswith(("secantus", "wiredtiger")) for name in names), path
