@@ -245,7 +245,7 @@ async def test_connection_reset_mid_stream(upstream: FaultyUpstream, provider: P
 
 
 async def test_silence_before_the_answer_is_a_timeout(upstream: FaultyUpstream) -> None:
-    provider = provider_for(upstream, read_timeout_seconds=0.05)
+    provider = provider_for(upstream, read_timeout_seconds=0.25)
     upstream.play(upstream.stall_before_the_head())
     assert type(await refusal(provider)) is errors.UpstreamTimeout
     await upstream.wait_for_abort()
@@ -253,7 +253,7 @@ async def test_silence_before_the_answer_is_a_timeout(upstream: FaultyUpstream) 
 
 
 async def test_silence_mid_stream_is_a_timeout(upstream: FaultyUpstream) -> None:
-    provider = provider_for(upstream, read_timeout_seconds=0.05)
+    provider = provider_for(upstream, read_timeout_seconds=0.25)
     upstream.play(upstream.stall_after("one "))
     text, error = await broken(provider)
     assert (text, type(error)) == ("one ", errors.UpstreamTimeout)
