@@ -1,7 +1,7 @@
 """A reply on its way to a client: as frames of a stream, or whole."""
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.responses import StreamingResponse
 
@@ -49,6 +49,41 @@ def ids_of(reply: Reply) -> Raw:
     }
 
 
+class Frames(Protocol):
+    """How a reply looks on the wire; every method gives a whole number of frames."""
+
+    def first(self) -> bytes:
+        """Before any text."""
+        ...
+
+    def progress(self, progress: Progress) -> bytes:
+        """What has come since the last frame."""
+        ...
+
+    def ending(self, error: ProxyError | None, message: Raw, *, differs: bool) -> bytes:
+        """How it ended, by its stored fields; `differs`: its text is not what was given."""
+        ...
+
+
+class ContentFrames:
+    """The frames of `POST …/messages`: ids, `{"content"}`, `{"finish_reason"}`, `[DONE]`."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+
+    def first(self) -> bytes:
+        """`{"user_message_id", "assistant_message_id", "conversation_id", "session_id"}`."""
+        return encode(ids_of(self._reply))
+
+    def progress(self, progress: Progress) -> bytes:
+        """`{"content": "…"}`."""
+        return progress_frame(progress)
+
+    def ending(self, error: ProxyError | None, message: Raw, *, differs: bool) -> bytes:
+        """`{"content": "", "finish_reason": "stop"}` or `{"error": {…}}`, then `[DONE]`."""
+        return ending_frame(error, message.get("finish_reason"), differs=differs) + DONE
+
+
 def progress_frame(progress: Progress) -> bytes:
     """One frame: `{"content": "…"}`, with `reasoning` and `replace` where there are any."""
     frame: dict[str, Any] = {"content": progress.text}
@@ -67,12 +102,14 @@ async def reply_frames(
     after: int = 0,
     accept_replace: bool = False,
     cancel_on_disconnect: bool = False,
+    frames: Frames | None = None,
 ) -> AsyncIterator[bytes]:
     """The frames of a reply: ids, content, how it ended, `[DONE]`.
 
     Works for a reply of this worker, of another one, and for one that ended long ago.
     """
-    yield encode(ids_of(reply))
+    frames = frames or ContentFrames(reply)
+    yield frames.first()
     generation = reply.generation
     differs = False
     finished = False
@@ -84,20 +121,21 @@ async def reply_frames(
         )
         try:
             async for progress in progresses:
-                if progress.text or progress.reasoning or progress.replace:
-                    yield progress_frame(progress)
+                if progress.text or progress.reasoning or progress.replace or progress.tool_calls:
+                    yield frames.progress(progress)
                 elif progress.differs:
                     differs = True
                 else:
                     yield HEARTBEAT
             finished = True
             if generation is not None:
-                error, finish_reason = generation.error, generation.finish_reason
+                error, message = generation.error, generation.result_fields()
             else:
-                error, finish_reason = await stored_ending(owner, reply.message_id)
+                message = (await Placed.find(owner, reply.message_id)).message
+                error = ending_error(message)
         except ProxyError as failure:
-            error, finish_reason = failure, None
-        yield ending_frame(error, finish_reason, differs=differs) + DONE
+            error, message = failure, {}
+        yield frames.ending(error, message, differs=differs)
     finally:
         # Nobody else reads along, and this client said that it does not want it unseen.
         if (
@@ -122,16 +160,6 @@ def ending_frame(
     return encode(frame)
 
 
-async def stored_ending(owner: str, message_id: int) -> tuple[ProxyError | None, str | None]:
-    """How a stored reply ended: its error, its finish reason.
-
-    Raises:
-        MessageNotFound: it is gone.
-    """
-    message = (await Placed.find(owner, message_id)).message
-    return ending_error(message), message.get("finish_reason")
-
-
 def ending_error(message: Raw) -> ProxyError | None:
     """The error that a stored message ended with."""
     status = message.get("status")
@@ -144,32 +172,47 @@ def ending_error(message: Raw) -> ProxyError | None:
     return None
 
 
-async def whole_reply(engine: Engine, owner: str, reply: Reply) -> Raw:
-    """Wait for the end of a reply and return it as one body.
-
-    A truncated reply is an answer that says so in its `status`; a failed one is an error
-    whose body carries the ids, so that the stored part can be read.
+async def ended_message(engine: Engine, owner: str, reply: Reply) -> Raw:
+    """Wait for the end of a reply; its stored fields, a truncated one's too.
 
     Raises:
-        ProxyError: how it failed.
+        ProxyError: how it failed; the body carries the ids, so that what was stored can be read.
     """
     if reply.generation is not None:
         await reply.generation.ended.wait()
-        generation = reply.generation
-        text, status = generation.text, generation.status
-        error, finish_reason = generation.error, generation.finish_reason
+        message, error = reply.generation.result_fields(), reply.generation.error
     else:
         async for _ in engine.follow_stored(owner, reply.message_id):
             pass
         message = (await Placed.find(owner, reply.message_id)).message
-        text, status = message["content"], message.get("status", "complete")
-        error, finish_reason = ending_error(message), message.get("finish_reason")
-    ids = {
+        error = ending_error(message)
+    if error is not None and message.get("status") != "truncated":
+        error.extra = {**error.extra, **stored_ids(reply)}
+        raise error
+    return message
+
+
+def stored_ids(reply: Reply) -> Raw:
+    """The ids in the body of an answer that is not streamed."""
+    return {
         "conversation_id": reply.conversation_id,
         "user_message_id": reply.user_message_id,
         "assistant_message_id": reply.message_id,
     }
-    if error is not None and status != "truncated":
-        error.extra = {**error.extra, **ids}
-        raise error
-    return {**ids, "reply": text, "status": status, "finish_reason": finish_reason}
+
+
+async def whole_reply(engine: Engine, owner: str, reply: Reply) -> Raw:
+    """Wait for the end of a reply and return it as one body.
+
+    A truncated reply is an answer that says so in its `status`.
+
+    Raises:
+        ProxyError: how it failed; the body carries the ids.
+    """
+    message = await ended_message(engine, owner, reply)
+    return {
+        **stored_ids(reply),
+        "reply": message["content"],
+        "status": message.get("status", "complete"),
+        "finish_reason": message.get("finish_reason"),
+    }

@@ -37,22 +37,42 @@ REPLY_FIELDS = (
 
 
 @dataclass(frozen=True, slots=True)
+class NewMessage:
+    """One new message; `payload` is OpenAI's message where it is more than text."""
+
+    role: Role
+    content: str
+    payload: dict[str, Any] | None = None
+
+    def as_chat_message(self) -> dict[str, Any]:
+        """As OpenAI's protocol has it."""
+        return self.payload or {"role": self.role, "content": self.content}
+
+
+@dataclass(frozen=True, slots=True)
 class NewTurn:
     """What a client sends for one turn.
 
-    `payload` is OpenAI's message where it is more than text. `parameters` go to the model as
-    they are. `idempotency_key` with `fingerprint` (a hash of the body) makes it happen once.
+    `content`, `role` and `payload` are its last message, `preceding` those before it.
+    `parameters` go to the model as they are. `idempotency_key` with `fingerprint` (a hash of
+    the body) makes it happen once.
     """
 
     content: str
     role: Role = "user"
     model: str = ""
     payload: dict[str, Any] | None = None
+    preceding: tuple[NewMessage, ...] = ()
     parameters: dict[str, Any] = field(default_factory=dict)
     documents: list[int] = field(default_factory=list)
     system_prompt_append: str = ""
     idempotency_key: str | None = None
     fingerprint: str = ""
+
+    @property
+    def messages(self) -> list[NewMessage]:
+        """All new messages in order."""
+        return [*self.preceding, NewMessage(self.role, self.content, self.payload)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +110,17 @@ class Turns:
             Unprocessable: the idempotency key was used with another body.
         """
         self._engine.check_open()
-        if size_bytes({"content": turn.content, "payload": turn.payload}) > (
-            self._settings.message_bytes + size_bytes({})
-        ):
+        size = sum(size_bytes({"content": m.content, "payload": m.payload}) for m in turn.messages)
+        if size > self._settings.message_bytes + size_bytes({}):
             raise TooLarge(
                 f"The message is larger than {self._settings.message_bytes} bytes; "
                 "split it into several messages"
             )
-        stores_message = not self._is_continue(turn)
+        stores_last = not self._is_continue(turn)
         for _ in range(APPEND_ATTEMPTS):
             conversation, first_id = await asyncio.gather(
-                Conversation.with_tail(owner, conversation_id), Counter.reserve("messages", 2)
+                Conversation.with_tail(owner, conversation_id),
+                Counter.reserve("messages", len(turn.preceding) + 2),
             )
             if turn.idempotency_key is not None:
                 earlier = await self._earlier(owner, conversation, turn)
@@ -108,12 +128,13 @@ class Turns:
                     return earlier
             model = turn.model or conversation["model"] or self._registry.default_model
             routes = await self._registry.resolve(model)
-            prompt = await self._prompt(owner, conversation, turn, model)
-            user_id = first_id if stores_message else None
-            reply_id = first_id + 1 if stores_message else first_id
-            messages = [self._reply(reply_id, user_id, routes[0], prompt, turn)]
-            if user_id is not None:
-                messages.insert(0, _message(user_id, turn))
+            new = _not_stored_yet(turn.messages, conversation["messages"])
+            prompt = await self._prompt(owner, conversation, turn, new, model)
+            stored = new if stores_last else new[:-1]
+            reply_id = first_id + len(stored)
+            user_id = reply_id - 1 if stores_last else None
+            messages = [_message(id_, message) for id_, message in enumerate(stored, first_id)]
+            messages.append(self._reply(reply_id, user_id, routes[0], prompt, turn))
             if not await Conversation.append(
                 owner,
                 conversation_id,
@@ -167,7 +188,7 @@ class Turns:
             name = name or self._registry.default_model
             routes = await self._registry.resolve(name)
             prompt = await self._prompt(
-                owner, conversation, NewTurn(content="", role="assistant"), name, before=message_id
+                owner, conversation, NewTurn(content=""), [], name, before=message_id
             )
             fields = self._reply_fields(routes[0], prompt)
             unset = tuple(key for key in REPLY_FIELDS if key not in fields)
@@ -203,16 +224,16 @@ class Turns:
         owner: str,
         conversation: Raw,
         turn: NewTurn,
+        new: list[NewMessage],
         model: str,
         *,
         before: int | None = None,
     ) -> Prompt:
-        new = turn.payload or {"role": turn.role, "content": turn.content}
         return await build_prompt(
             owner,
             conversation,
             system_context=turn.system_prompt_append,
-            new_messages=[new] if before is None else [],
+            new_messages=[message.as_chat_message() for message in new],
             window_tokens=self._settings.model_context_tokens(model),
             before=before,
         )
@@ -291,21 +312,34 @@ class Turns:
             )
 
 
-def _message(message_id: int, turn: NewTurn) -> Raw:
+def _message(message_id: int, new: NewMessage) -> Raw:
     now = utc_now()
     message: Raw = {
         "id": message_id,
-        "role": turn.role,
-        "content": turn.content,
+        "role": new.role,
+        "content": new.content,
         "created_at": now,
         "updated_at": now,
         "status": "complete",
         "revision": 0,
         "attempt": attempt_name(message_id, 0),
     }
-    if turn.payload is not None:
-        message["payload"] = turn.payload
+    if new.payload is not None:
+        message["payload"] = new.payload
     return message
+
+
+def _not_stored_yet(new: list[NewMessage], stored: list[Raw]) -> list[NewMessage]:
+    """The new messages without the last reply's tool calls, which clients send with the results."""
+    called = _call_ids(stored[-1].get("payload")) if stored else []
+    if called and len(new) > 1 and _call_ids(new[0].payload) == called:
+        return new[1:]
+    return new
+
+
+def _call_ids(payload: Raw | None) -> list[Any]:
+    calls = (payload or {}).get("tool_calls")
+    return [call.get("id") for call in calls if isinstance(call, dict)] if calls else []
 
 
 def _with_key(messages: list[Raw], key: str | None) -> Raw | None:

@@ -1,0 +1,123 @@
+"""A reply in the shapes of OpenAI's chat completion API: whole, or as chunks of a stream.
+
+Source: https://platform.openai.com/docs/api-reference/chat/object and …/chat/streaming.
+`reasoning_content` is where DeepSeek and vLLM put a model's thinking.
+"""
+
+import time
+from typing import Any
+
+from proxy.documents.base import Raw
+from proxy.errors import ProxyError
+from proxy.generation import Progress
+from proxy.sse import DONE, encode
+
+SEPARATOR = "\n\n"
+"""Between a text that was already sent and the one that replaced it: nothing can be unsaid."""
+
+
+def usage_object(usage: Raw | None) -> Raw | None:
+    """OpenAI's `usage` of a stored one; null where nobody counted."""
+    if not usage or "total_tokens" not in usage:
+        return None
+    counts = {key: usage[key] for key in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    return {**usage.get("details", {}), **counts}
+
+
+def completion(
+    message: Raw, *, completion_id: str, model: str, extra: Raw | None = None
+) -> dict[str, Any]:
+    """A `chat.completion` of a reply's stored fields (`content`, `finish_reason`, …)."""
+    payload = message.get("payload") or {}
+    answer: dict[str, Any] = {
+        "role": "assistant",
+        "content": payload.get("content") if payload else message["content"],
+        "refusal": None,
+    }
+    if message.get("reasoning"):
+        answer["reasoning_content"] = message["reasoning"]
+    if payload.get("tool_calls"):
+        answer["tool_calls"] = payload["tool_calls"]
+    choice = {
+        "index": 0,
+        "message": answer,
+        "logprobs": None,
+        "finish_reason": message.get("finish_reason") or "stop",
+    }
+    return {
+        "id": completion_id,
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": [choice],
+        "usage": usage_object(message.get("usage")),
+        **(extra or {}),
+    }
+
+
+class Chunks:
+    """The frames of one reply as `chat.completion.chunk` objects.
+
+    `extra` are further keys of the first chunk. With `include_usage` a last chunk without
+    choices carries the usage, as `stream_options.include_usage` asks for.
+    """
+
+    def __init__(
+        self,
+        *,
+        completion_id: str,
+        model: str,
+        include_usage: bool = False,
+        extra: Raw | None = None,
+    ) -> None:
+        self._envelope: dict[str, Any] = {
+            "id": completion_id,
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+            "model": model,
+        }
+        self._include_usage = include_usage
+        self._extra = extra or {}
+        self._said_tool_calls = False
+
+    def first(self) -> bytes:
+        """The role, before any text."""
+        return self._chunk({"role": "assistant", "content": ""}, extra=self._extra)
+
+    def progress(self, progress: Progress) -> bytes:
+        """What has come since the last frame."""
+        delta: dict[str, Any] = {}
+        if progress.text:
+            delta["content"] = progress.text
+        if progress.reasoning:
+            delta["reasoning_content"] = progress.reasoning
+        if progress.tool_calls:
+            self._said_tool_calls = True
+            delta["tool_calls"] = list(progress.tool_calls)
+        return self._chunk(delta)
+
+    def ending(self, error: ProxyError | None, message: Raw, *, differs: bool) -> bytes:
+        """What is left to say of a reply with these stored fields, and how it ended."""
+        frames = b""
+        if differs:
+            frames += self._chunk({"content": SEPARATOR + message.get("content", "")})
+        calls = (message.get("payload") or {}).get("tool_calls")
+        if calls and not self._said_tool_calls:
+            fragments = [{"index": index, **call} for index, call in enumerate(calls)]
+            frames += self._chunk({"tool_calls": fragments})
+        if error is not None:
+            return frames + encode({"error": error.error()}) + DONE
+        frames += self._chunk({}, message.get("finish_reason") or "stop")
+        if self._include_usage:
+            usage = usage_object(message.get("usage"))
+            frames += encode({**self._envelope, "choices": [], "usage": usage})
+        return frames + DONE
+
+    def _chunk(
+        self, delta: dict[str, Any], finish_reason: str | None = None, extra: Raw | None = None
+    ) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        frame = {**self._envelope, "choices": [choice], **(extra or {})}
+        if self._include_usage:
+            frame["usage"] = None
+        return encode(frame)
