@@ -14,7 +14,17 @@ from proxy.handlers import add_handlers
 from proxy.middleware import Edge
 from proxy.providers.base import Provider
 from proxy.providers.registry import Registry
-from proxy.routers import conversations, messages, models, projects, service
+from proxy.routers import (
+    conversations,
+    messages,
+    models,
+    plan_categories,
+    plan_documents,
+    plan_tags,
+    projects,
+    references,
+    service,
+)
 from proxy.schemas.common import ErrorBody
 from proxy.settings import Settings, load_settings
 from proxy.shutdown import draining_on_signals
@@ -82,7 +92,16 @@ def create_app(
     app.add_middleware(Edge, body_bytes=settings.body_bytes)
 
     api = APIRouter(prefix="/v1", dependencies=[Depends(caller)], responses=ERRORS)
-    for module in (conversations, messages, models, projects):
+    for module in (
+        conversations,
+        messages,
+        models,
+        projects,
+        plan_categories,
+        plan_documents,
+        plan_tags,
+        references,
+    ):
         api.include_router(module.router)
     app.include_router(service.router)
     app.include_router(api)

@@ -13,7 +13,11 @@ from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.page import MessagePage
 from proxy.documents.place import MessageRevision
+from proxy.documents.plan_category import PlanCategory
+from proxy.documents.plan_document import PlanDocument
+from proxy.documents.plan_file import PlanFile
 from proxy.documents.project import Project
+from proxy.documents.reference import ProjectReferences
 from proxy.documents.worker import Worker
 from proxy.errors import StorageUnavailable
 from proxy.settings import SettingsError
@@ -25,7 +29,11 @@ DOCUMENTS: list[type[Stored]] = [
     Conversation,
     MessagePage,
     MessageRevision,
+    PlanCategory,
+    PlanDocument,
+    PlanFile,
     Project,
+    ProjectReferences,
     Worker,
 ]
 """Every collection of the server."""
@@ -39,7 +47,9 @@ class Database:
         self.client = database.client
 
     async def prepare(self, *, indexes: bool = True) -> None:
-        """Bind the documents, create missing indexes and counters; safe to repeat and to race.
+        """Bind the documents; create missing indexes, counters and built-in plan categories.
+
+        Safe to repeat and to race.
 
         `indexes=False` is for in-memory stand-ins that take unique multikey indexes wrong.
         """
@@ -47,6 +57,7 @@ class Database:
             database=self.database, document_models=DOCUMENTS, skip_indexes=not indexes
         )
         await Counter.create_missing()
+        await PlanCategory.create_builtin()
 
     async def ping(self) -> None:
         """One round trip.

@@ -10,6 +10,9 @@ from pymongo import ReturnDocument
 DEFAULT_OWNER = "default"
 """The owner of everything in a set-up that knows one user only."""
 
+SHARED_OWNER = "*"
+"""The owner of what belongs to everybody: all owners see it."""
+
 MAX_ID = 2**63 - 1
 
 Raw = dict[str, Any]
@@ -30,16 +33,20 @@ def as_utc(value: datetime) -> datetime:
 
 
 class OwnedCollection:
-    """A collection as one owner sees it: no filter can forget the owner."""
+    """A collection as one owner sees it: no filter can forget the owner.
 
-    __slots__ = ("_collection", "_owner")
+    With `shared` it also holds what belongs to everybody, and is for reading only.
+    """
 
-    def __init__(self, collection: Any, owner: str) -> None:
+    __slots__ = ("_collection", "_owner", "_visible")
+
+    def __init__(self, collection: Any, owner: str, *, shared: bool = False) -> None:
         self._collection = collection
         self._owner = owner
+        self._visible: Any = {"$in": [owner, SHARED_OWNER]} if shared else owner
 
     def _own(self, filter_: Mapping[str, Any]) -> Raw:
-        return {**filter_, "owner": self._owner}
+        return {**filter_, "owner": self._visible}
 
     async def insert(self, document: Raw) -> None:
         """`insertOne`, stamped with the owner."""
@@ -88,7 +95,7 @@ class OwnedCollection:
 
     async def aggregate(self, pipeline: Sequence[Raw]) -> list[Raw]:
         """`aggregate` over the owner's documents only."""
-        stages = [{"$match": {"owner": self._owner}}, *pipeline]
+        stages = [{"$match": {"owner": self._visible}}, *pipeline]
         return [raw async for raw in self._collection.aggregate(stages)]
 
     async def count(self, filter_: Mapping[str, Any]) -> int:
@@ -100,6 +107,15 @@ class OwnedCollection:
         result = await self._collection.update_one(self._own(filter_), update)
         return int(result.matched_count)
 
+    async def upsert_one(self, filter_: Mapping[str, Any], update: Raw) -> None:
+        """`updateOne` with upsert: a missing document is made of the filter and the update."""
+        await self._collection.update_one(self._own(filter_), update, upsert=True)
+
+    async def update_many(self, filter_: Mapping[str, Any], update: Raw) -> int:
+        """`updateMany`; the number of matched documents."""
+        result = await self._collection.update_many(self._own(filter_), update)
+        return int(result.matched_count)
+
     async def find_one_and_update(
         self,
         filter_: Mapping[str, Any],
@@ -108,7 +124,11 @@ class OwnedCollection:
         *,
         after: bool = False,
     ) -> Raw | None:
-        """`findAndModify`; the document as it was, or as it is when `after`."""
+        """`findAndModify`; the document as it was, or as it is when `after`.
+
+        Only what it is `after` is certain under concurrent writes: the embedded server reads
+        what it was outside of the update.
+        """
         found: Raw | None = await self._collection.find_one_and_update(
             self._own(filter_),
             update,
@@ -149,3 +169,8 @@ class Owned(Stored):
     def of(cls, owner: str) -> OwnedCollection:
         """The collection as this owner sees it."""
         return OwnedCollection(cls.collection(), owner)
+
+    @classmethod
+    def visible_to(cls, owner: str) -> OwnedCollection:
+        """The owner's documents and everybody's; for reading only."""
+        return OwnedCollection(cls.collection(), owner, shared=True)

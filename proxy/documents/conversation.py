@@ -45,7 +45,10 @@ class ConversationNotFound(NotFound):
 
 
 class Conversation(Owned):
-    """`db.conversations.findOne({_id: "<uuid4>"})`."""
+    """`db.conversations.findOne({_id: "<uuid4>"})`.
+
+    One that references plan documents has `document_references` too; see `reference.py`.
+    """
 
     NOUN: ClassVar[str] = "Conversation"
 
@@ -81,6 +84,11 @@ class Conversation(Owned):
             ),
             IndexModel([("messages.id", ASCENDING)], name="message_id", unique=True, sparse=True),
             IndexModel([("messages.worker", ASCENDING)], name="message_worker", sparse=True),
+            IndexModel(
+                [("document_references.document_id", ASCENDING)],
+                name="document_reference",
+                sparse=True,
+            ),
         ]
 
     # Whole conversations

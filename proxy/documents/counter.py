@@ -4,8 +4,6 @@ from typing import Literal, get_args
 
 from pymongo import ReturnDocument
 
-from pymongo import ReturnDocument
-
 from proxy.documents.base import Stored
 from proxy.errors import StorageUnavailable
 

@@ -1,0 +1,50 @@
+"""`/v1/plan/categories`: what documents can be made, and by which prompt."""
+
+from fastapi import APIRouter
+
+from proxy.dependencies import Caller, PathId
+from proxy.documents.plan_category import PlanCategory
+from proxy.responses import Json
+from proxy.schemas.common import Done
+from proxy.schemas.plan import (
+    CategoryCreate,
+    CategoryOut,
+    CategoryUpdate,
+    category_fields,
+    category_out,
+)
+
+router = APIRouter(prefix="/plan/categories", tags=["Plan categories"])
+
+
+@router.get("", response_model=list[CategoryOut], summary="List plan categories by id")
+async def list_categories(caller: Caller) -> Json:
+    """The built-in ones (1 to 5) and the caller's own."""
+    return Json([category_out(raw) for raw in await PlanCategory.by_id(caller.owner)])
+
+
+@router.post("", response_model=CategoryOut, summary="Create a plan category")
+async def create_category(body: CategoryCreate, caller: Caller) -> Json:
+    """Only `name` is required; it is unique."""
+    raw = await PlanCategory.create_new(caller.owner, category_fields(body))
+    return Json(category_out(raw))
+
+
+@router.get("/{category_id}", response_model=CategoryOut, summary="Get a plan category")
+async def get_category(category_id: PathId, caller: Caller) -> Json:
+    """One category."""
+    return Json(category_out(await PlanCategory.get_one(caller.owner, category_id)))
+
+
+@router.put("/{category_id}", response_model=CategoryOut, summary="Update a plan category")
+async def update_category(category_id: PathId, body: CategoryUpdate, caller: Caller) -> Json:
+    """Any fields; absent ones stay. `auto_save_category_id: -1` clears it."""
+    raw = await PlanCategory.change(caller.owner, category_id, category_fields(body))
+    return Json(category_out(raw))
+
+
+@router.delete("/{category_id}", response_model=Done, summary="Delete a plan category")
+async def delete_category(category_id: PathId, caller: Caller) -> Json:
+    """Never a built-in one, and only when no document is left in it."""
+    await PlanCategory.remove(caller.owner, category_id)
+    return Json({"message": "Category deleted"})

@@ -1,0 +1,76 @@
+"""Bodies of document references."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from proxy.documents.base import Raw
+from proxy.schemas.common import Body, Id
+
+MAX_REFERENCES = 100
+"""Documents that one project or one conversation references."""
+
+
+class ReferencesReplace(Body):
+    """The whole set; an empty one clears it."""
+
+    document_ids: Annotated[list[Id], Field(max_length=MAX_REFERENCES)]
+
+
+class ReferencesRemove(Body):
+    """The documents that are not referenced any more; without any, all."""
+
+    document_ids: Annotated[list[Id], Field(max_length=1_000)] | None = None
+
+
+class ReferenceOut(BaseModel):
+    """A reference with its document; either `project_id` or `conversation_id` is null."""
+
+    id: int
+    project_id: int | None
+    conversation_id: str | None
+    document_id: int
+    reference_type: Literal["project", "conversation"]
+    document_filename: str
+    document_content: str
+    document_version: int
+    document_created_time: datetime
+
+
+class ReferencesChanged(BaseModel):
+    """What a change of the set did, and the set as it is now."""
+
+    message: str
+    added_count: int
+    removed_count: int
+    current_references: list[ReferenceOut]
+
+
+class ReferencedDocuments(BaseModel):
+    """What the calls of a conversation take along."""
+
+    conversation_id: str
+    project_references: list[ReferenceOut]
+    conversation_references: list[ReferenceOut]
+
+
+def reference_out(
+    reference: Raw,
+    document: Raw,
+    *,
+    project_id: int | None = None,
+    conversation_id: str | None = None,
+) -> Raw:
+    """A stored reference with its document, under its wire names."""
+    return {
+        "id": reference["id"],
+        "project_id": project_id,
+        "conversation_id": conversation_id,
+        "document_id": reference["document_id"],
+        "reference_type": "project" if conversation_id is None else "conversation",
+        "document_filename": document["filename"],
+        "document_content": document["content"],
+        "document_version": document["version"],
+        "document_created_time": document["created_at"],
+    }
