@@ -1,6 +1,9 @@
 from typing import Any
 
-from proxy.providers.base import CompletionRequest, Delta, Provider
+import pytest
+
+from proxy import errors
+from proxy.providers.base import CompletionRequest, Delta, Provider, Usage
 from proxy.providers.openai import OpenAIProvider
 from proxy.providers.poe import PoeProvider
 from proxy.settings import Settings
@@ -35,3 +38,21 @@ def joined(received: list[Delta]) -> str:
     for delta in received:
         text = delta.text if delta.replace else text + delta.text
     return text
+
+
+async def refusal(provider: Provider) -> errors.UpstreamError:
+    """The error of a request that got no stream at all."""
+    with pytest.raises(errors.UpstreamError) as caught:
+        await anext(provider.stream(request()))
+    assert "secret" not in str(caught.value.body())
+    assert KEY not in str(caught.value.body())
+    return caught.value
+
+
+REPORTED = Usage(
+    11,
+    7,
+    "reported",
+    {"total_tokens": 18, "completion_tokens_details": {"reasoning_tokens": 3}},
+)
+"""`openai_upstream.USAGE` as a delta carries it."""

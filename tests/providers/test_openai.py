@@ -1,6 +1,5 @@
 """What OpenAI's protocol alone has: fields of a chunk, whole bodies, raw bytes, model lists."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,20 +7,13 @@ from typing import Any
 import pytest
 
 from proxy import errors
-from proxy.providers.base import CompletionRequest, Usage
-from proxy.providers.openai import OpenAIProvider, ReplyScanner
+from proxy.providers.base import CompletionRequest
+from proxy.providers.openai import OpenAIProvider
 from tests.fakes.openai_upstream import USAGE, OpenAIUpstream, chunk, frame, usage_chunk
 from tests.fakes.scripted import whole
-from tests.providers.support import KEY, deltas, joined, request, settings
+from tests.providers.support import KEY, REPORTED, deltas, joined, request, settings
 
 DONE = b"data: [DONE]\n\n"
-
-REPORTED = Usage(
-    11,
-    7,
-    "reported",
-    {"total_tokens": 18, "completion_tokens_details": {"reasoning_tokens": 3}},
-)
 
 
 @pytest.fixture
@@ -303,97 +295,6 @@ async def test_an_unknown_model_is_named_and_a_wrong_base_url_is_hinted_at(
 async def test_a_value_that_json_cannot_carry_is_refused(provider: OpenAIProvider) -> None:
     with pytest.raises(errors.UpstreamBadRequest):
         await deltas(provider, CompletionRequest("m", [{"role": "user", "content": "\ud800"}]))
-
-
-# Raw bytes
-
-
-async def test_raw_bytes_come_as_they_were_sent(
-    upstream: OpenAIUpstream, provider: OpenAIProvider
-) -> None:
-    frames = upstream.text("a ") + upstream.text("b") + upstream.end()
-    upstream.play(upstream.chunks(frames[:30], frames[30:]))
-    body = b'{ "model":"test-model","stream":true, "x":1 }'
-    raw = await provider.open(body)
-    assert (raw.status, raw.content_type, raw.is_stream) == (200, "text/event-stream", True)
-    scanner = ReplyScanner(raw)
-    received = []
-    async for data in raw:
-        scanner.feed(data)
-        received.append(data)
-    scanner.end()
-    assert b"".join(received) == frames
-    assert upstream.requests[0].body == body
-    assert (scanner.text, scanner.finish_reason, scanner.usage) == ("a b", "stop", REPORTED)
-    assert scanner.error is None
-
-
-async def test_raw_bytes_arrive_one_by_one(
-    upstream: OpenAIUpstream, provider: OpenAIProvider
-) -> None:
-    go_on = asyncio.Event()
-    upstream.play(upstream.reply_when(go_on, "first", "second"))
-    raw = await provider.open({"model": "m", "messages": [], "stream": True})
-    stream = aiter(raw)
-    assert await anext(stream) == upstream.text("first")
-    go_on.set()
-    rest = b"".join([data async for data in stream])
-    assert rest == upstream.text("second") + upstream.end()
-
-
-async def test_a_raw_json_answer_is_read_along(
-    upstream: OpenAIUpstream, provider: OpenAIProvider
-) -> None:
-    upstream.play(upstream.whole_reply("whole"))
-    raw = await provider.open({"model": "m", "messages": []})
-    scanner = ReplyScanner(raw)
-    async for data in raw:
-        scanner.feed(data)
-    scanner.end()
-    assert not raw.is_stream
-    assert (scanner.text, scanner.finish_reason, scanner.usage) == ("whole", "stop", REPORTED)
-
-
-async def test_a_raw_refusal_is_the_same_typed_error(
-    upstream: OpenAIUpstream, provider: OpenAIProvider
-) -> None:
-    upstream.play(upstream.status(429, retry_after="2"))
-    with pytest.raises(errors.UpstreamRateLimited) as caught:
-        await provider.open({"model": "m", "messages": []})
-    assert caught.value.retry_after_seconds == 2
-
-
-async def test_a_raw_stream_that_is_cut_raises_after_its_bytes(
-    upstream: OpenAIUpstream, provider: OpenAIProvider
-) -> None:
-    upstream.play(upstream.cut_after("a"))
-    raw = await provider.open({"model": "m", "messages": [], "stream": True})
-    stream = aiter(raw)
-    assert await anext(stream) == upstream.text("a")
-    with pytest.raises(errors.UpstreamUnreachable):
-        await anext(stream)
-
-
-async def test_reading_along_survives_what_it_cannot_read(
-    upstream: OpenAIUpstream, provider: OpenAIProvider
-) -> None:
-    upstream.play(upstream.bad_json_after("a"))
-    raw = await provider.open({"model": "m", "messages": [], "stream": True})
-    scanner = ReplyScanner(raw)
-    async for data in raw:
-        scanner.feed(data)
-    scanner.end()
-    assert scanner.text == "a"
-    assert type(scanner.error) is errors.UpstreamProtocolError
-
-
-async def test_closing_a_raw_answer_closes_the_upstream(
-    upstream: OpenAIUpstream, provider: OpenAIProvider
-) -> None:
-    upstream.play(upstream.stall_after("a"))
-    raw = await provider.open({"model": "m", "messages": [], "stream": True})
-    raw.close()
-    await upstream.wait_for_abort()
 
 
 # Model lists
