@@ -226,6 +226,11 @@ class ReplyScanner:
             self._kept.clear()
 
     @property
+    def done(self) -> bool:
+        """Whether the stream said `[DONE]`."""
+        return self._reader is not None and self._reader.done
+
+    @property
     def text(self) -> str:
         """The reply so far."""
         return "".join(self._texts)
