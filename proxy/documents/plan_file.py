@@ -181,12 +181,13 @@ class PlanFile(Owned):
 
     @classmethod
     async def remove_tags(cls, owner: str, file: Raw, names: Sequence[str]) -> int:
-        """`$pull` tags by name; how many there were."""
-        before = await cls.of(owner).find_one_and_update(
-            file, {"$pull": {"tags": {"name": {"$in": list(names)}}}}, {"tags": 1}
-        )
-        found = {tag["name"] for tag in (before or {}).get("tags", [])}
-        return len(found.intersection(names))
+        """`$pull` tags by name, one after the other; how many there were."""
+        mine, removed = cls.of(owner), 0
+        for name in names:
+            removed += await mine.update_one(
+                {**file, "tags.name": name}, {"$pull": {"tags": {"name": name}}}
+            )
+        return removed
 
 
 def file_of(document: Raw) -> Raw:

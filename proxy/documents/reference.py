@@ -252,8 +252,10 @@ async def _delete(owner: str, file: Raw, ids: list[int]) -> dict[str, int]:
         (ProjectReferences.of(owner), "references"),
         (Conversation.of(owner), "document_references"),
     ):
-        for holder in await holders.find({f"{path}.document_id": {"$in": ids}}, {"_id": 1}):
-            references += await _pull(holders, {"_id": holder["_id"]}, path, ids)
+        holds = {f"{path}.document_id": {"$in": ids}}
+        for holder in await holders.find(holds, {"_id": 1, f"{path}.document_id": 1}):
+            referenced = [r["document_id"] for r in holder[path] if r["document_id"] in ids]
+            references += await _pull(holders, {"_id": holder["_id"]}, path, referenced)
     return {
         "document_references": references,
         "document_tags": tags,
@@ -264,8 +266,16 @@ async def _delete(owner: str, file: Raw, ids: list[int]) -> dict[str, int]:
 async def _pull(
     holders: OwnedCollection, holder: Raw, path: str, document_ids: Sequence[int] | None
 ) -> int:
-    """`$pull` references from one holder; how many there were."""
-    element: Raw = {} if document_ids is None else {"document_id": {"$in": list(document_ids)}}
-    before = await holders.find_one_and_update(holder, {"$pull": {path: element}}, {path: 1})
-    references = (before or {}).get(path, [])
-    return sum(document_ids is None or r["document_id"] in document_ids for r in references)
+    """`$pull` references from one holder, one after the other; how many there were."""
+    if document_ids is None:
+        raw = await holders.find_one(holder, {path: 1}) or {}
+        document_ids = [reference["document_id"] for reference in raw.get(path, [])]
+    return sum(
+        [
+            await holders.update_one(
+                {**holder, f"{path}.document_id": document_id},
+                {"$pull": {path: {"document_id": document_id}}},
+            )
+            for document_id in document_ids
+        ]
+    )

@@ -128,7 +128,11 @@ async def search_by_tags(
     if not names:
         raise Unprocessable("tags: name at least one tag", param="tags")
     files = _filter(project_id=project_id)
-    files["tags.name"] = {"$all" if match == "all" else "$in": names}
+    if match == "any":
+        files["tags.name"] = {"$in": names}
+    else:
+        # The embedded server finds nothing with `$all` inside of array elements.
+        files["$and"] = [{"tags.name": name} for name in names]
     batches = PlanDocument.newest(caller.owner, files, sort=[("created_at", -1), ("_id", -1)])
     return await _list_response(caller.owner, batches, b"[", b"]")
 
