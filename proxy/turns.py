@@ -11,9 +11,11 @@ from proxy.documents.counter import Counter
 from proxy.documents.message import Role, size_bytes
 from proxy.documents.page import MessagePage
 from proxy.documents.place import Place, Placed, attempt_name
+from proxy.documents.reference import context_documents
 from proxy.engine import Engine
 from proxy.errors import BadRequest, Conflict, TooLarge, Unavailable, Unprocessable
 from proxy.generation import Generation
+from proxy.plan_text import document_context
 from proxy.prompt import Prompt, build_prompt
 from proxy.providers.base import CompletionRequest
 from proxy.providers.registry import Registry, Route
@@ -105,6 +107,7 @@ class Turns:
 
         Raises:
             ConversationNotFound: there is none for this owner.
+            DocumentNotFound: says which of `documents` are not there; nothing is stored.
             ModelNotFound: nothing answers for the model; nothing is stored.
             TooLarge: the message exceeds `message_bytes`.
             Unprocessable: the idempotency key was used with another body.
@@ -229,10 +232,12 @@ class Turns:
         *,
         before: int | None = None,
     ) -> Prompt:
+        documents = await context_documents(owner, conversation, turn.documents)
+        context = (document_context(documents), turn.system_prompt_append)
         return await build_prompt(
             owner,
             conversation,
-            system_context=turn.system_prompt_append,
+            system_context="\n\n".join(part for part in context if part),
             new_messages=[message.as_chat_message() for message in new],
             window_tokens=self._settings.model_context_tokens(model),
             before=before,
