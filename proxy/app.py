@@ -15,6 +15,7 @@ from proxy.middleware import Edge
 from proxy.providers.base import Provider
 from proxy.providers.registry import Registry
 from proxy.routers import (
+    completions,
     conversations,
     messages,
     models,
@@ -95,6 +96,7 @@ def create_app(
     for module in (
         conversations,
         messages,
+        completions,
         models,
         projects,
         plan_categories,

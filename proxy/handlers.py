@@ -28,6 +28,9 @@ def error_response(error: ProxyError) -> Json:
     headers = {}
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_seconds)))
+    if "assistant_message_id" in error.extra or getattr(error, "retryable", True) is False:
+        # OpenAI's SDKs ask again by themselves; that would store the turn a second time.
+        headers["X-Should-Retry"] = "false"
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return Json(error.body(), error.status, headers=headers)
@@ -35,7 +38,7 @@ def error_response(error: ProxyError) -> Json:
 
 def validation_error(request: Request, error: RequestValidationError) -> BadRequest:
     """One sentence for a person, the list of fields under `errors`."""
-    if any(item["loc"] == ("body",) for item in error.errors()) and not _sends_json(request):
+    if any(item["loc"] == ("body",) for item in error.errors()) and not sends_json(request):
         return UnsupportedMediaType()
     fields = [
         {"loc": list(item["loc"]), "msg": _message(item), "type": item["type"]}
@@ -51,7 +54,8 @@ def validation_error(request: Request, error: RequestValidationError) -> BadRequ
     return Unprocessable(sentence, param=where or None, extra={"errors": fields})
 
 
-def _sends_json(request: Request) -> bool:
+def sends_json(request: Request) -> bool:
+    """Whether the request says that its body is JSON: no web page can do so unasked."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     return media_type == "application/json" or media_type.endswith("+json")
 

@@ -1,0 +1,305 @@
+"""A stateless chat completion: one question, passed on to whoever answers for the model.
+
+An OpenAI-compatible upstream's answer is passed on as its own bytes (`relay.py`). Any other
+provider's deltas are put into OpenAI's shape, by a generation that nobody stores.
+"""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from proxy.chunks import Chunks, completion
+from proxy.documents.message import Status
+from proxy.documents.place import Place
+from proxy.engine import Completed, Engine
+from proxy.errors import ProxyError, UpstreamError
+from proxy.fallback import ask_in_turn
+from proxy.generation import Generation, Progress, ReplyTruncated, estimate_tokens
+from proxy.providers.base import CompletionRequest, Usage
+from proxy.providers.openai import OpenAIProvider
+from proxy.providers.registry import Route
+from proxy.relay import Relayed
+from proxy.responses import dumps
+from proxy.settings import Settings
+from proxy.sse import DONE, HEARTBEAT, encode
+
+OWN_KEYS = frozenset({"conversation", "on_disconnect"})
+"""What is ours in a request's body; an upstream never sees it."""
+
+WATCH_AFTER_SECONDS = 0.05
+"""From then on a call watches whether its client is still there; most small ones never need to."""
+
+STREAM_HEADERS = [
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+]
+
+_unstored_ids = itertools.count(-1, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A stateless call: `raw` are the bytes of `body` as the client sent them."""
+
+    owner: str
+    body: dict[str, Any]
+    raw: bytes
+    routes: list[Route]
+
+    def body_for(self, model: str) -> bytes:
+        """What the upstream gets: the client's own bytes wherever nothing has to change."""
+        if self.body["model"] == model and OWN_KEYS.isdisjoint(self.body):
+            return self.raw
+        return dumps({**passed_on(self.body), "model": model})
+
+    def request_for(self, model: str) -> CompletionRequest:
+        """The same for a provider of another protocol."""
+        parameters = passed_on(self.body)
+        del parameters["model"], parameters["messages"]
+        return CompletionRequest(
+            model=model,
+            messages=self.body["messages"],
+            parameters=parameters,
+            user=str(self.body.get("user") or ""),
+        )
+
+
+def passed_on(body: dict[str, Any]) -> dict[str, Any]:
+    """A body without the keys that are ours."""
+    return {key: value for key, value in body.items() if key not in OWN_KEYS}
+
+
+def wants_usage(body: dict[str, Any]) -> bool:
+    """Whether a stream should end with a chunk that holds the usage."""
+    options = body.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+class Unstored(Place):
+    """Where a reply goes that nobody keeps."""
+
+    async def write(self, *_: Any, **__: Any) -> bool:
+        """Nothing is written."""
+        return True
+
+
+class Answer(Response):
+    """The answer to a stateless call, while it arrives; a lost client ends it at once."""
+
+    def __init__(self, call: Call, engine: Engine, settings: Settings) -> None:
+        self.background = None
+        self._call = call
+        self._engine = engine
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._began_at = self._loop.time()
+        self._client_left = False
+        self._relayed: Relayed | None = None
+        self._generation: Generation | None = None
+        self._first_token_ms: int | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Ask and pass on.
+
+        Raises:
+            ProxyError: nobody answered; nothing was sent.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        watch: asyncio.Task[Message] | None = None
+
+        def begin_watch() -> None:
+            nonlocal watch
+            watch = self._loop.create_task(_disconnected(receive))
+            watch.add_done_callback(leave)
+
+        def leave(_: Any) -> None:
+            self._client_left = True
+            task.cancel()
+
+        timer = self._loop.call_later(WATCH_AFTER_SECONDS, begin_watch)
+        status: Status = "failed"
+        try:
+            status = await self._answer(send)
+        except asyncio.CancelledError:
+            status = "stopped" if self._client_left else "interrupted"
+            if not self._client_left:
+                raise
+            task.uncancel()
+        finally:
+            timer.cancel()
+            if watch is not None:
+                watch.remove_done_callback(leave)
+                watch.cancel()
+            self._end(status)
+
+    async def _answer(self, send: Send) -> Status:
+        answered = await ask_in_turn(
+            self._call.routes, self._ask, budget_seconds=self._settings.retry_budget_seconds
+        )
+        if isinstance(answered, Relayed):
+            return await self._relay(answered, send)
+        return await self._speak(answered, send)
+
+    async def _ask(self, route: Route) -> "Relayed | Spoken":
+        if isinstance(route.provider, OpenAIProvider):
+            body = self._call.body_for(route.model)
+            self._relayed = await Relayed.open(route.provider, body, route.model)
+            return self._relayed
+        self._generation = Generation(
+            place=Unstored(self._call.owner, "", ""),
+            message_id=next(_unstored_ids),
+            attempt="",
+            user_message_id=None,
+            routes=[route],
+            request=self._call.request_for(route.model),
+            # Whoever asks the routes in turn also asks again.
+            settings=self._settings.model_copy(update={"retry_budget_seconds": 0}),
+        )
+        self._engine.launch(self._generation)
+        return await Spoken.open(self._generation)
+
+    async def _relay(self, relayed: Relayed, send: Send) -> Status:
+        response = relayed.response
+        self._first_token_ms = self._elapsed_ms()
+        headers = [(b"content-type", response.content_type.encode("latin-1"))]
+        headers += [
+            (name.encode(), value.encode("latin-1")) for name, value in response.headers.items()
+        ]
+        if not response.is_stream:
+            await _send_whole(send, relayed.first, response.status, headers)
+            return "complete"
+        await send(_start(response.status, headers + STREAM_HEADERS))
+        status: Status = "complete"
+        end = b""
+        blocks = relayed.blocks()
+        try:
+            async for block in blocks:
+                await send({"type": "http.response.body", "body": block, "more_body": True})
+        except UpstreamError as error:
+            status = "truncated" if isinstance(error, ReplyTruncated) else "failed"
+            end = error_frames(error)
+        finally:
+            await blocks.aclose()
+        await send({"type": "http.response.body", "body": end, "more_body": False})
+        return status
+
+    async def _speak(self, spoken: "Spoken", send: Send) -> Status:
+        body, generation = self._call.body, spoken.generation
+        completion_id = f"chatcmpl-{uuid4().hex}"
+        if not body.get("stream"):
+            await generation.ended.wait()
+            if generation.error is not None:
+                raise generation.error
+            whole = completion(
+                generation.result_fields(), completion_id=completion_id, model=body["model"]
+            )
+            await _send_whole(send, dumps(whole), 200, [(b"content-type", b"application/json")])
+            return generation.status
+        chunks = Chunks(
+            completion_id=completion_id, model=body["model"], include_usage=wants_usage(body)
+        )
+        content_type = (b"content-type", b"text/event-stream; charset=utf-8")
+        await send(_start(200, [content_type, *STREAM_HEADERS]))
+        frame = chunks.first()
+        differs = False
+        async for progress in spoken.progresses():
+            if progress.differs:
+                differs = True
+                continue
+            frame += HEARTBEAT if progress == Progress() else chunks.progress(progress)
+            await send({"type": "http.response.body", "body": frame, "more_body": True})
+            frame = b""
+        frame += chunks.ending(generation.error, generation.result_fields(), differs=differs)
+        await send({"type": "http.response.body", "body": frame, "more_body": False})
+        return generation.status
+
+    def _elapsed_ms(self) -> int:
+        return round((self._loop.time() - self._began_at) * 1000)
+
+    def _end(self, status: Status) -> None:
+        """Close what is open, and tell who counts calls."""
+        if self._generation is not None:
+            self._generation.end("stopped")
+        relayed, route = self._relayed, self._call.routes[0]
+        if relayed is not None:
+            relayed.close()
+        elif self._generation is not None:
+            # The engine tells of every generation itself.
+            return
+        self._engine.completed(
+            Completed(
+                owner=self._call.owner,
+                provider=relayed.provider if relayed else route.provider.name,
+                model=relayed.model if relayed else route.model,
+                usage=self._usage(relayed) if relayed else None,
+                status=status,
+                first_token_ms=self._first_token_ms,
+                duration_ms=self._elapsed_ms(),
+            )
+        )
+
+    def _usage(self, relayed: Relayed) -> Usage:
+        return relayed.usage or Usage(
+            estimate_tokens(message.get("content") for message in self._call.body["messages"]),
+            estimate_tokens(relayed.texts),
+            "estimated",
+        )
+
+
+class Spoken:
+    """A generation that has begun to answer."""
+
+    def __init__(self, generation: Generation) -> None:
+        self.generation = generation
+        self._follower = generation.follow()
+        self._first: Progress | None = None
+
+    @classmethod
+    async def open(cls, generation: Generation) -> "Spoken":
+        """Wait for the first sign of an answer.
+
+        Raises:
+            ProxyError: it failed before that.
+        """
+        self = cls(generation)
+        self._first = await anext(self._follower, None)
+        if self._first is None and generation.error is not None and not generation.has_begun:
+            raise generation.error
+        return self
+
+    async def progresses(self) -> AsyncIterator[Progress]:
+        """All that the model says."""
+        if self._first is not None:
+            yield self._first
+            async for progress in self._follower:
+                yield progress
+
+
+def error_frames(error: ProxyError) -> bytes:
+    """The end of a stream that failed."""
+    return encode({"error": error.error()}) + DONE
+
+
+def _start(status: int, headers: list[tuple[bytes, bytes]]) -> Message:
+    return {"type": "http.response.start", "status": status, "headers": headers}
+
+
+async def _send_whole(
+    send: Send, body: bytes, status: int, headers: list[tuple[bytes, bytes]]
+) -> None:
+    headers = [*headers, (b"content-length", str(len(body)).encode())]
+    await send(_start(status, headers))
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def _disconnected(receive: Receive) -> Message:
+    while (message := await receive())["type"] != "http.disconnect":
+        pass
+    return message

@@ -1,0 +1,199 @@
+"""An upstream's answer passed on as its own bytes, only whole frames at a time.
+
+Nothing is decoded to be encoded again: the bytes of a frame leave as they came. A frame that
+is cut by the network waits for its rest, so that an upstream which breaks in the middle of
+one leaves the client with whole frames and an error it can read.
+"""
+
+import re
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from proxy.errors import UpstreamError, UpstreamProtocolError
+from proxy.generation import ReplyTruncated
+from proxy.providers.base import Usage
+from proxy.providers.faults import Faults
+from proxy.providers.openai import OpenAIProvider, RawResponse, ReplyScanner, usage_of
+from proxy.sse import JSONFrames
+
+HELD_BYTES = 1024 * 1024
+"""A frame longer than this is passed on in pieces."""
+
+BODY_BYTES = 64 * 1024 * 1024
+"""The largest answer that is not a stream."""
+
+_FRAME_ENDS = re.compile(rb"(?<=\n\n)|(?<=\r\n\r\n)")
+
+
+class WholeFrames:
+    """Gives bytes on up to the end of the last whole frame and keeps what follows it."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """The whole frames that these bytes complete."""
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        if data[-2:] == b"\n\n" or data[-4:] == b"\r\n\r\n":
+            return data
+        found = (
+            data.rfind(separator) + len(separator)
+            for separator in (b"\n\n", b"\r\n\r\n")
+            if separator in data
+        )
+        end = max(found, default=0)
+        if len(data) - end > HELD_BYTES:
+            return data
+        self._held = data[end:]
+        return data[:end]
+
+    def rest(self) -> bytes:
+        """What is left at the end."""
+        return self._held
+
+
+class Relayed:
+    """An answer whose first byte is here.
+
+    Of a stream `first` are its first frames, else it is the whole body. `usage`, `text` and
+    `reasoning` are those of the end.
+    """
+
+    def __init__(self, provider: str, model: str, response: RawResponse) -> None:
+        self.provider = provider
+        self.model = model
+        self.response = response
+        self.first = b""
+        self.usage: Usage | None = None
+        self.texts: tuple[str, ...] = ()
+        self._scanner = ReplyScanner(response)
+        self._reads = aiter(response)
+        self._frames = WholeFrames()
+
+    @classmethod
+    async def open(cls, provider: OpenAIProvider, body: bytes, model: str) -> "Relayed":
+        """Ask, and wait for the first frame or for the whole body.
+
+        Raises:
+            UpstreamError: it refused, broke, or said in its first frames that it failed.
+        """
+        self = cls(provider.name, model, await provider.open(body, model=model))
+        try:
+            if self.response.is_stream:
+                await self._read_first_frames()
+            else:
+                await self._read_body()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    async def _read_first_frames(self) -> None:
+        async for data in self._reads:
+            self.first = self._frames.feed(data)
+            if self.first:
+                break
+        if not self.first:
+            raise ReplyTruncated("The provider ended the reply before it began")
+        if b'"error"' in self.first:
+            before, error = before_error(self.first, self.response)
+            if error is not None:
+                self._scanner.feed(before)
+                self._scanner.read()
+                if not (self._scanner.text or self._scanner.reasoning or self._scanner.tool_calls):
+                    raise error
+
+    async def _read_body(self) -> None:
+        parts: list[bytes] = []
+        size = 0
+        async for data in self._reads:
+            parts.append(data)
+            size += len(data)
+            if size > BODY_BYTES:
+                raise UpstreamProtocolError("The model's provider sent too long an answer")
+        self.first = b"".join(parts)
+        try:
+            body = JSONFrames().loads(self.first)
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            raise self.response.faults.unreadable()
+        if body.get("error"):
+            raise self.response.faults.in_band(body["error"], self.model)
+        self.usage = usage_of(body.get("usage"))
+        if self.usage is None:
+            self.texts = tuple(_texts_of(body))
+
+    async def blocks(self) -> AsyncGenerator[bytes, None]:
+        """The stream's whole frames, those together that arrived together.
+
+        Raises:
+            UpstreamError: it broke, said that it failed, or ended early; all whole frames
+                before that were given.
+        """
+        feed, scan = self._frames.feed, self._scanner.feed
+        block = self.first
+        try:
+            while True:
+                if b'"error"' in block:
+                    block, error = before_error(block, self.response)
+                    if error is not None:
+                        if block:
+                            yield block
+                        raise error
+                if block:
+                    scan(block)
+                    yield block
+                data = await anext(self._reads, b"")
+                if not data:
+                    break
+                block = feed(data)
+            if rest := self._frames.rest():
+                scan(rest)
+                yield rest
+        finally:
+            self._scanner.end()
+            self.usage = self._scanner.usage
+            self.texts = (self._scanner.text, self._scanner.reasoning)
+        if not self._scanner.finish_reason and not self._scanner.done:
+            raise ReplyTruncated("The provider ended the reply early")
+
+    def close(self) -> None:
+        """Close the connection unless the answer was read to its end."""
+        self.response.close()
+
+
+def before_error(block: bytes, response: RawResponse) -> tuple[bytes, UpstreamError | None]:
+    """The frames before the first that holds an error object, and that error as ours."""
+    end = 0
+    for frame in _FRAME_ENDS.split(block):
+        error = _error_of(frame, response.faults, response.model)
+        if error is not None:
+            return block[:end], error
+        end += len(frame)
+    return block, None
+
+
+def _error_of(frame: bytes, faults: Faults, model: str) -> UpstreamError | None:
+    lines = (line.removeprefix(b"data:") for line in frame.splitlines() if line[:5] == b"data:")
+    try:
+        payload: Any = JSONFrames().loads(b"\n".join(lines))
+    except ValueError:
+        return None
+    if isinstance(payload, dict) and payload.get("error"):
+        return faults.in_band(payload["error"], model)
+    return None
+
+
+def _texts_of(body: dict[str, Any]) -> list[str]:
+    """The texts of a `chat.completion`, to count where the upstream did not."""
+    choices = body.get("choices")
+    messages = [
+        choice.get("message")
+        for choice in (choices if isinstance(choices, list) else ())
+        if isinstance(choice, dict)
+    ]
+    texts = [message.get("content") for message in messages if isinstance(message, dict)]
+    return [text for text in texts if isinstance(text, str)]

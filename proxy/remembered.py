@@ -1,0 +1,191 @@
+"""A chat completion with a conversation: OpenAI's call in, a turn of the engine out.
+
+The request's messages are the new ones; the history is the server's. Leading `system` and
+`developer` messages extend the system prompt of this one call and are not stored; all others
+are, in order and as they came (tool calls, tool results, parts).
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, get_args
+
+from starlette.responses import Response
+
+from proxy.chunks import Chunks, completion
+from proxy.completions import OWN_KEYS, wants_usage
+from proxy.documents.base import Raw
+from proxy.documents.message import Role
+from proxy.engine import Engine
+from proxy.errors import ProxyError
+from proxy.generation import ReplyTruncated
+from proxy.responses import Json
+from proxy.schemas.completions import wrong
+from proxy.settings import Settings
+from proxy.streams import EventStream, ended_message, ids_of, reply_frames, stored_ids
+from proxy.turns import NewMessage, NewTurn, Reply, fingerprint
+
+HEADER = "x-conversation-id"
+
+MAX_DEPTH = 50
+"""How deep a stored message may nest; the database allows a hundred levels in all."""
+
+_NOT_REMEMBERED: dict[str, tuple[Any, ...]] = {
+    "n": (None, 1),
+    "logprobs": (None, False),
+    "modalities": (None, ["text"]),
+    "audio": (None,),
+    "functions": (None,),
+}
+"""Parameters whose answer a conversation cannot hold, with the values that ask for nothing."""
+
+
+def conversation_of(body: Raw, headers: Mapping[str, str]) -> str:
+    """The conversation that a call names: in `conversation`, a header, or `metadata`; else "".
+
+    Raises:
+        BadRequest: it is not an id.
+    """
+    found: Any = body.get("conversation") or headers.get(HEADER)
+    if not found and (metadata := body.get("metadata")):
+        found = metadata.get("conversation") if isinstance(metadata, dict) else None
+    if isinstance(found, dict):
+        # OpenAI's Responses API writes it this way.
+        found = found.get("id")
+    if not found:
+        return ""
+    if not isinstance(found, str) or len(found) > 100:
+        raise wrong("conversation", "must be the id of a conversation")
+    return found
+
+
+def new_turn(body: Raw, idempotency_key: str | None) -> NewTurn:
+    """The turn that a call asks for.
+
+    Raises:
+        BadRequest: a message or a parameter that a conversation cannot hold.
+    """
+    for name, neutral in _NOT_REMEMBERED.items():
+        if body.get(name) not in neutral:
+            raise wrong(name, "is not available with a conversation; leave one of them out")
+    if body.get("on_disconnect") not in (None, "continue", "cancel"):
+        raise wrong("on_disconnect", "must be continue or cancel")
+    system: list[str] = []
+    new: list[NewMessage] = []
+    for index, message in enumerate(body["messages"]):
+        if not new and message["role"] in ("system", "developer"):
+            system.append(_text(message.get("content")))
+        else:
+            new.append(_new_message(message, f"messages[{index}]"))
+    if not new:
+        raise wrong("messages", "must hold a message besides the system prompt")
+    last = new.pop()
+    return NewTurn(
+        content=last.content,
+        role=last.role,
+        payload=last.payload,
+        preceding=tuple(new),
+        model=body.get("model") or "",
+        parameters=_parameters(body),
+        system_prompt_append="\n\n".join(filter(None, system)),
+        idempotency_key=idempotency_key,
+        fingerprint=fingerprint(body) if idempotency_key else "",
+    )
+
+
+def _parameters(body: Raw) -> Raw:
+    ours = OWN_KEYS | {"model", "messages", "stream"}
+    parameters = {key: value for key, value in body.items() if key not in ours}
+    metadata = parameters.get("metadata")
+    if isinstance(metadata, dict) and "conversation" in metadata:
+        rest = {key: value for key, value in metadata.items() if key != "conversation"}
+        parameters["metadata"] = rest
+        if not rest:
+            del parameters["metadata"]
+    return parameters
+
+
+def _new_message(message: Raw, where: str) -> NewMessage:
+    if message["role"] not in get_args(Role):
+        raise wrong(f"{where}.role", f"must be one of {', '.join(get_args(Role))}")
+    _check_storable(message, where)
+    content = message.get("content")
+    text = _text(content)
+    if isinstance(content, str) and message.keys() == {"role", "content"}:
+        if not content.strip():
+            raise wrong(f"{where}.content", "must not be empty")
+        return NewMessage(message["role"], content)
+    if content is not None and not isinstance(content, str | list):
+        raise wrong(f"{where}.content", "must be a text or a list of parts")
+    return NewMessage(message["role"], text, message)
+
+
+def _text(content: Any) -> str:
+    """What can be read of a content: a text, or the text parts of a list."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    parts = (part.get("text") for part in content if isinstance(part, dict))
+    return "\n".join(part for part in parts if isinstance(part, str))
+
+
+def _check_storable(value: Any, where: str, depth: int = 0) -> None:
+    if depth > MAX_DEPTH:
+        raise wrong(where, "is nested too deep")
+    if isinstance(value, str):
+        if "\x00" in value:
+            raise wrong(where, "must not contain NUL characters; remove them and send it again")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key.startswith("$") or "\x00" in key:
+                raise wrong(where, "has a key that cannot be stored")
+            _check_storable(item, where, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check_storable(item, where, depth + 1)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise wrong(where, "has a number that cannot be stored")
+
+
+async def answer(
+    engine: Engine, owner: str, reply: Reply, body: Raw, settings: Settings
+) -> Response:
+    """The reply to a turn in OpenAI's shape, as chunks or whole, with the ids of the turn."""
+    model = body.get("model") or (reply.generation.model if reply.generation else "")
+    completion_id = f"chatcmpl-{reply.message_id}"
+    if not body.get("stream"):
+        message = await ended_message(engine, owner, reply)
+        if message.get("status") == "truncated":
+            raise ReplyTruncated(extra=stored_ids(reply))
+        return Json(
+            completion(
+                message,
+                completion_id=completion_id,
+                model=model or message.get("model", ""),
+                extra=stored_ids(reply),
+            )
+        )
+    if reply.generation is not None:
+        try:
+            await reply.generation.opened(settings.stream_open_seconds)
+        except ProxyError as error:
+            error.extra = {**error.extra, **stored_ids(reply)}
+            raise
+    frames = Chunks(
+        completion_id=completion_id,
+        model=model,
+        include_usage=wants_usage(body),
+        extra=ids_of(reply),
+    )
+    return EventStream(_frames(engine, owner, reply, frames, body))
+
+
+def _frames(
+    engine: Engine, owner: str, reply: Reply, frames: Chunks, body: Raw
+) -> AsyncIterator[bytes]:
+    return reply_frames(
+        engine,
+        owner,
+        reply,
+        frames=frames,
+        cancel_on_disconnect=body.get("on_disconnect") == "cancel",
+    )

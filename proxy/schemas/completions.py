@@ -1,0 +1,108 @@
+"""Bodies of `/v1/chat/completions`: read by hand, modelled for the documentation only."""
+
+import json
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from proxy.errors import BadRequest
+
+MODEL_RULE = "must be the name of a model; GET /v1/models lists what there is"
+
+
+def read_body(raw: bytes) -> dict[str, Any]:
+    """The JSON object of a chat completion call; only what is ours to know is checked.
+
+    Raises:
+        BadRequest: one sentence that names what is wrong.
+    """
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise BadRequest(_why_unreadable(raw), code="invalid_json") from None
+    if not isinstance(body, dict):
+        raise BadRequest("The request body must be a JSON object", code="invalid_json")
+    if not isinstance(body.get("model"), str | None):
+        raise wrong("model", MODEL_RULE)
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise wrong("messages", "must be a list of at least one message")
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise wrong(f"messages[{index}]", "must be an object with a role and a content")
+    if body.get("stream") not in (None, True, False):
+        raise wrong("stream", "must be true or false")
+    return body
+
+
+def wrong(parameter: str, rule: str) -> BadRequest:
+    """The 400 that names a parameter, as OpenAI's API does."""
+    return BadRequest(f"{parameter}: {rule}", param=parameter, code="invalid_value")
+
+
+def _why_unreadable(raw: bytes) -> str:
+    if b"\\u" in raw:
+        try:
+            json.loads(raw)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            return (
+                "The request body holds half of a surrogate pair, which is not a character; "
+                "a text was probably cut inside an emoji"
+            )
+    return "The request body is not valid JSON"
+
+
+class ChatCompletionCreate(BaseModel):
+    """OpenAI's chat completion call; every parameter that is not listed is passed through."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "gpt-4o-mini",
+                    "messages": [{"role": "user", "content": "Hello!"}],
+                    "stream": False,
+                },
+                {
+                    "model": "gpt-4o-mini",
+                    "conversation": "7f9f2b1c-6a53-4c8e-9a55-0d8f0c1f5a4e",
+                    "messages": [{"role": "user", "content": "And what did I say before?"}],
+                },
+            ]
+        },
+    )
+
+    model: str = Field(description="A listed model, or `<provider>/<model>`")
+    messages: list[dict[str, Any]] = Field(
+        min_length=1,
+        description="All messages; with a conversation only the new ones, its history is added",
+    )
+    stream: bool | None = None
+    conversation: str | None = Field(
+        default=None, description="The id of a conversation whose memory is used and kept"
+    )
+    on_disconnect: str | None = Field(
+        default=None,
+        description="With a conversation: `continue` (default) writes the reply to its end when "
+        "the client is lost, `cancel` ends it",
+    )
+
+
+class ChatCompletion(BaseModel):
+    """OpenAI's `chat.completion`; with a conversation the three ids are there besides."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    object: str = "chat.completion"
+    created: int
+    model: str
+    choices: list[dict[str, Any]]
+    usage: dict[str, Any] | None = None
+    conversation_id: str | None = None
+    user_message_id: int | None = None
+    assistant_message_id: int | None = None
