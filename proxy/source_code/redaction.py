@@ -1,0 +1,165 @@
+"""Take secrets out of a text, in place, and count them.
+
+A fast search for the fixed parts of all rules goes first; a rule's expression then only
+sees the line around what was found. So a text costs little more than reading it, and no
+text, however hostile, keeps one expression busy for long.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+
+from ahocorasick_rs import BytesAhoCorasick
+
+from proxy.source_code.secret_rules import (
+    KEY_BYTES,
+    PRIVATE_KEY_NEEDLES,
+    RULES,
+    SecretRule,
+    assignments,
+    harmless_value,
+    holds_variables,
+    is_placeholder,
+    is_secret_name,
+    netrc_passwords,
+    private_key_body,
+    putty_body,
+    token_tail,
+)
+
+_BLOCK_BYTES = 256 * 1024
+_OVERLAP_BYTES = 32
+_BEFORE_BYTES = 128
+_AFTER_BYTES = 1024
+_WORD = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
+_AROUND_KEY = b" \t\r\n\"'+,.()\\"
+_TRIM = frozenset(b" \t\r\n=:\"'`")
+
+_Span = tuple[int, int, str]
+
+
+def redact(text: bytes, name: str) -> tuple[bytes, dict[str, int]]:
+    """The text with `[REDACTED: <what>]` for each secret, and how many of each there were.
+
+    `text` is UTF-8; `name` is the file's, for the files that hold variables. Line breaks
+    inside of a secret stay, so the numbers of lines do not move.
+    """
+    spans = list(_spans(text))
+    if holds_variables(name):
+        spans.extend(_variables(text, name))
+    if not spans:
+        return text, {}
+    spans.sort(key=lambda span: (span[0], -span[1]))
+    counts: Counter[str] = Counter()
+    out: list[bytes] = []
+    done = 0
+    for start, end, label in spans:
+        if end <= done:
+            continue
+        counts[label] += start >= done
+        begin = max(start, done)
+        out.append(text[done:begin])
+        if start >= done:
+            out.append(f"[REDACTED: {label}]".encode())
+        out.append(b"\n" * text.count(b"\n", begin, end))
+        done = end
+    out.append(text[done:])
+    return b"".join(out), dict(counts)
+
+
+@cache
+def _search() -> tuple[BytesAhoCorasick, list[list[int]], int]:
+    """The search, the rules of each needle, and the first needle of a private key."""
+    needles: dict[bytes, list[int]] = {}
+    for number, rule in enumerate(RULES):
+        for needle in rule.needles:
+            needles.setdefault(needle, []).append(number)
+    found = BytesAhoCorasick([*needles, *PRIVATE_KEY_NEEDLES])
+    return found, list(needles.values()), len(needles)
+
+
+def _spans(text: bytes) -> Iterator[_Span]:
+    search, rules, first_key = _search()
+    done = [0] * len(RULES)
+    for begin, end in _blocks(text):
+        for needle, start, _ in search.find_matches_as_indexes(text[begin:end]):
+            at = begin + start
+            if needle >= first_key:
+                yield from _private_key(text, at)
+                continue
+            for number in rules[needle]:
+                rule = RULES[number]
+                if done[number] > at or not (match := rule.here.match(text, at)):
+                    continue
+                if rule.plugin:
+                    left, right, done[number] = _window(text, at)
+                    yield from _search_line(rule, text, left, right)
+                else:
+                    yield from _secret(rule, text, *match.span(rule.group))
+
+
+def _blocks(text: bytes) -> Iterator[tuple[int, int]]:
+    """The text in pieces, each but the last ending with a line where lines are short."""
+    begin = 0
+    while begin < len(text):
+        end = begin + _BLOCK_BYTES
+        if end >= len(text):
+            yield begin, len(text)
+            return
+        line = text.rfind(b"\n", begin, end) + 1
+        yield begin, line or end
+        begin = line or end - _OVERLAP_BYTES
+
+
+def _window(text: bytes, at: int) -> tuple[int, int, int]:
+    """The line around `at` or a part of it, and from where a rule must be tried again."""
+    left = max(text.rfind(b"\n", max(at - _BEFORE_BYTES, 0), at) + 1, at - _BEFORE_BYTES, 0)
+    right = text.find(b"\n", at, at + _AFTER_BYTES)
+    if right >= 0:
+        return left, right, right
+    right = min(at + _AFTER_BYTES, len(text))
+    return left, right, right if right == len(text) else at + _AFTER_BYTES // 2
+
+
+def _search_line(rule: SecretRule, text: bytes, left: int, right: int) -> Iterator[_Span]:
+    for match in rule.pattern.finditer(text[left:right].decode("ascii", "replace")):
+        start, end = match.span(rule.group)
+        yield from _secret(rule, text, left + start, left + end)
+
+
+def _secret(rule: SecretRule, text: bytes, start: int, end: int) -> Iterator[_Span]:
+    while start < end and text[start] in _TRIM:
+        start += 1
+    while start < end and text[end - 1] in _TRIM:
+        end -= 1
+    if rule.token:
+        if start and text[start - 1] in _WORD:
+            return
+        tail = token_tail(text, end)
+        end = tail.end() if tail else end
+    if start < end and not is_placeholder(text[start:end]):
+        yield start, end, rule.label
+
+
+def _private_key(text: bytes, at: int) -> Iterator[_Span]:
+    if b"BEGIN" not in text[max(at - 24, 0) : at] and not text.startswith(b"PuTTY", at):
+        return
+    match = (putty_body if text.startswith(b"PuTTY", at) else private_key_body)(text, at)
+    if match is not None and len(body := match[1].strip(_AROUND_KEY)) >= KEY_BYTES:
+        start = match.start(1) + match[1].index(body)
+        yield start, start + len(body), "private key"
+
+
+def _variables(text: bytes, name: str) -> Iterator[_Span]:
+    for match in assignments(text):
+        value = match[3]
+        variable = match[1] or match[2]
+        if harmless_value(value) or not is_secret_name(variable.decode("latin-1")):
+            continue
+        start, end = match.span(3)
+        if len(value) > 2 and value[:1] in (b"'", b'"') and value[-1:] == value[:1]:
+            start, end = start + 1, end - 1
+        yield start, end, "secret variable"
+    if name.endswith("netrc"):
+        for match in netrc_passwords(text):
+            yield *match.span(1), "secret variable"
