@@ -1,0 +1,130 @@
+"""`proxy digest DIR`: a directory as one text on standard output.
+
+The tree with its token counts goes to standard error, so that
+`proxy digest . | xclip` (or `pbcopy`, `clip`) copies the text alone.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from proxy.errors import ProxyError
+from proxy.source_code.base import DigestLimits, DigestOptions
+from proxy.source_code.digest import Digest, digest
+from proxy.source_code.formats import draw_tree
+
+_GIB = 1024**3
+_REDRAW_SECONDS = 0.1
+_SHOWN_SKIPPED = 20
+
+
+def run_digest_command(args: Sequence[str]) -> int:
+    """Run the command; 0 when a text was written, 1 when it could not, 2 for wrong arguments."""
+    arguments = _parser().parse_args(args)
+    root = Path(arguments.directory).resolve()
+    options = DigestOptions(
+        format=arguments.format,
+        include=tuple(arguments.include),
+        exclude=tuple(arguments.exclude),
+        max_tokens=arguments.max_tokens,
+        tree=arguments.tree,
+        lines=arguments.lines,
+        redact=arguments.redact,
+    )
+    limits = DigestLimits(digest_bytes=arguments.max_bytes, seconds=24 * 3600)
+    progress = _Progress() if sys.stderr.isatty() else None
+    try:
+        made = digest(root, options, limits, None, progress.show if progress else None)
+    except ProxyError as error:
+        print(f"proxy digest: {error.detail}", file=sys.stderr)
+        return 1
+    finally:
+        if progress:
+            progress.clear()
+    try:
+        for piece in made.pieces:
+            sys.stdout.buffer.write(piece)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has seen enough, as in `proxy digest . | head`.
+        sys.stderr.close()
+        return 1
+    if not arguments.quiet:
+        sys.stderr.write(_report(made))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="proxy digest", description=__doc__)
+    parser.add_argument("directory", nargs="?", default=".")
+    parser.add_argument("--format", choices=("plain", "markdown", "xml", "json"), default="plain")
+    parser.add_argument(
+        "--include",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="only files that a gitignore-style pattern names; repeatable",
+    )
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="leave out what a gitignore-style pattern names; repeatable",
+    )
+    parser.add_argument("--max-tokens", type=_positive, help="whole files up to so many tokens")
+    parser.add_argument(
+        "--tree", choices=("none", "top", "only"), default="none", help="the tree in the text"
+    )
+    parser.add_argument("--lines", action="store_true", help="number the lines")
+    parser.add_argument(
+        "--no-redact", dest="redact", action="store_false", help="leave secrets in the text"
+    )
+    parser.add_argument("--max-bytes", type=_positive, default=_GIB, help="refuse a longer text")
+    parser.add_argument("--quiet", "-q", action="store_true", help="no tree on standard error")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _report(made: Digest) -> str:
+    tokens = {file.path: file.tokens for file in made.files}
+    lines = [draw_tree(tokens, tokens), "\n"]
+    lines += [f"skipped {item.path}: {item.reason}\n" for item in made.skipped[:_SHOWN_SKIPPED]]
+    if len(made.skipped) > _SHOWN_SKIPPED:
+        lines.append(f"… and {len(made.skipped) - _SHOWN_SKIPPED} more\n")
+    taken = sum(made.redactions.values())
+    lines.append(
+        f"{len(made.files):,} files, {made.total_bytes:,} bytes, {made.total_tokens:,} tokens "
+        f"({made.tokenizer}){f', {taken:,} secrets redacted' if taken else ''}\n"
+    )
+    return "".join(lines)
+
+
+class _Progress:
+    """One line on a terminal, redrawn ten times a second."""
+
+    def __init__(self) -> None:
+        self._drawn = 0.0
+
+    def show(self, files: int, size_bytes: int) -> None:
+        now = time.monotonic()
+        if now - self._drawn >= _REDRAW_SECONDS:
+            self._drawn = now
+            sys.stderr.write(f"\r\x1b[Kfiles: {files:,}, {size_bytes / 1e6:,.1f} MB")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(run_digest_command(sys.argv[1:]))

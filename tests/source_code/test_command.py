@@ -1,0 +1,105 @@
+"""The command line: the text on standard output, all else on standard error."""
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxy.source_code.command import run_digest_command
+from proxy.source_code.digest import digest
+
+COMMAND = [sys.executable, "-m", "proxy.source_code.command"]
+HERE = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg" / "程序.py").write_text("print('你好')\n")
+    (tmp_path / "b.md").write_text("# b\n")
+    (tmp_path / "c.png").write_bytes(b"\0")
+    return tmp_path
+
+
+def run(*args: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([*COMMAND, *args], cwd=HERE, capture_output=True, check=False)
+
+
+def test_the_text_goes_out_and_the_tree_beside_it(root: Path) -> None:
+    done = run(str(root))
+    made = digest(root)
+
+    assert done.returncode == 0
+    assert done.stdout.decode() == made.text
+    report = done.stderr.decode()
+    assert "├── b.md (" in report
+    assert "    └── 程序.py (" in report
+    assert "skipped c.png: binary\n" in report
+    assert f"2 files, {made.total_bytes} bytes, {made.total_tokens} tokens (o200k_base)" in report
+    assert "\x1b" not in report
+
+
+def test_every_choice_is_an_option(root: Path) -> None:
+    done = run(
+        *(str(root), "--format", "json", "--include", "*.md", "--include", "pkg", "--lines"),
+        *("--exclude", "*.py", "--max-tokens", "90", "--tree", "top", "-q", "--no-redact"),
+    )
+
+    assert done.returncode == 0
+    assert done.stderr == b""
+    assert done.stdout.decode() == (
+        '{"tree":".\\n└── b.md\\n",\n"files":[\n'
+        '{"path":"b.md","bytes":4,"content":"1\\t# b\\n"}\n]}\n'
+    )
+
+
+def test_a_terminal_sees_progress_that_is_cleared_again(root: Path) -> None:
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [*COMMAND, str(root), "-q"], cwd=HERE, stdout=subprocess.PIPE, stderr=theirs, check=True
+    )
+    os.close(theirs)
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+
+    assert done.stdout.decode() == digest(root).text
+    assert "files: 1, 0.0 MB" in shown
+    assert shown.endswith("\r\x1b[K")
+
+
+def test_a_missing_directory_is_one_sentence(tmp_path: Path) -> None:
+    done = run(str(tmp_path / "gone"))
+
+    assert done.returncode == 1
+    assert done.stdout == b""
+    assert done.stderr.decode() == ("proxy digest: The project's source directory does not exist\n")
+
+
+def test_a_text_over_the_limit_is_one_sentence(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_digest_command([str(root), "--max-bytes", "10"]) == 1
+    assert capsys.readouterr().err.startswith("proxy digest: The source is more than 10 bytes")
+
+
+@pytest.mark.parametrize("arguments", [["--max-tokens", "0"], ["--format", "pdf"], ["a", "b"]])
+def test_wrong_arguments_end_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        run_digest_command(arguments)
+    assert raised.value.code == 2
+
+
+def test_a_reader_that_leaves_early_is_no_error_trace(root: Path) -> None:
+    (root / "large.txt").write_text("x\n" * 200_000)
+    done = subprocess.run(
+        ["bash", "-c", '"$@" | head -c 10', "-", *COMMAND, str(root)],
+        cwd=HERE,
+        capture_output=True,
+        check=True,
+    )
+
+    assert b"Traceback" not in done.stderr
+    assert b"Exception" not in done.stderr
