@@ -21,6 +21,7 @@ from proxy.routers import (
     models,
     plan_categories,
     plan_documents,
+    plan_generation,
     plan_tags,
     projects,
     references,
@@ -101,6 +102,7 @@ def create_app(
         projects,
         plan_categories,
         plan_documents,
+        plan_generation,
         plan_tags,
         references,
     ):

@@ -79,8 +79,13 @@ class PlanDocument(Owned):
     # Writing
 
     @classmethod
-    async def create_version(cls, owner: str, file: Raw, fields: Raw, *, at_least: int = 0) -> Raw:
-        """`insertOne` the next version of a file, or version `at_least` when that is higher."""
+    async def create_version(
+        cls, owner: str, file: Raw, fields: Raw, *, at_least: int = 0, id_: int | None = None
+    ) -> Raw:
+        """`insertOne` the next version of a file, or version `at_least` when that is higher.
+
+        With a reserved `id_` it may be tried again after a failure.
+        """
         fields = {"created_at": utc_now(), **fields}
 
         async def one() -> AsyncIterator[Raw]:
@@ -89,7 +94,7 @@ class PlanDocument(Owned):
         _, document = await cls._append(
             owner,
             file,
-            [await Counter.reserve("plan_documents")],
+            [await Counter.reserve("plan_documents") if id_ is None else id_],
             one,
             created_at=fields["created_at"],
             at_least=at_least,

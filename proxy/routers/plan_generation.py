@@ -1,0 +1,120 @@
+"""`POST /v1/plan/documents/generate`: a plan document written by a model."""
+
+from fastapi import APIRouter, Response
+
+from proxy.dependencies import AppSettings, Caller, Models, ReplyEngine
+from proxy.documents.base import Raw
+from proxy.errors import ProxyError, TooLarge, UpstreamProtocolError
+from proxy.generation import Progress
+from proxy.plan_generation import NewPlan, Outcome, begin_plan
+from proxy.responses import Json, dumps
+from proxy.schemas.plan import document_out
+from proxy.schemas.plan_generation import DocumentGenerate, DocumentGenerated
+from proxy.sse import DONE, encode
+from proxy.streams import EventStream, ending_frame, progress_frame, reply_frames
+from proxy.turns import Reply
+
+router = APIRouter(prefix="/plan/documents", tags=["Plan documents"])
+
+
+class DocumentFrames:
+    """The frames of a turn, and before `[DONE]` the document: `{"content": "", "document": {…}}`.
+
+    No message is written, so the message ids of the first frame are null; its `session_id`
+    stops the model.
+    """
+
+    def __init__(self, reply: Reply, outcome: Outcome) -> None:
+        self._reply = reply
+        self._outcome = outcome
+
+    def first(self) -> bytes:
+        """`{"user_message_id", "assistant_message_id", "conversation_id", "session_id"}`."""
+        return encode(
+            {
+                "user_message_id": None,
+                "assistant_message_id": None,
+                "conversation_id": self._reply.conversation_id or None,
+                "session_id": str(self._reply.message_id),
+            }
+        )
+
+    def progress(self, progress: Progress) -> bytes:
+        """`{"content": "…"}`."""
+        return progress_frame(progress)
+
+    def ending(self, error: ProxyError | None, message: Raw, *, differs: bool) -> bytes:
+        """How it ended, what was stored, `[DONE]`."""
+        document = self._outcome.document
+        if document is None:
+            error = error or nothing_written()
+        ending = ending_frame(error, message.get("finish_reason"), differs=differs)
+        if document is not None:
+            stored = {"content": "", "document": document_out(document)}
+            ending += b"data: " + dumps(stored) + b"\n\n"
+        return ending + DONE
+
+
+def nothing_written() -> UpstreamProtocolError:
+    """The failure of a reply that ended well and said nothing."""
+    return UpstreamProtocolError("The model answered without any text; no document was stored")
+
+
+@router.post(
+    "/generate", response_model=DocumentGenerated, summary="Let a model write a plan document"
+)
+async def generate_document(
+    body: DocumentGenerate,
+    caller: Caller,
+    settings: AppSettings,
+    registry: Models,
+    engine: ReplyEngine,
+) -> Response:
+    """Fills the category's template and stores the answer as the file's next version.
+
+    With `stream` the text comes as events like a reply's; the last one before `[DONE]` is
+    the document. What arrived is stored also when the reply breaks off or is stopped;
+    `provenance.status` says so then.
+    """
+    content = body.content or ""
+    if len(content.encode()) > settings.document_bytes:
+        raise TooLarge(f"The content is larger than {settings.document_bytes} bytes; shorten it")
+    reply, outcome = await begin_plan(
+        caller.owner,
+        NewPlan(
+            category_id=body.category_id,
+            filename=body.filename,
+            project_id=body.project_id,
+            model=body.model or "",
+            conversation_id=body.conversation_id or "",
+            message_ids=body.message_ids,
+            document_ids=body.document_ids,
+            content=content,
+        ),
+        settings=settings,
+        registry=registry,
+        engine=engine,
+    )
+    generation = reply.generation
+    assert generation is not None
+    if body.stream:
+        await generation.opened(settings.stream_open_seconds)
+        return EventStream(
+            reply_frames(
+                engine,
+                caller.owner,
+                reply,
+                accept_replace=body.accept_replace,
+                cancel_on_disconnect=body.on_disconnect == "cancel",
+                frames=DocumentFrames(reply, outcome),
+            )
+        )
+    await generation.ended.wait()
+    document, error = outcome.document, generation.error
+    if document is None:
+        raise error or nothing_written()
+    if error is not None and generation.status != "truncated":
+        error.extra = {**error.extra, "document_id": document["_id"]}
+        raise error
+    ending = {"status": generation.status, "finish_reason": generation.finish_reason}
+    return Json({**document_out(document), **ending})
