@@ -20,7 +20,7 @@ from proxy.errors import TooLarge, Unprocessable
 from proxy.plan_diff import unified_diff
 from proxy.plan_text import merged
 from proxy.responses import Json, dumps
-from proxy.schemas.common import OptionalId, ProjectLabel
+from proxy.schemas.common import OptionalId, ProjectLabel, Text
 from proxy.schemas.plan import (
     DocumentCreate,
     DocumentDiff,
@@ -54,7 +54,7 @@ def _absent(value: object) -> object:
 
 
 OptionalText = Annotated[
-    Annotated[str, StringConstraints(max_length=500)] | None, BeforeValidator(_absent), Query()
+    Annotated[Text, StringConstraints(max_length=500)] | None, BeforeValidator(_absent), Query()
 ]
 
 
@@ -119,7 +119,7 @@ async def list_latest(
 )
 async def search_by_tags(
     caller: Caller,
-    tags: Annotated[str, Query(max_length=10_000, description="Separated by commas")],
+    tags: Annotated[Text, Query(max_length=10_000, description="Separated by commas")],
     project_id: Annotated[OptionalId, Query()] = None,
     match: Annotated[Literal["any", "all"], BeforeValidator(lambda v: v or "any")] = "any",
 ) -> Response:

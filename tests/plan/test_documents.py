@@ -263,6 +263,7 @@ WRONG_PARAMETERS: list[dict[str, Any]] = [
     {"order": "up"},
     {"category_id": -1},
     {"query": "x" * 501},
+    {"query": "a\x00b"},
 ]
 
 
