@@ -1,0 +1,26 @@
+# The server without the embedded database: it needs PROXY_MONGODB_URI.
+# docker-compose.yml runs it together with MongoDB.
+
+FROM python:3.12-slim AS build
+# Resolved from pyproject.toml with its constraints, as `uv run` does.
+RUN pip install --no-cache-dir "uv==0.13.*"
+ENV UV_PROJECT_ENVIRONMENT=/opt/proxy UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy \
+    UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1
+WORKDIR /src
+# The dependencies change less often than the code: a layer of their own.
+COPY pyproject.toml README.md LICENSE ./
+COPY proxy/__init__.py proxy/__init__.py
+RUN uv sync --no-default-groups --no-install-project
+COPY proxy proxy
+RUN uv sync --no-default-groups --no-editable
+
+FROM python:3.12-slim
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin proxy
+COPY --from=build /opt/proxy /opt/proxy
+ENV PATH=/opt/proxy/bin:$PATH PYTHONUNBUFFERED=1
+WORKDIR /app
+USER 10001
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f\"http://127.0.0.1:{os.environ.get('PROXY_PORT', '8000')}/health\", timeout=4)"]
+ENTRYPOINT ["proxy"]

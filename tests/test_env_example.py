@@ -1,0 +1,56 @@
+"""`.env.example` is the list of all settings."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import AliasChoices
+
+import proxy
+from proxy.settings import Settings
+
+FILE = Path(proxy.__file__).parent.parent / ".env.example"
+LINE = re.compile(r"^# ([A-Z][A-Z0-9_]+)=(.*)$", re.MULTILINE)
+
+
+def variables() -> list[str]:
+    """The environment variable of every setting."""
+    names = []
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        if isinstance(alias, AliasChoices):
+            names.append(str(alias.choices[0]))
+        else:
+            names.append(f"PROXY_{name.upper()}")
+    return names
+
+
+def test_it_lists_every_setting_once_and_nothing_else() -> None:
+    listed = [name for name, _ in LINE.findall(FILE.read_text(encoding="utf-8"))]
+    assert sorted(listed) == sorted(variables())
+
+
+def test_copied_as_it_is_it_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "copy").write_text(FILE.read_text(encoding="utf-8"), encoding="utf-8")
+    assert Settings(_env_file=tmp_path / "copy") == Settings(_env_file=None)
+
+
+@pytest.mark.parametrize(("name", "value"), LINE.findall(FILE.read_text(encoding="utf-8")))
+def test_an_uncommented_line_says_the_default(tmp_path: Path, name: str, value: str) -> None:
+    (tmp_path / "one").write_text(f"{name}={value}\n", encoding="utf-8")
+    assert Settings(_env_file=tmp_path / "one") == Settings(_env_file=None)
+
+
+def test_a_changed_line_is_read(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("PROXY_PORT=8001\nPROXY_CONTINUE_MESSAGES=[]\n")
+    settings = Settings(_env_file=tmp_path / "one")
+    assert (settings.port, settings.continue_messages) == (8001, [])
+
+
+def test_a_setting_that_is_a_size_or_a_time_names_its_unit() -> None:
+    text = FILE.read_text(encoding="utf-8")
+    for name in variables():
+        if name.endswith(("TIMEOUT", "INTERVAL", "SIZE")):
+            pytest.fail(f"{name} has no unit")
+    assert "(seconds)" in text
+    assert "(bytes)" in text
