@@ -26,10 +26,12 @@ from proxy.routers import (
     projects,
     references,
     service,
+    source_code,
 )
 from proxy.schemas.common import ErrorBody
 from proxy.settings import Settings, load_settings
 from proxy.shutdown import draining_on_signals
+from proxy.source_code.digests import Digests
 from proxy.turns import Turns
 
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -90,6 +92,7 @@ def create_app(
     )
     app.state.settings = settings
     app.state.registry = registry
+    app.state.digests = Digests(settings)
     add_handlers(app)
     app.add_middleware(Edge, body_bytes=settings.body_bytes)
 
@@ -105,6 +108,7 @@ def create_app(
         plan_generation,
         plan_tags,
         references,
+        source_code,
     ):
         api.include_router(module.router)
     app.include_router(service.router)

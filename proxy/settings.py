@@ -131,6 +131,24 @@ class Settings(BaseSettings):
     cors_origins: Annotated[list[str], NoDecode] = []
     source_roots: Annotated[list[Path], NoDecode] = Field(default_factory=lambda: [Path.cwd()])
 
+    # Source digest
+    source_file_bytes: int = Field(default=8 * MIB, ge=1, le=256 * MIB)
+    """A larger file is named as skipped."""
+    source_digest_bytes: int = Field(default=64 * MIB, ge=1)
+    """Text of one digest; more is a 413."""
+    source_entries: int = Field(default=1_000_000, ge=1)
+    """Files and directories that one digest looks at; more is a 413."""
+    source_depth: int = Field(default=64, ge=1, le=500)
+    """Deeper directories are named as skipped."""
+    source_seconds: float = Field(default=60, gt=0)
+    """Time for one digest; longer is a 408."""
+    source_cache_bytes: int = Field(default=256 * MIB, ge=0)
+    """Texts of files that are kept between digests; each worker keeps its own."""
+    source_digests: int = Field(default=2, ge=1)
+    """Digests made at once by one worker; further ones wait."""
+    source_allow_unredacted: bool = False
+    """Whether `redact=false` may leave secrets in a digest."""
+
     # Upstream time
     connect_timeout_seconds: float = Field(default=10, gt=0)
     read_timeout_seconds: float = Field(default=300, gt=0)

@@ -120,6 +120,7 @@ class _Walker:
         self._limits = limits
         self._deadline = deadline
         self._include = rules_from_patterns(options.include)
+        self._chosen = any(pattern.strip() for pattern in options.include)
         self._exclude = rules_from_patterns(options.exclude)
         self._entries = 0
         self._open: list[_Directory] = []
@@ -133,7 +134,7 @@ class _Walker:
             fd = os.open(self._root, _DIRECTORY)
         except OSError:
             raise NotFound("The project's source directory does not exist") from None
-        top = _Directory(fd, b"", (), not self._include, [])
+        top = _Directory(fd, b"", (), not self._chosen, [])
         self._open.append(top)
         self._check_root(fd)
         yield from self._list(top)
@@ -248,7 +249,7 @@ class _Walker:
         if self._exclude and self._exclude.verdict(raw_path, raw_name, is_directory):
             return Skipped(display_path(directory.path + key), "excluded")
         included = directory.included
-        if self._include:
+        if self._chosen:
             verdict = self._include.verdict(raw_path, raw_name, is_directory)
             included = included if verdict is None else verdict
         if is_directory:

@@ -1,0 +1,139 @@
+"""`/v1/projects/{id}/complete-source-code`: what people feed a model with."""
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Annotated, Literal
+
+import orjson
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from proxy.dependencies import AppSettings, LoadedProject
+from proxy.errors import Forbidden
+from proxy.schemas.source_code import SourceCodeOut
+from proxy.source_code.base import DigestOptions, Format, Tree
+from proxy.source_code.digests import Digests, MadeDigest
+
+router = APIRouter(prefix="/projects", tags=["Projects"])
+
+_CHUNK_BYTES = 256 * 1024
+
+Pattern = Annotated[str, Query(max_length=1000)]
+_TREES: dict[str, Tree] = {"false": "none", "": "none", "true": "top", "only": "only"}
+
+
+@router.get(
+    "/{project_id}/complete-source-code",
+    response_model=SourceCodeOut,
+    summary="Get a project's source as one text",
+    responses={
+        304: {"description": "The digest named by If-None-Match is still the same"},
+        403: {"description": "The directory is not one that the server may read"},
+        408: {"description": "Reading took too long"},
+    },
+)
+async def get_complete_source_code(
+    request: Request,
+    project: LoadedProject,
+    settings: AppSettings,
+    form: Annotated[Format, Query(alias="format")] = "plain",
+    include: Annotated[list[Pattern], Query(max_length=100)] = [],  # noqa: B006
+    exclude: Annotated[list[Pattern], Query(max_length=100)] = [],  # noqa: B006
+    max_tokens: Annotated[int | None, Query(ge=1)] = None,
+    tree: Literal["false", "true", "only", ""] = "false",
+    since: Annotated[str, Query(max_length=200)] = "",
+    lines: bool = False,
+    redact: bool = True,
+    accept: Annotated[str, Header()] = "",
+    if_none_match: Annotated[str, Header()] = "",
+) -> Response:
+    """Every text file that the project's own `.gitignore` files do not leave out, by path.
+
+    `include` and `exclude` are gitignore-style patterns and may be repeated. `max_tokens`
+    takes whole files by path as long as they fit. `since` is the ETag of an earlier
+    answer: only files that changed since then are in the text. `Accept: text/plain`
+    streams the text alone. Secrets are redacted.
+    """
+    if not redact and not settings.source_allow_unredacted:
+        raise Forbidden("This server redacts secrets always; leave 'redact=false' out")
+    options = DigestOptions(
+        format=form,
+        include=tuple(include),
+        exclude=tuple(exclude),
+        max_tokens=max_tokens,
+        tree=_TREES[tree],
+        lines=lines,
+        redact=redact,
+    )
+    digests: Digests = request.app.state.digests
+    made = await digests.make(project.get("ai_work_dir"), options, since_etag=_bare(since))
+    as_text = _quality(accept, "text/plain") > _quality(accept, "application/json")
+    headers = {
+        "ETag": f'"{made.etag}{"-text" if as_text else ""}"',
+        "Vary": "Accept",
+        "Cache-Control": "private, no-cache",
+    }
+    if _matches(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    if as_text:
+        headers["X-Total-Tokens"] = str(made.digest.total_tokens)
+        headers["X-Skipped"] = str(len(made.digest.skipped))
+        headers["Content-Length"] = str(made.digest.total_bytes)
+        return StreamingResponse(
+            _chunks(made.digest.pieces), media_type="text/plain", headers=headers
+        )
+    return StreamingResponse(
+        _json(made, _bare(since)), media_type="application/json", headers=headers
+    )
+
+
+async def _chunks(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """The text in chunks of some size, none of which cuts a character in two."""
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        begin = 0
+        while len(piece) - begin + size >= _CHUNK_BYTES:
+            end = begin + _CHUNK_BYTES - size
+            while end < len(piece) and piece[end] & 0xC0 == 0x80:
+                end += 1
+            yield b"".join((*held, piece[begin:end]))
+            begin, held, size = end, [], 0
+        if begin < len(piece):
+            held.append(piece[begin:] if begin else piece)
+            size += len(held[-1])
+    if held:
+        yield b"".join(held)
+
+
+async def _json(made: MadeDigest, since: str) -> AsyncIterator[bytes]:
+    """The body, without ever holding the escaped text as a whole."""
+    yield b'{"completeSourceCode":"'
+    async for chunk in _chunks(made.digest.pieces):
+        yield orjson.dumps(chunk.decode())[1:-1]
+    named = None if made.since_known is None else {"etag": since, "known": made.since_known}
+    yield b'",' + made.summary[1:-1] + b',"since":' + orjson.dumps(named) + b"}"
+
+
+def _bare(etag: str) -> str:
+    """What stands between the quotes, of the text's ETag that of the whole answer."""
+    return etag.strip().removeprefix("W/").strip('"').removesuffix("-text")
+
+
+def _matches(if_none_match: str, etag: str) -> bool:
+    wanted = {item.strip().removeprefix("W/") for item in if_none_match.split(",")}
+    return "*" in wanted or etag in wanted
+
+
+def _quality(accept: str, media_type: str) -> float:
+    """How much a client wants a type; of the ranges that name it the most exact counts."""
+    best = (-1, 0.0)
+    for item in accept.split(","):
+        name, *parameters = (part.strip().lower() for part in item.split(";"))
+        ranges = ["*/*", media_type.split("/", maxsplit=1)[0] + "/*", media_type]
+        if name in ranges:
+            given = next((p[2:] for p in parameters if p.startswith("q=")), "1")
+            try:
+                best = max(best, (ranges.index(name), float(given)))
+            except ValueError:
+                continue
+    return best[1]
