@@ -40,6 +40,9 @@ STREAM_HEADERS = [
     (b"x-accel-buffering", b"no"),
 ]
 
+UPSTREAM_HEADERS = {"x-request-id": b"x-upstream-request-id"}
+"""The upstream's headers that have another name here: the plain one is this server's own."""
+
 _unstored_ids = itertools.count(-1, -1)
 
 
@@ -170,7 +173,8 @@ class Answer(Response):
         self._first_token_ms = self._elapsed_ms()
         headers = [(b"content-type", response.content_type.encode("latin-1"))]
         headers += [
-            (name.encode(), value.encode("latin-1")) for name, value in response.headers.items()
+            (UPSTREAM_HEADERS.get(name) or name.encode(), value.encode("latin-1"))
+            for name, value in response.headers.items()
         ]
         if not response.is_stream:
             await _send_whole(send, relayed.first, response.status, headers)

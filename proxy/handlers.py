@@ -38,7 +38,9 @@ def error_response(error: ProxyError) -> Json:
 
 def validation_error(request: Request, error: RequestValidationError) -> BadRequest:
     """One sentence for a person, the list of fields under `errors`."""
-    if any(item["loc"] == ("body",) for item in error.errors()) and not sends_json(request):
+    if any(item["loc"] == ("body",) for item in error.errors()) and not is_json(
+        request.headers.get("content-type", "")
+    ):
         return UnsupportedMediaType()
     fields = [
         {"loc": list(item["loc"]), "msg": _message(item), "type": item["type"]}
@@ -54,9 +56,9 @@ def validation_error(request: Request, error: RequestValidationError) -> BadRequ
     return Unprocessable(sentence, param=where or None, extra={"errors": fields})
 
 
-def sends_json(request: Request) -> bool:
-    """Whether the request says that its body is JSON: no web page can do so unasked."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def is_json(content_type: str) -> bool:
+    """Whether a body says that it is JSON: no web page of another origin can do so unasked."""
+    media_type = content_type.partition(";")[0].strip().lower()
     return media_type == "application/json" or media_type.endswith("+json")
 
 

@@ -68,9 +68,7 @@ class Relayed:
         self.first = b""
         self.usage: Usage | None = None
         self.texts: tuple[str, ...] = ()
-        self._scanner = ReplyScanner(response)
         self._reads = aiter(response)
-        self._frames = WholeFrames()
 
     @classmethod
     async def open(cls, provider: OpenAIProvider, body: bytes, model: str) -> "Relayed":
@@ -91,6 +89,8 @@ class Relayed:
         return self
 
     async def _read_first_frames(self) -> None:
+        self._scanner = ReplyScanner(self.response)
+        self._frames = WholeFrames()
         async for data in self._reads:
             self.first = self._frames.feed(data)
             if self.first:

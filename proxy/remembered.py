@@ -23,7 +23,7 @@ from proxy.settings import Settings
 from proxy.streams import EventStream, ended_message, ids_of, reply_frames, stored_ids
 from proxy.turns import NewMessage, NewTurn, Reply, fingerprint
 
-HEADER = "x-conversation-id"
+HEADER = b"x-conversation-id"
 
 MAX_DEPTH = 50
 """How deep a stored message may nest; the database allows a hundred levels in all."""
@@ -38,13 +38,13 @@ _NOT_REMEMBERED: dict[str, tuple[Any, ...]] = {
 """Parameters whose answer a conversation cannot hold, with the values that ask for nothing."""
 
 
-def conversation_of(body: Raw, headers: Mapping[str, str]) -> str:
+def conversation_of(body: Raw, headers: Mapping[bytes, bytes]) -> str:
     """The conversation that a call names: in `conversation`, a header, or `metadata`; else "".
 
     Raises:
         BadRequest: it is not an id.
     """
-    found: Any = body.get("conversation") or headers.get(HEADER)
+    found: Any = body.get("conversation") or headers.get(HEADER, b"").decode("latin-1")
     if not found and (metadata := body.get("metadata")):
         found = metadata.get("conversation") if isinstance(metadata, dict) else None
     if isinstance(found, dict):
