@@ -4,19 +4,23 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, FastAPI
 
 from proxy import __version__
+from proxy.auth import Doorkeeper
 from proxy.database import Database, connect
-from proxy.dependencies import caller
 from proxy.engine import Engine
 from proxy.handlers import add_handlers
-from proxy.middleware import Edge
+from proxy.limits import Limits
+from proxy.middleware import Door, Edge
+from proxy.passwords import Verifier
 from proxy.providers.base import Provider
 from proxy.providers.registry import Registry
 from proxy.routers import (
+    auth,
     completions,
     conversations,
+    keys,
     messages,
     models,
     plan_categories,
@@ -33,6 +37,7 @@ from proxy.settings import Settings, load_settings
 from proxy.shutdown import draining_on_signals
 from proxy.source_code.digests import Digests
 from proxy.turns import Turns
+from proxy.usage import UsageRecorder
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": text}
@@ -74,11 +79,19 @@ def create_app(
             engine = Engine(settings)
             app.state.engine = engine
             app.state.turns = Turns(settings, registry, engine)
+            usage = UsageRecorder(settings)
+            engine.on_completion.append(usage.completed)
+            app.state.usage = usage
+            app.state.limits = Limits(settings, opened, engine, usage)
+            app.state.doorkeeper = Doorkeeper(settings)
+            app.state.verifier = Verifier()
             await engine.start()
+            usage.start()
             registry.start()
             with draining_on_signals(engine):
                 yield
             await engine.shutdown()
+            await usage.stop()
         finally:
             await registry.close()
             if database is None:
@@ -94,9 +107,10 @@ def create_app(
     app.state.registry = registry
     app.state.digests = Digests(settings)
     add_handlers(app)
-    app.add_middleware(Edge, body_bytes=settings.body_bytes)
+    app.add_middleware(Door, body_bytes=settings.body_bytes)
+    app.add_middleware(Edge, access_log=settings.access_log)
 
-    api = APIRouter(prefix="/v1", dependencies=[Depends(caller)], responses=ERRORS)
+    api = APIRouter(prefix="/v1", responses=ERRORS)
     for module in (
         conversations,
         messages,
@@ -109,6 +123,8 @@ def create_app(
         plan_tags,
         references,
         source_code,
+        keys,
+        auth,
     ):
         api.include_router(module.router)
     app.include_router(service.router)

@@ -6,8 +6,10 @@ from urllib.parse import urlsplit
 
 from beanie import init_beanie
 from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import WriteConcern
 from pymongo.errors import ConfigurationError, PyMongoError
 
+from proxy.documents.api_key import ApiKey, KeyActivity
 from proxy.documents.base import Stored
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
@@ -18,6 +20,8 @@ from proxy.documents.plan_document import PlanDocument
 from proxy.documents.plan_file import PlanFile
 from proxy.documents.project import Project
 from proxy.documents.reference import ProjectReferences
+from proxy.documents.usage import Usage
+from proxy.documents.user import Session, User
 from proxy.documents.worker import Worker
 from proxy.errors import StorageUnavailable
 from proxy.settings import SettingsError
@@ -35,6 +39,11 @@ DOCUMENTS: list[type[Stored]] = [
     Project,
     ProjectReferences,
     Worker,
+    ApiKey,
+    KeyActivity,
+    User,
+    Session,
+    Usage,
 ]
 """Every collection of the server."""
 
@@ -58,6 +67,10 @@ class Database:
         )
         await Counter.create_missing()
         await PlanCategory.create_builtin()
+
+    def unjournaled(self) -> Any:
+        """The database for counters that may lose a second's writes in a crash."""
+        return self.database.with_options(write_concern=WriteConcern(w=1))
 
     async def ping(self) -> None:
         """One round trip.

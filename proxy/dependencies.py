@@ -1,25 +1,20 @@
 """What routes ask for: the caller, the settings, things that are loaded or answered 404."""
 
-import hmac
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
 
-from proxy.documents.base import DEFAULT_OWNER, MAX_ID, Raw
+from proxy.auth import Doorkeeper
+from proxy.caller import CallerInfo
+from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.project import Project
 from proxy.engine import Engine
 from proxy.errors import Unauthorized
+from proxy.limits import Limits
+from proxy.passwords import Verifier
 from proxy.providers.registry import Registry
 from proxy.settings import Settings
 from proxy.turns import Turns
-
-
-@dataclass(frozen=True, slots=True)
-class CallerInfo:
-    """Who asks; everything they see and make belongs to `owner`."""
-
-    owner: str = DEFAULT_OWNER
 
 
 def settings_of(request: Request) -> Settings:
@@ -29,22 +24,15 @@ def settings_of(request: Request) -> Settings:
 
 
 async def caller(request: Request) -> CallerInfo:
-    """Who asks, by the key in `Authorization: Bearer`.
+    """Who asks, as the door found out before the request came here.
 
     Raises:
-        Unauthorized: keys are configured and none of them was sent.
+        Unauthorized: a route that the door does not guard asks for a caller.
     """
-    keys = settings_of(request).api_keys
-    if not keys:
-        return CallerInfo()
-    scheme, _, sent = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not sent:
+    found: CallerInfo | None = request.scope["state"].get("caller")
+    if found is None:
         raise Unauthorized
-    # Every key is compared, whichever matches: the time taken tells nothing.
-    matches = [hmac.compare_digest(sent.encode(), key.get_secret_value().encode()) for key in keys]
-    if not any(matches):
-        raise Unauthorized
-    return CallerInfo()
+    return found
 
 
 def engine_of(request: Request) -> Engine:
@@ -65,7 +53,28 @@ def registry_of(request: Request) -> Registry:
     return registry
 
 
+def doorkeeper_of(request: Request) -> Doorkeeper:
+    """What knows keys and sessions."""
+    doorkeeper: Doorkeeper = request.app.state.doorkeeper
+    return doorkeeper
+
+
+def limits_of(request: Request) -> Limits:
+    """What counts."""
+    limits: Limits = request.app.state.limits
+    return limits
+
+
+def verifier_of(request: Request) -> Verifier:
+    """What compares passwords."""
+    verifier: Verifier = request.app.state.verifier
+    return verifier
+
+
 Caller = Annotated[CallerInfo, Depends(caller)]
+Door = Annotated[Doorkeeper, Depends(doorkeeper_of)]
+RequestLimits = Annotated[Limits, Depends(limits_of)]
+PasswordVerifier = Annotated[Verifier, Depends(verifier_of)]
 AppSettings = Annotated[Settings, Depends(settings_of)]
 ReplyEngine = Annotated[Engine, Depends(engine_of)]
 TurnMaker = Annotated[Turns, Depends(turns_of)]

@@ -13,6 +13,7 @@ from typing import Any
 
 from pymongo.errors import PyMongoError
 
+from proxy.documents.api_key import KeyActivity
 from proxy.documents.message import Status
 from proxy.documents.place import Placed, interrupt_replies
 from proxy.documents.worker import Worker, new_worker_id
@@ -48,6 +49,7 @@ class Completed:
     duration_ms: int | None
     conversation_id: str = ""
     message_id: int | None = None
+    project_id: int = 0
 
 
 class StreamSessionNotFound(NotFound):
@@ -62,6 +64,7 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self.worker_id = new_worker_id()
         self.running: dict[int, Generation] = {}
+        self.on_launch: list[Callable[[Generation], None]] = []
         self.on_end: list[Callable[[Generation], None]] = []
         self.on_completion: list[Callable[[Completed], None]] = []
         self._settings = settings
@@ -89,6 +92,8 @@ class Engine:
 
     def launch(self, generation: Generation) -> None:
         """Run a generation as a task of its own."""
+        for hook in self.on_launch:
+            hook(generation)
         self.running[generation.message_id] = generation
         task = asyncio.create_task(generation.run(self._ended))
         self._tasks.add(task)
@@ -115,6 +120,7 @@ class Engine:
                 duration_ms=generation.duration_ms,
                 conversation_id=generation.place.conversation_id,
                 message_id=generation.message_id if generation.message_id > 0 else None,
+                project_id=generation.project_id,
             )
         )
 
@@ -269,12 +275,14 @@ class Engine:
             self._ticker.cancel()
             await asyncio.wait((self._ticker,))
         if not self.running:
+            await KeyActivity.free_slots_of(self.worker_id)
             await Worker.forget(self.worker_id)
 
 
 async def bury(worker: str) -> None:
     """Mark what a dead worker left behind as interrupted, and forget the worker."""
     count = await interrupt_replies(worker)
+    await KeyActivity.free_slots_of(worker)
     await Worker.forget(worker)
     if count:
         log.warning("worker %s died; %d replies are marked interrupted", worker, count)

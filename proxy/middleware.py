@@ -1,27 +1,95 @@
-"""The edge of the application, in plain ASGI: request ids, body limits, the last catch."""
+"""The edge of the application, in plain ASGI: request ids, safe headers, limits, the door."""
 
 import logging
 import re
+import time
 from collections.abc import Sequence
 from uuid import uuid4
 
-from starlette.datastructures import Headers, MutableHeaders
+from fastapi import HTTPException
+from pymongo.errors import PyMongoError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from proxy.errors import ProxyError, TooLarge
-from proxy.responses import Json
+from proxy.auth import Doorkeeper
+from proxy.caller import CallerInfo, current_caller
+from proxy.errors import ProxyError, StorageUnavailable, TooLarge
+from proxy.handlers import error_response
+from proxy.limits import BEGINS_REPLY, Limits
+from proxy.logs import request_id
 
 log = logging.getLogger(__name__)
+access = logging.getLogger("proxy.access")
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+
+SAFE_HEADERS: list[tuple[bytes, bytes]] = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"content-security-policy", b"frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+"""On every response: browsers neither guess types, nor frame it, nor embed it elsewhere."""
+
+NO_STORE = (b"cache-control", b"no-store")
 
 
 class Edge:
-    """Wraps the whole application.
+    """The outermost layer: every response carries `X-Request-Id` and the safe headers.
 
-    Every response carries `X-Request-Id` (the caller's own when it is a plain token). A
-    body over `body_bytes` is a 413 (paths in `large_paths` may send `large_bytes`). What
-    nobody caught becomes a 500 with one sentence; the trace goes to the log only.
+    The id is the caller's own when it is a plain token; every log line of the request shows it.
+    """
+
+    def __init__(self, app: ASGIApp, *, access_log: bool = False) -> None:
+        self.app = app
+        self.access_log = access_log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        sent_id = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        id_ = sent_id if REQUEST_ID.fullmatch(sent_id) else b"req_" + uuid4().hex.encode()
+        scope.setdefault("state", {})["request_id"] = id_.decode()
+        request_id.set(id_.decode())
+        status = 0
+        began = time.perf_counter()
+
+        async def send_stamped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                given = message.get("headers", ())
+                names = {name for name, _ in given}
+                headers = [*given, (b"x-request-id", id_)]
+                headers += [pair for pair in SAFE_HEADERS if pair[0] not in names]
+                if b"cache-control" not in names:
+                    headers.append(NO_STORE)
+                message["headers"] = headers
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_stamped)
+        finally:
+            if self.access_log:
+                caller = scope["state"].get("caller")
+                access.info(
+                    "%s %s %d %.1f ms key=%s",
+                    scope["method"],
+                    scope["path"].encode("unicode_escape").decode(),
+                    status,
+                    (time.perf_counter() - began) * 1000,
+                    (caller.key_id if caller else "") or "-",
+                )
+
+
+class Door:
+    """Nobody passes who may not; nothing passes that is too large; no failure is shown raw.
+
+    It stands before routing, so no route can forget it, and before the body is read. A body
+    over `body_bytes` is a 413 (`large_paths` may send `large_bytes`). What nobody caught
+    becomes a 500 with one sentence; the trace goes to the log only.
     """
 
     def __init__(
@@ -42,47 +110,92 @@ class Edge:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        sent_id = headers.get("x-request-id", "")
-        request_id = sent_id if REQUEST_ID.fullmatch(sent_id) else f"req_{uuid4().hex}"
-        scope.setdefault("state", {})["request_id"] = request_id
-        limit = self.large_bytes if scope["path"] in self.large_paths else self.body_bytes
         started = False
-        received = 0
 
-        async def send_stamped(message: Message) -> None:
+        async def send_noted(message: Message) -> None:
             nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            started = True
             await send(message)
 
-        async def receive_bounded() -> Message:
-            nonlocal received
-            message = await receive()
-            if message["type"] == "http.request":
-                received += len(message.get("body", b""))
-                if received > limit:
-                    raise too_large(limit)
-            return message
-
         try:
-            length = headers.get("content-length", "")
+            path = _path(scope)
+            headers = dict(scope["headers"])
+            await self._admit(scope, path, headers)
+            limit = self.large_bytes if path in self.large_paths else self.body_bytes
+            length = headers.get(b"content-length", b"")
             if length.isdigit() and int(length) > limit:
-                raise too_large(limit)
-            await self.app(scope, receive_bounded, send_stamped)
+                raise BodyTooLarge(limit)
+            bounded = receive if length == b"0" else _bounded(receive, limit)
+            if scope["method"] == "POST" and path.endswith(BEGINS_REPLY):
+                await self._hold_slot(scope, bounded, send_noted)
+            else:
+                await self.app(scope, bounded, send_noted)
         except ProxyError as error:
             if started:
                 raise
-            await Json(error.body(), error.status)(scope, receive, send_stamped)
-        except Exception:
-            log.exception("unhandled error; request id %s", request_id)
+            await error_response(error)(scope, receive, send)
+        except Exception as error:
+            log.exception("unhandled error")
             if started:
                 raise
-            unknown = ProxyError(f"{ProxyError.message}: {request_id}")
-            await Json(unknown.body(), unknown.status)(scope, receive, send_stamped)
+            known: ProxyError = (
+                StorageUnavailable(retry_after_seconds=5)
+                if isinstance(error, PyMongoError)
+                else ProxyError(f"{ProxyError.message}: {scope['state']['request_id']}")
+            )
+            await error_response(known)(scope, receive, send)
+
+    async def _admit(self, scope: Scope, path: str, headers: dict[bytes, bytes]) -> None:
+        state = scope["app"].state
+        doorkeeper: Doorkeeper = state.doorkeeper
+        limits: Limits = state.limits
+        client = scope.get("client")
+        caller = await doorkeeper.identify(
+            scope["method"], path, headers, client[0] if client else None
+        )
+        current_caller.set(caller)
+        if caller is not None:
+            scope["state"]["caller"] = caller
+            await limits.count_request(caller)
+
+    async def _hold_slot(self, scope: Scope, receive: Receive, send: Send) -> None:
+        caller = scope["state"].get("caller")
+        limits: Limits = scope["app"].state.limits
+        slot = await limits.begin_reply(caller or CallerInfo())
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            limits.release(slot)
 
 
-def too_large(limit: int) -> TooLarge:
-    """The 413 for a body over its limit."""
-    return TooLarge(f"The request body is larger than {limit} bytes; send less at once")
+def _path(scope: Scope) -> str:
+    """The path that routing sees."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(root) else path
+
+
+def _bounded(receive: Receive, limit: int) -> Receive:
+    received = 0
+
+    async def bounded() -> Message:
+        nonlocal received
+        message = await receive()
+        if message["type"] == "http.request":
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise BodyTooLarge(limit)
+        return message
+
+    return bounded
+
+
+class BodyTooLarge(TooLarge, HTTPException):
+    """The 413 for a body over its limit.
+
+    FastAPI turns what is raised while it reads a body into a 400, except an `HTTPException`.
+    """
+
+    def __init__(self, limit: int) -> None:
+        HTTPException.__init__(self, 413)
+        TooLarge.__init__(self, f"The request body is larger than {limit} bytes; send less at once")

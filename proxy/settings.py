@@ -129,6 +129,21 @@ class Settings(BaseSettings):
     # Who may come in
     api_keys: Annotated[list[SecretStr], NoDecode] = []
     cors_origins: Annotated[list[str], NoDecode] = []
+    session_days: float = Field(default=30, gt=0)
+    """How long a browser stays logged in."""
+    login_attempts: int = Field(default=10, ge=1)
+    """Attempts to log in under one name, and thrice as many from one address, in a window."""
+    login_window_seconds: int = Field(default=300, ge=1)
+    access_log: bool = False
+    """A log line for every request."""
+
+    # Limits of a key that has none of its own; 0 is none
+    key_requests_per_minute: int = Field(default=0, ge=0, le=100_000)
+    key_tokens_per_day: int = Field(default=0, ge=0)
+    key_streams: int = Field(default=0, ge=0, le=10_000)
+    """Replies being written at once."""
+    streams: int = Field(default=1000, ge=1)
+    """Replies being written at once by the whole server; each worker takes its share."""
     source_roots: Annotated[list[Path], NoDecode] = Field(default_factory=lambda: [Path.cwd()])
 
     # Source digest

@@ -161,6 +161,7 @@ class Turns:
                 ),
                 settings=self._settings,
             )
+            generation.project_id = conversation["project_id"]
             generation.tail_size = (
                 len(conversation["messages"]) + len(messages),
                 sum(map(size_bytes, conversation["messages"])) + sum(map(size_bytes, messages)),
@@ -212,6 +213,7 @@ class Turns:
                 ),
                 settings=self._settings,
             )
+            generation.project_id = conversation["project_id"]
             self._engine.launch(generation)
             return Reply(place.conversation_id, message.get("reply_to"), message_id, generation)
 

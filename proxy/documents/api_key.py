@@ -1,0 +1,221 @@
+"""Keys that open the server: only hashes, last characters, times and limits are kept."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import uuid4
+
+from pydantic import Field
+from pymongo import ASCENDING, IndexModel
+
+from proxy.documents.base import Owned, Raw, Stored, utc_now
+from proxy.errors import Conflict, NotFound
+from proxy.keys import hash_key, new_key
+
+SHOWN = {
+    "name": 1,
+    "owner": 1,
+    "scopes": 1,
+    "last4": 1,
+    "created_at": 1,
+    "expires_at": 1,
+    "revoked_at": 1,
+    "rotated_at": 1,
+    "requests_per_minute": 1,
+    "tokens_per_day": 1,
+    "streams": 1,
+}
+"""What leaves: never a hash."""
+
+
+class KeyNotFound(NotFound):
+    """No such key for this caller."""
+
+    message = "Key not found"
+
+
+class ApiKey(Owned):
+    """`{"_id": "key_1f…", "name": "laptop", "hash": "<sha256>", "last4": "x9Qa", …}`.
+
+    Limits are None where the settings' defaults hold, 0 for none.
+    """
+
+    NOUN: ClassVar[str] = "Key"
+
+    id: str = Field(default_factory=lambda: f"key_{uuid4().hex}")  # type: ignore[assignment]
+    name: str
+    scopes: list[str]
+    hash: str
+    last4: str
+    created_at: datetime = Field(default_factory=utc_now)
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    rotated_at: datetime | None = None
+    requests_per_minute: int | None = None
+    tokens_per_day: int | None = None
+    streams: int | None = None
+
+    class Settings:
+        """Where it is kept and what finds it."""
+
+        name = "api_keys"
+        indexes: ClassVar = [
+            IndexModel([("hash", ASCENDING)], name="hash", unique=True),
+            IndexModel([("owner", ASCENDING), ("created_at", ASCENDING)], name="of_owner"),
+        ]
+
+    @classmethod
+    async def create_new(cls, owner: str, name: str, **fields: Any) -> tuple[str, Raw]:
+        """`insertOne`; the key itself, which is shown this once, and what is kept of it.
+
+        Raises:
+            Conflict: a working key of the owner has that name.
+        """
+        if await cls.named(owner, name) is not None:
+            raise Conflict(
+                f"There is already a key named {name!r}; rotate it or choose another name",
+                param="name",
+            )
+        secret = new_key()
+        key = cls(owner=owner, name=name, hash=hash_key(secret), last4=secret[-4:], **fields)
+        raw: Raw = {"_id": key.id, **key.model_dump(exclude={"id", "revision_id"})}
+        await cls.of(owner).insert(raw)
+        await KeyActivity.ensure(key.id)
+        return secret, {field: raw[field] for field in ("_id", *SHOWN)}
+
+    @classmethod
+    async def by_hash(cls, hash_: str) -> Raw | None:
+        """Whatever has this hash, of whichever owner: for authentication only."""
+        found: Raw | None = await cls.collection().find_one({"hash": hash_}, SHOWN)
+        return found
+
+    @classmethod
+    async def exist(cls) -> bool:
+        """Whether anybody ever made a key; a revoked one still locks the door."""
+        return await cls.collection().find_one({}, {"owner": 1}) is not None
+
+    @classmethod
+    async def named(cls, owner: str, name: str) -> Raw | None:
+        """The owner's key of this name that is not revoked."""
+        return await cls.of(owner).find_one({"name": name, "revoked_at": None}, SHOWN)
+
+    @classmethod
+    async def list_all(cls, owner: str) -> list[Raw]:
+        """The owner's keys, oldest first, with what they did."""
+        keys = await cls.of(owner).find({}, SHOWN, sort=[("created_at", ASCENDING)])
+        activity = await KeyActivity.of_keys([key["_id"] for key in keys])
+        return [{**key, **activity.get(key["_id"], {})} for key in keys]
+
+    @classmethod
+    async def get_one(cls, owner: str, id_: str) -> Raw:
+        """One key by its id, with what it did.
+
+        Raises:
+            KeyNotFound: there is none for this owner.
+        """
+        raw = await cls.of(owner).find_one({"_id": id_}, SHOWN)
+        if raw is None:
+            raise KeyNotFound
+        return {**raw, **(await KeyActivity.of_keys([id_])).get(id_, {})}
+
+    @classmethod
+    async def revoke(cls, owner: str, id_: str) -> None:
+        """`$set` the time of revocation; for good, and a second time is a success.
+
+        Raises:
+            KeyNotFound: there is none for this owner.
+        """
+        mine = cls.of(owner)
+        if await mine.update_one({"_id": id_, "revoked_at": None}, {"$set": _now("revoked_at")}):
+            return
+        await cls.get_one(owner, id_)
+
+    @classmethod
+    async def rotate(cls, owner: str, id_: str) -> tuple[str, Raw]:
+        """`$set` another hash: the new key, shown this once; the former one stops working.
+
+        Raises:
+            KeyNotFound: there is none for this owner.
+            Conflict: it is revoked.
+        """
+        secret = new_key()
+        raw = await cls.of(owner).find_one_and_update(
+            {"_id": id_, "revoked_at": None},
+            {"$set": {"hash": hash_key(secret), "last4": secret[-4:], **_now("rotated_at")}},
+            SHOWN,
+            after=True,
+        )
+        if raw is None:
+            await cls.get_one(owner, id_)
+            raise Conflict("This key is revoked; create a new one")
+        return secret, raw
+
+
+def _now(field: str) -> Raw:
+    return {field: utc_now()}
+
+
+class KeyActivity(Stored):
+    """`{"_id": "key_1f…", "last_used_at": …, "requests": 12, "slots": [{"id", "worker"}]}`.
+
+    Apart from the key itself, so that use never rewrites what authentication reads. `slots`
+    are the replies being written for a key with a limit of streams, each with its worker.
+    """
+
+    id: str  # type: ignore[assignment]
+    last_used_at: datetime | None = None
+    requests: int = 0
+    slots: list[dict[str, str]] = Field(default_factory=list)
+
+    class Settings:
+        """Where it is kept and what finds it."""
+
+        name = "key_activity"
+        indexes: ClassVar = [
+            IndexModel([("slots.worker", ASCENDING)], name="slot_worker", sparse=True)
+        ]
+
+    @classmethod
+    async def ensure(cls, key_id: str) -> None:
+        """`updateOne` with upsert: slots are only taken from what is there."""
+        await cls.collection().update_one(
+            {"_id": key_id}, {"$setOnInsert": {"requests": 0, "slots": []}}, upsert=True
+        )
+
+    @classmethod
+    async def of_keys(cls, key_ids: list[str]) -> dict[str, Raw]:
+        """Key id → `{"last_used_at", "requests"}`."""
+        found = cls.collection().find({"_id": {"$in": key_ids}}, {"last_used_at": 1, "requests": 1})
+        return {
+            raw["_id"]: {key: value for key, value in raw.items() if key != "_id"}
+            async for raw in found
+        }
+
+    @classmethod
+    async def add(cls, key_id: str, requests: int, last_used_at: datetime) -> None:
+        """`$inc` the requests and `$max` the time."""
+        await cls.collection().update_one(
+            {"_id": key_id},
+            {"$inc": {"requests": requests}, "$max": {"last_used_at": last_used_at}},
+            upsert=True,
+        )
+
+    @classmethod
+    async def take_slot(cls, key_id: str, slot: str, worker: str, limit: int) -> bool:
+        """`$push` a slot while there are fewer than `limit`: exact however many ask at once."""
+        result = await cls.collection().update_one(
+            {"_id": key_id, f"slots.{limit - 1}": {"$exists": False}},
+            {"$push": {"slots": {"id": slot, "worker": worker}}},
+        )
+        return bool(result.matched_count)
+
+    @classmethod
+    async def free_slot(cls, key_id: str, slot: str) -> None:
+        """`$pull` a slot."""
+        await cls.collection().update_one({"_id": key_id}, {"$pull": {"slots": {"id": slot}}})
+
+    @classmethod
+    async def free_slots_of(cls, worker: str) -> None:
+        """`$pull` what a dead worker held."""
+        await cls.collection().update_many(
+            {"slots.worker": worker}, {"$pull": {"slots": {"worker": worker}}}
+        )

@@ -1,0 +1,83 @@
+"""`/v1/auth`: log-in for browsers; a cookie carries the session."""
+
+from datetime import timedelta
+
+from fastapi import APIRouter, Request
+
+from proxy.auth import SESSION_COOKIE, is_loopback_host, session_token
+from proxy.dependencies import AppSettings, Caller, Door, PasswordVerifier, RequestLimits
+from proxy.documents.user import Session, User, login_name
+from proxy.errors import Unauthorized
+from proxy.keys import hash_key
+from proxy.responses import Json
+from proxy.schemas.auth import LoggedIn, Login, WhoAmI
+from proxy.schemas.common import Done
+
+router = APIRouter(prefix="/auth", tags=["Log-in"])
+
+
+@router.post("/login", response_model=LoggedIn, summary="Log in")
+async def create_session(
+    request: Request,
+    body: Login,
+    settings: AppSettings,
+    door: Door,
+    limits: RequestLimits,
+    verifier: PasswordVerifier,
+) -> Json:
+    """The answer sets a cookie; on a server without keys and users any name is right."""
+    name = body.user_name.strip()
+    if not await door.is_locked():
+        return Json({"name": name, "user": name})
+    address = request.client.host if request.client else "-"
+    await limits.count_login(login_name(name), address)
+    user = await User.by_login(name)
+    if not await verifier.matches(user["password_hash"] if user else None, body.password):
+        raise Unauthorized("Invalid username or password", code="invalid_credentials")
+    assert user is not None
+    await limits.forget_logins(login_name(name))
+    lifetime = timedelta(days=settings.session_days)
+    token = await Session.begin(user, lifetime)
+    response = Json({"name": user["name"], "user": user["name"]})
+    response.set_cookie(
+        SESSION_COOKIE,
+        token,
+        max_age=int(lifetime.total_seconds()),
+        httponly=True,
+        samesite="lax",
+        secure=_is_remote(request),
+    )
+    return response
+
+
+@router.post("/logout", response_model=Done, summary="Log out")
+async def delete_session(request: Request, door: Door) -> Json:
+    """Ends the session of the cookie, if there is one."""
+    if token := session_token(dict(request.scope["headers"])):
+        await Session.end(hash_key(token))
+        door.forget()
+    response = Json({"message": "Logged out"})
+    response.delete_cookie(
+        SESSION_COOKIE, httponly=True, samesite="lax", secure=_is_remote(request)
+    )
+    return response
+
+
+@router.get("/me", response_model=WhoAmI, summary="Who am I?")
+async def get_caller(caller: Caller) -> Json:
+    """The key's or the session's name, owner and scopes."""
+    by = "session" if caller.by_cookie else "key" if caller.key_id else "open"
+    return Json(
+        {
+            "name": caller.name,
+            "user": caller.name,
+            "owner": caller.owner,
+            "scopes": sorted(caller.scopes),
+            "by": by,
+        }
+    )
+
+
+def _is_remote(request: Request) -> bool:
+    """Whether the browser is elsewhere: then the cookie travels over TLS only."""
+    return not is_loopback_host(request.headers.get("host", "").encode("latin-1"))

@@ -1,0 +1,74 @@
+"""`/v1/keys`: the keys of the caller's owner, for scope `admin`."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from proxy.caller import CallerInfo
+from proxy.dependencies import Caller, Door
+from proxy.documents.api_key import ApiKey
+from proxy.documents.base import utc_now
+from proxy.errors import Forbidden, Unprocessable
+from proxy.responses import Json
+from proxy.schemas.common import Done
+from proxy.schemas.keys import KeyCreate, KeyCreated, KeyOut, OwnerName, key_out
+
+router = APIRouter(prefix="/keys", tags=["Keys"])
+
+KeyId = Annotated[str, Path(max_length=100)]
+Owner = Annotated[
+    OwnerName | None, Query(description="Another owner's keys, for the operator's own key")
+]
+
+
+def _owner(caller: CallerInfo, wanted: str | None) -> str:
+    """The owner whose keys are meant.
+
+    Raises:
+        Forbidden: another owner's, and the caller does not run this server.
+    """
+    if wanted is None or wanted == caller.owner:
+        return caller.owner
+    if not caller.is_operator:
+        raise Forbidden(
+            "Keys of another owner need a key of PROXY_API_KEYS, or `proxy keys create --owner`"
+        )
+    return wanted
+
+
+@router.post("", response_model=KeyCreated, summary="Create a key")
+async def create_key(body: KeyCreate, caller: Caller) -> Json:
+    """The key is in the answer, this once; only its hash is kept."""
+    if body.expires_at is not None and body.expires_at <= utc_now():
+        raise Unprocessable("expires_at: must be in the future", param="expires_at")
+    fields = body.model_dump(exclude={"owner", "name"})
+    secret, raw = await ApiKey.create_new(_owner(caller, body.owner), body.name, **fields)
+    return Json({**key_out(raw), "key": secret})
+
+
+@router.get("", response_model=list[KeyOut], summary="List keys, oldest first")
+async def list_keys(caller: Caller, owner: Owner = None) -> Json:
+    """Revoked and expired ones too, each with when it was last used and how often."""
+    return Json([key_out(raw) for raw in await ApiKey.list_all(_owner(caller, owner))])
+
+
+@router.get("/{key_id}", response_model=KeyOut, summary="Get a key")
+async def get_key(key_id: KeyId, caller: Caller, owner: Owner = None) -> Json:
+    """What is known of one key."""
+    return Json(key_out(await ApiKey.get_one(_owner(caller, owner), key_id)))
+
+
+@router.post("/{key_id}/rotate", response_model=KeyCreated, summary="Rotate a key")
+async def rotate_key(key_id: KeyId, caller: Caller, door: Door, owner: Owner = None) -> Json:
+    """A new key under the same id, name and limits; the former one stops within two seconds."""
+    secret, raw = await ApiKey.rotate(_owner(caller, owner), key_id)
+    door.forget()
+    return Json({**key_out(raw), "key": secret})
+
+
+@router.delete("/{key_id}", response_model=Done, summary="Revoke a key")
+async def delete_key(key_id: KeyId, caller: Caller, door: Door, owner: Owner = None) -> Json:
+    """For good: it stops working within two seconds, on every worker."""
+    await ApiKey.revoke(_owner(caller, owner), key_id)
+    door.forget()
+    return Json({"message": "Key revoked"})

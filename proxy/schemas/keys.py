@@ -1,0 +1,84 @@
+"""Bodies of `/v1/keys`."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+
+from proxy.caller import DEFAULT_SCOPES, Scope
+from proxy.documents.base import Raw
+from proxy.schemas.common import Body, Text, UtcTime
+
+
+def _filled(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be empty")
+    return value.strip()
+
+
+def _in_order(value: list[Scope]) -> list[Scope]:
+    return sorted(set(value))
+
+
+KeyName = Annotated[Text, StringConstraints(max_length=100), AfterValidator(_filled)]
+OwnerName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9._@-]{1,100}$"),
+    Field(description="Whose things it sees; letters, digits and . _ @ -"),
+]
+
+
+class KeyLimits(Body):
+    """A key's own limits; an absent one is the server's default, 0 is none."""
+
+    requests_per_minute: Annotated[int | None, Field(ge=0, le=100_000)] = None
+    tokens_per_day: Annotated[int | None, Field(ge=0, le=10**15)] = None
+    streams: Annotated[
+        int | None, Field(ge=0, le=10_000, description="Replies being written at once")
+    ] = None
+
+
+class KeyCreate(KeyLimits):
+    """Only the name is needed."""
+
+    name: KeyName
+    owner: OwnerName | None = None
+    scopes: Annotated[list[Scope], Field(min_length=1), AfterValidator(_in_order)] = sorted(
+        DEFAULT_SCOPES
+    )
+    expires_at: UtcTime | None = None
+
+    model_config = {
+        "json_schema_extra": {"examples": [{"name": "laptop", "requests_per_minute": 60}]}
+    }
+
+
+class KeyOut(BaseModel):
+    """What is known of a key; the key itself is not kept."""
+
+    id: str
+    name: str
+    owner: str
+    scopes: list[str]
+    last4: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    rotated_at: datetime | None
+    last_used_at: datetime | None
+    requests: int
+    requests_per_minute: int | None
+    tokens_per_day: int | None
+    streams: int | None
+
+
+class KeyCreated(KeyOut):
+    """With the key itself, which is shown this once."""
+
+    key: str = Field(examples=["sk-proxy-…"])
+
+
+def key_out(raw: Raw) -> dict[str, Any]:
+    """A stored key under its wire names."""
+    fields = {name: raw.get(name) for name in KeyOut.model_fields}
+    return {**fields, "id": raw["_id"], "requests": raw.get("requests", 0)}

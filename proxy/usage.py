@@ -1,0 +1,175 @@
+"""Counts what replies and keys used, in memory, and adds it to the database every second."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import defaultdict
+from datetime import datetime
+from typing import NamedTuple
+
+from pymongo.errors import PyMongoError
+
+from proxy.caller import current_caller
+from proxy.documents.api_key import KeyActivity
+from proxy.documents.base import utc_now
+from proxy.documents.usage import Usage, bucket_of
+from proxy.engine import Completed
+from proxy.settings import Settings
+
+log = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 1.0
+WRITES_AT_ONCE = 8
+TOKENS_KEPT_SECONDS = 2.0
+
+FAILED = frozenset({"failed", "truncated", "interrupted"})
+"""Endings that count as errors; a reply that somebody stopped is none."""
+
+
+class Labels(NamedTuple):
+    """What a roll-up is of."""
+
+    day: str
+    owner: str
+    key_id: str
+    project_id: int
+    model: str
+
+
+class UsageRecorder:
+    """Gathers counts and flushes them; a crash loses at most the last second's."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._counts: defaultdict[Labels, defaultdict[str, float]] = defaultdict(_zeros)
+        self._used: dict[str, tuple[int, datetime]] = {}
+        self._tokens: dict[str, tuple[str, float, int]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to flush."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Flush what is left."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self.flush()
+
+    # Counting
+
+    def completed(self, call: Completed) -> None:
+        """Count one call of a model, under the key of whoever began it."""
+        caller = current_caller.get()
+        key_id = caller.key_id if caller is not None else ""
+        model = f"{call.provider}/{call.model}"
+        day = today()
+        counts = self._counts[Labels(day, call.owner, key_id, call.project_id, model)]
+        counts["requests"] += 1
+        if call.status in FAILED:
+            counts["errors"] += 1
+        if call.first_token_ms is not None:
+            counts["first_token_ms." + bucket_of(call.first_token_ms)] += 1
+        if call.duration_ms is not None:
+            counts["duration_ms." + bucket_of(call.duration_ms)] += 1
+        prices = self._settings.model_settings(model)
+        if prices.points_per_request:
+            counts["points"] += prices.points_per_request
+        if call.usage is None:
+            return
+        tokens_in, tokens_out = call.usage.prompt_tokens, call.usage.completion_tokens
+        counts["prompt_tokens"] += tokens_in
+        counts["completion_tokens"] += tokens_out
+        cost = tokens_in * (prices.input_price_per_million_tokens or 0) / 1e6
+        cost += tokens_out * (prices.output_price_per_million_tokens or 0) / 1e6
+        if cost:
+            counts["cost"] += cost
+        if key_id in self._tokens:
+            known_day, until, tokens = self._tokens[key_id]
+            self._tokens[key_id] = (known_day, until, tokens + tokens_in + tokens_out)
+
+    def key_used(self, key_id: str) -> None:
+        """Count one request of a key."""
+        requests, _ = self._used.get(key_id, (0, None))
+        self._used[key_id] = (requests + 1, utc_now())
+
+    async def tokens_today(self, key_id: str) -> int:
+        """Tokens of a key on this day (UTC), as far as replies have ended on any worker.
+
+        Another worker's are seen after its next flush and `TOKENS_KEPT_SECONDS`.
+        """
+        day = today()
+        known_day, until, tokens = self._tokens.get(key_id, ("", 0.0, 0))
+        if known_day != day or time.monotonic() >= until:
+            pending = self._pending_tokens(key_id, day)
+            tokens = await Usage.tokens_of(key_id, day) + pending
+            self._tokens[key_id] = (day, time.monotonic() + TOKENS_KEPT_SECONDS, tokens)
+        return tokens
+
+    def _pending_tokens(self, key_id: str, day: str) -> int:
+        return int(
+            sum(
+                counts["prompt_tokens"] + counts["completion_tokens"]
+                for labels, counts in self._counts.items()
+                if labels.key_id == key_id and labels.day == day
+            )
+        )
+
+    # Writing
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Add everything to the database; what cannot be written is kept for the next time."""
+        counts, self._counts = self._counts, defaultdict(_zeros)
+        used, self._used = self._used, {}
+        limit = asyncio.Semaphore(WRITES_AT_ONCE)
+
+        async def add_usage(labels: Labels, values: defaultdict[str, float]) -> None:
+            async with limit:
+                try:
+                    await Usage.add(labels._asdict(), _whole(values))
+                except PyMongoError as error:
+                    _warn(error)
+                    for name, value in values.items():
+                        self._counts[labels][name] += value
+
+        async def add_activity(key_id: str, requests: int, last_used_at: datetime) -> None:
+            async with limit:
+                try:
+                    await KeyActivity.add(key_id, requests, last_used_at)
+                except PyMongoError as error:
+                    _warn(error)
+                    newer, at = self._used.get(key_id, (0, last_used_at))
+                    self._used[key_id] = (requests + newer, at)
+
+        await asyncio.gather(
+            *(add_usage(labels, values) for labels, values in counts.items()),
+            *(add_activity(key_id, *use) for key_id, use in used.items()),
+        )
+
+
+def today() -> str:
+    """The day in UTC: `2026-11-22`."""
+    return utc_now().date().isoformat()
+
+
+def _zeros() -> defaultdict[str, float]:
+    return defaultdict(float)
+
+
+def _whole(values: defaultdict[str, float]) -> dict[str, float]:
+    """Counts as integers; only cost and points have fractions."""
+    return {
+        name: value if name in ("cost", "points") else int(value) for name, value in values.items()
+    }
+
+
+def _warn(error: PyMongoError) -> None:
+    log.warning("usage is kept for the next flush: %s", type(error).__name__)

@@ -1,0 +1,37 @@
+"""Keys and clients of the security tests."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from proxy.database import Database
+from proxy.documents.api_key import ApiKey
+from tests.conftest import client_of, make_settings, running_app
+
+ADMIN = "an-operator-key-of-the-settings"
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+@asynccontextmanager
+async def locked(database: Database, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A client, without a key of its own, of an application that `ADMIN` opens."""
+    settings = {"api_keys": [ADMIN], **settings}
+    async with running_app(database, make_settings(**settings)) as app, client_of(app) as client:
+        client.app = app  # type: ignore[attr-defined]
+        yield client
+
+
+async def make_key(owner: str = "default", name: str = "test", **fields: Any) -> str:
+    """A key straight into the database of the running application."""
+    fields.setdefault("scopes", ["chat", "plan", "project"])
+    secret, _ = await ApiKey.create_new(owner, name, **fields)
+    return secret
+
+
+async def status(client: httpx.AsyncClient, key: str, path: str = "/v1/models") -> int:
+    return (await client.get(path, headers=bearer(key))).status_code
