@@ -107,6 +107,7 @@ def create_app(
     app.state.registry = registry
     app.state.digests = Digests(settings)
     add_handlers(app)
+    app.add_middleware(completions.HotPath)
     app.add_middleware(Door, body_bytes=settings.body_bytes)
     app.add_middleware(Edge, access_log=settings.access_log)
 
@@ -122,9 +123,9 @@ def create_app(
         plan_generation,
         plan_tags,
         references,
-        source_code,
         keys,
         auth,
+        source_code,
     ):
         api.include_router(module.router)
     app.include_router(service.router)

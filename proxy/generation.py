@@ -102,6 +102,7 @@ class Generation:
         self.usage: Usage | None = None
         self.tail_size: tuple[int, int] | None = None
         """Messages and bytes of the tail that it was appended to, where it was."""
+        self.followers = 0
         self.project_id = 0
         """The label of its conversation, for whoever counts."""
 
