@@ -204,7 +204,7 @@ class Engine:
             now = loop.time()
             try:
                 for generation in list(self.running.values()):
-                    generation.heartbeat(now)
+                    generation.heartbeat(now, self._settings.heartbeat_seconds)
                 await self._checkpoint(now)
                 if self.running and now >= next_letters:
                     next_letters = now + LETTERS_SECONDS

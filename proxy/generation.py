@@ -1,16 +1,14 @@
 """One reply, from reserved ids to stored text.
 
 A `Generation` is a task of the server. It reads deltas from a provider, keeps them in
-memory, is checkpointed to its message now and then, and stores how it ended. Any number of
-followers read along from any point, each at its own pace: a follower holds a position, not
-a queue, so one that reads nothing costs nothing.
+memory as a `Draft`, is checkpointed to its message now and then, and stores how it ended.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -19,13 +17,16 @@ from pymongo.errors import PyMongoError
 from proxy.documents.base import Raw, utc_now
 from proxy.documents.message import Status
 from proxy.documents.place import Place
+from proxy.draft import Draft, Progress
 from proxy.errors import NotFound, ProxyError, StorageUnavailable, Unavailable, UpstreamError
 from proxy.fallback import ask_in_turn
-from proxy.providers.base import CompletionRequest, Delta, Usage
+from proxy.providers.base import CompletionRequest, Usage
 from proxy.providers.registry import Route
 from proxy.settings import Settings
 
 log = logging.getLogger(__name__)
+
+__all__ = ["Draft", "Generation", "Progress", "estimate_tokens"]
 
 EndReason = Literal["stopped", "deleted", "shutdown", "too_long"]
 """Why a reply was ended from this side."""
@@ -52,22 +53,7 @@ class ReplyDeleted(NotFound):
     message = "The message was deleted while the reply was being written"
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What a follower has not seen yet; all empty is a sign of life on a quiet stream.
-
-    With `replace`, `text` is the whole reply so far.
-    """
-
-    text: str = ""
-    reasoning: str = ""
-    replace: bool = False
-    tool_calls: tuple[dict[str, Any], ...] = ()
-    differs: bool = False
-    """Said once at the end: the stored text is not what this follower was given."""
-
-
-class Generation:
+class Generation(Draft):
     """A reply while it is written, and for its followers a little longer.
 
     After `ended` is set, `status`, `finish_reason`, `error` and `usage` are final and stored.
@@ -85,6 +71,7 @@ class Generation:
         settings: Settings,
         conversation_fields: Raw | None = None,
     ) -> None:
+        super().__init__()
         self.place = place
         self.message_id = message_id
         self.attempt = attempt
@@ -97,57 +84,19 @@ class Generation:
         self._conversation_fields = conversation_fields
 
         self.status: Status = "streaming"
-        self.finish_reason: str | None = None
         self.error: ProxyError | None = None
-        self.usage: Usage | None = None
         self.tail_size: tuple[int, int] | None = None
         """Messages and bytes of the tail that it was appended to, where it was."""
-        self.followers = 0
         self.project_id = 0
         """The label of its conversation, for whoever counts."""
 
         self.started_at: datetime = utc_now()
-        self.first_token_ms: int | None = None
         self.duration_ms: int | None = None
-
-        self._loop = asyncio.get_running_loop()
-        self._clock_start = self._loop.time()
-        self._pieces: list[str] = []
-        self._bytes = 0
-        self._former_texts: list[str] = []
-        self._reasoning: list[str] = []
-        self._calls: list[dict[str, Any]] = []
-        self._beats = 0
-        self._last_sign = self._clock_start
-        self._changed = asyncio.Event()
         self._accepted = asyncio.Event()
-        self.ended = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
         self._end_reason: EndReason | None = None
         self.checkpointed_at = self._clock_start
         self._checkpointed: tuple[int, int, int] = (0, 0, 0)
-
-    # What it is so far
-
-    @property
-    def text(self) -> str:
-        """The whole text so far."""
-        return "".join(self._pieces)
-
-    @property
-    def reasoning(self) -> str:
-        """The whole reasoning so far."""
-        return "".join(self._reasoning)
-
-    @property
-    def tool_calls(self) -> list[dict[str, Any]]:
-        """The tool calls, put together from their fragments."""
-        return join_tool_calls(self._calls)
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether anything of the reply has arrived: from then on nothing is tried again."""
-        return bool(self._pieces or self._reasoning or self._calls)
 
     async def opened(self, timeout_seconds: float) -> None:
         """Wait until the upstream accepted the request, and not longer than the time-out.
@@ -173,13 +122,13 @@ class Generation:
             self._reader.cancel()
         await asyncio.wait((self._reader,))
         self._judge(self._reader)
-        self.duration_ms = self._elapsed_ms()
+        self.duration_ms = self.elapsed_ms()
         # Those who wait for the upstream's answer learn of a failure once it is stored.
         await self._store()
         on_end(self)
         self.ended.set()
         self._accepted.set()
-        self._wake()
+        self.wake()
 
     def end(self, reason: EndReason) -> None:
         """Close the upstream connection now; the text so far stays."""
@@ -209,34 +158,10 @@ class Generation:
         async with aclosing(route.provider.stream(request)) as deltas:
             async for delta in deltas:
                 self._accepted.set()
-                self._apply(delta)
+                self.add(delta)
                 if self._bytes > self._settings.reply_bytes:
                     self._end_reason = "too_long"
                     return
-
-    def _apply(self, delta: Delta) -> None:
-        if delta.text or delta.replace:
-            if self.first_token_ms is None and delta.text:
-                self.first_token_ms = self._elapsed_ms()
-            if delta.replace:
-                self._former_texts.append(self.text)
-                self._pieces = [delta.text] if delta.text else []
-                self._bytes = len(delta.text.encode())
-            else:
-                self._pieces.append(delta.text)
-                self._bytes += len(delta.text) if delta.text.isascii() else len(delta.text.encode())
-        if delta.reasoning:
-            if self.first_token_ms is None:
-                self.first_token_ms = self._elapsed_ms()
-            self._reasoning.append(delta.reasoning)
-            self._bytes += len(delta.reasoning.encode())
-        if delta.tool_calls:
-            self._calls.extend(delta.tool_calls)
-        if delta.finish_reason:
-            self.finish_reason = delta.finish_reason
-        if delta.usage is not None:
-            self.usage = delta.usage
-        self._wake()
 
     def _judge(self, reader: asyncio.Task[None]) -> None:
         failure = None if reader.cancelled() else reader.exception()
@@ -343,7 +268,7 @@ class Generation:
         return (
             self.status == "streaming"
             and now - self.checkpointed_at >= self._settings.checkpoint_seconds
-            and self._extent() != self._checkpointed
+            and self.extent != self._checkpointed
         )
 
     async def checkpoint(self) -> None:
@@ -353,7 +278,7 @@ class Generation:
             PyMongoError: the database does not answer; the next one will try again.
         """
         self.checkpointed_at = self._loop.time()
-        extent = self._extent()
+        extent = self.extent
         fields: Raw = {"content": self.text}
         if self._reasoning:
             fields["reasoning"] = self.reasoning
@@ -362,109 +287,7 @@ class Generation:
         else:
             self.end("deleted")
 
-    def _extent(self) -> tuple[int, int, int]:
-        return len(self._former_texts), len(self._pieces), len(self._reasoning)
-
-    def _elapsed_ms(self) -> int:
-        return round((self._loop.time() - self._clock_start) * 1000)
-
-    # Following
-
-    def _wake(self) -> None:
-        self._last_sign = self._loop.time()
-        self._changed.set()
-        self._changed.clear()
-
-    def heartbeat(self, now: float) -> None:
-        """Let followers know, on a stream that has been quiet, that it still runs."""
-        if now - self._last_sign >= self._settings.heartbeat_seconds:
-            self._beats += 1
-            self._wake()
-
-    async def follow(
-        self, after: int = 0, *, accept_replace: bool = False
-    ) -> AsyncIterator[Progress]:
-        """What arrives from character `after` on, until the reply has ended.
-
-        Pieces that came together are given together. Where the upstream replaced the text,
-        a follower that does not `accept_replace` gets nothing until the new text begins
-        with what it has.
-        """
-        self.followers += 1
-        try:
-            async for progress in self._follow(after, accept_replace):
-                yield progress
-        finally:
-            self.followers -= 1
-
-    async def _follow(  # noqa: PLR0912 - one loop over what there is to tell
-        self, after: int, accept_replace: bool
-    ) -> AsyncIterator[Progress]:
-        version, beats = len(self._former_texts), self._beats
-        pieces = thoughts = calls = given = 0
-        held: str | None = None
-        if after > 0:
-            text, pieces = self.text, len(self._pieces)
-            given = len(text)
-            if text[after:]:
-                yield Progress(text[after:])
-        while True:
-            text, replaced = "", False
-            if version != len(self._former_texts):
-                had = self._former_texts[version][:given] if held is None else held
-                version, pieces = len(self._former_texts), len(self._pieces)
-                if accept_replace:
-                    text, replaced, held = self.text, True, None
-                else:
-                    text, held = _continuation(had, self.text)
-                given = len(self.text)
-            elif pieces < len(self._pieces):
-                text = "".join(self._pieces[pieces:])
-                pieces = len(self._pieces)
-                given += len(text)
-                if held is not None:
-                    text, held = _continuation(held, self.text)
-            reasoning = "".join(self._reasoning[thoughts:])
-            thoughts = len(self._reasoning)
-            fragments = tuple(self._calls[calls:])
-            calls = len(self._calls)
-            if text or replaced or reasoning or fragments:
-                yield Progress(text, reasoning, replaced, fragments)
-            elif beats != self._beats:
-                beats = self._beats
-                yield Progress()
-            elif self.ended.is_set():
-                if held is not None:
-                    yield Progress(differs=True)
-                return
-            else:
-                await self._changed.wait()
-
-
-def _continuation(had: str, text: str) -> tuple[str, str | None]:
-    """What can be said by appending to `had`, and what is still held against the new text."""
-    if text.startswith(had):
-        return text[len(had) :], None
-    return "", had
-
 
 def estimate_tokens(texts: Any) -> int:
     """About how many tokens texts are: four bytes each, the usual rule of thumb."""
     return sum((len(text.encode()) + 3) // 4 for text in texts if isinstance(text, str))
-
-
-def join_tool_calls(fragments: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """OpenAI's streamed tool call fragments as whole tool calls, by their `index`."""
-    calls: dict[int, dict[str, Any]] = {}
-    for fragment in fragments:
-        index = fragment.get("index", len(calls))
-        call = calls.setdefault(index, {"id": "", "type": "function", "function": {}})
-        for key in ("id", "type"):
-            if fragment.get(key):
-                call[key] = fragment[key]
-        part = fragment.get("function") or {}
-        function = call["function"]
-        if part.get("name"):
-            function["name"] = function.get("name", "") + part["name"]
-        function["arguments"] = function.get("arguments", "") + (part.get("arguments") or "")
-    return [calls[index] for index in sorted(calls)]

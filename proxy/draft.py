@@ -1,0 +1,197 @@
+"""The text of a reply while it arrives, and those who read along.
+
+Any number of followers read from any point, each at its own pace: a follower holds a
+position, not a queue, so one that reads nothing costs nothing.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.providers.base import Delta, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a follower has not seen yet; all empty is a sign of life on a quiet stream.
+
+    With `replace`, `text` is the whole reply so far.
+    """
+
+    text: str = ""
+    reasoning: str = ""
+    replace: bool = False
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    differs: bool = False
+    """Said once at the end: the stored text is not what this follower was given."""
+
+
+class Draft:
+    """What has arrived of a reply; `ended` is set when nothing will be added any more."""
+
+    def __init__(self) -> None:
+        self.finish_reason: str | None = None
+        self.usage: Usage | None = None
+        self.first_token_ms: int | None = None
+        self.followers = 0
+        self.ended = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._clock_start = self._loop.time()
+        self._pieces: list[str] = []
+        self._bytes = 0
+        self._former_texts: list[str] = []
+        self._reasoning: list[str] = []
+        self._calls: list[dict[str, Any]] = []
+        self._beats = 0
+        self._last_sign = self._clock_start
+        self._changed = asyncio.Event()
+
+    @property
+    def text(self) -> str:
+        """The whole text so far."""
+        return "".join(self._pieces)
+
+    @property
+    def reasoning(self) -> str:
+        """The whole reasoning so far."""
+        return "".join(self._reasoning)
+
+    @property
+    def tool_calls(self) -> list[dict[str, Any]]:
+        """The tool calls, put together from their fragments."""
+        return join_tool_calls(self._calls)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything of the reply has arrived: from then on nothing is tried again."""
+        return bool(self._pieces or self._reasoning or self._calls)
+
+    @property
+    def extent(self) -> tuple[int, int, int]:
+        """Changes with every piece of text or reasoning."""
+        return len(self._former_texts), len(self._pieces), len(self._reasoning)
+
+    def elapsed_ms(self) -> int:
+        """Milliseconds since the reply was begun."""
+        return round((self._loop.time() - self._clock_start) * 1000)
+
+    def add(self, delta: Delta) -> None:
+        """Take what the upstream sent, and let followers know."""
+        if delta.text or delta.replace:
+            if self.first_token_ms is None and delta.text:
+                self.first_token_ms = self.elapsed_ms()
+            if delta.replace:
+                self._former_texts.append(self.text)
+                self._pieces = [delta.text] if delta.text else []
+                self._bytes = len(delta.text.encode())
+            else:
+                self._pieces.append(delta.text)
+                self._bytes += len(delta.text) if delta.text.isascii() else len(delta.text.encode())
+        if delta.reasoning:
+            if self.first_token_ms is None:
+                self.first_token_ms = self.elapsed_ms()
+            self._reasoning.append(delta.reasoning)
+            self._bytes += len(delta.reasoning.encode())
+        if delta.tool_calls:
+            self._calls.extend(delta.tool_calls)
+        if delta.finish_reason:
+            self.finish_reason = delta.finish_reason
+        if delta.usage is not None:
+            self.usage = delta.usage
+        self.wake()
+
+    def wake(self) -> None:
+        """Let followers look again."""
+        self._last_sign = self._loop.time()
+        self._changed.set()
+        self._changed.clear()
+
+    def heartbeat(self, now: float, every_seconds: float) -> None:
+        """Let followers know, on a stream that has been quiet, that it still runs."""
+        if now - self._last_sign >= every_seconds:
+            self._beats += 1
+            self.wake()
+
+    async def follow(
+        self, after: int = 0, *, accept_replace: bool = False
+    ) -> AsyncIterator[Progress]:
+        """What arrives from character `after` on, until the reply has ended.
+
+        Pieces that came together are given together. Where the upstream replaced the text,
+        a follower that does not `accept_replace` gets nothing until the new text begins
+        with what it has.
+        """
+        self.followers += 1
+        try:
+            async for progress in self._follow(after, accept_replace):
+                yield progress
+        finally:
+            self.followers -= 1
+
+    async def _follow(  # noqa: PLR0912 - one loop over what there is to tell
+        self, after: int, accept_replace: bool
+    ) -> AsyncIterator[Progress]:
+        version, beats = len(self._former_texts), self._beats
+        pieces = thoughts = calls = given = 0
+        held: str | None = None
+        if after > 0:
+            text, pieces = self.text, len(self._pieces)
+            given = len(text)
+            if text[after:]:
+                yield Progress(text[after:])
+        while True:
+            text, replaced = "", False
+            if version != len(self._former_texts):
+                had = self._former_texts[version][:given] if held is None else held
+                version, pieces = len(self._former_texts), len(self._pieces)
+                if accept_replace:
+                    text, replaced, held = self.text, True, None
+                else:
+                    text, held = _continuation(had, self.text)
+                given = len(self.text)
+            elif pieces < len(self._pieces):
+                text = "".join(self._pieces[pieces:])
+                pieces = len(self._pieces)
+                given += len(text)
+                if held is not None:
+                    text, held = _continuation(held, self.text)
+            reasoning = "".join(self._reasoning[thoughts:])
+            thoughts = len(self._reasoning)
+            fragments = tuple(self._calls[calls:])
+            calls = len(self._calls)
+            if text or replaced or reasoning or fragments:
+                yield Progress(text, reasoning, replaced, fragments)
+            elif beats != self._beats:
+                beats = self._beats
+                yield Progress()
+            elif self.ended.is_set():
+                if held is not None:
+                    yield Progress(differs=True)
+                return
+            else:
+                await self._changed.wait()
+
+
+def _continuation(had: str, text: str) -> tuple[str, str | None]:
+    """What can be said by appending to `had`, and what is still held against the new text."""
+    if text.startswith(had):
+        return text[len(had) :], None
+    return "", had
+
+
+def join_tool_calls(fragments: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """OpenAI's streamed tool call fragments as whole tool calls, by their `index`."""
+    calls: dict[int, dict[str, Any]] = {}
+    for fragment in fragments:
+        index = fragment.get("index", len(calls))
+        call = calls.setdefault(index, {"id": "", "type": "function", "function": {}})
+        for key in ("id", "type"):
+            if fragment.get(key):
+                call[key] = fragment[key]
+        part = fragment.get("function") or {}
+        function = call["function"]
+        if part.get("name"):
+            function["name"] = function.get("name", "") + part["name"]
+        function["arguments"] = function.get("arguments", "") + (part.get("arguments") or "")
+    return [calls[index] for index in sorted(calls)]
