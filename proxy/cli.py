@@ -8,10 +8,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -21,17 +22,23 @@ from uvicorn.supervisors import Multiprocess
 
 from proxy import __version__
 from proxy.app import create_app
+from proxy.backup import BackupError, Counts, export_database, import_database
 from proxy.database import Database, connect
 from proxy.embedded import EmbeddedDatabase, EmbeddedError
 from proxy.engine import bury_workers
 from proxy.providers.registry import build_providers
 from proxy.settings import Settings, SettingsError, load_settings
+from proxy.source_code.command import run_digest_command
 
 log = logging.getLogger("proxy")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 2 for a wrong setting or argument."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv[:1] == ["digest"]:
+        # It has options of its own, and needs neither settings nor a database.
+        return run_digest_command(argv[1:])
     arguments = _parser().parse_args(argv)
     try:
         settings = load_settings()
@@ -40,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (SettingsError, EmbeddedError) as error:
         print(f"proxy: {error}", file=sys.stderr)
         return 2
+    except BackupError as error:
+        print(f"proxy: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     except PyMongoError as error:
@@ -55,7 +65,47 @@ def _parser() -> argparse.ArgumentParser:
     sub = commands.add_parser("serve", help="start the server (the default)")
     sub.add_argument("--workers", type=int, help="worker processes (PROXY_WORKERS)")
     sub.set_defaults(command=serve)
+    commands.add_parser(
+        "digest", help="print a directory's source as one text (digest --help)", add_help=False
+    )
+    sub = commands.add_parser("export", help="write the whole database to one file")
+    sub.add_argument("file", type=Path)
+    sub.set_defaults(command=export_to)
+    sub = commands.add_parser("import", help="fill an empty database from such a file")
+    sub.add_argument("file", type=Path)
+    sub.set_defaults(command=import_from)
     return parser
+
+
+# Moving everything
+
+
+def export_to(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Write every document to one file, to move to another database or version of one."""
+    _print_counts("exported", _with_database(settings, export_database, arguments.file))
+    return 0
+
+
+def import_from(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Read such a file into an empty database."""
+    _print_counts("imported", _with_database(settings, import_database, arguments.file))
+    return 0
+
+
+def _with_database(
+    settings: Settings, work: Callable[[Any, Path], Awaitable[Counts]], file: Path
+) -> Counts:
+    async def run() -> Counts:
+        async with _database_server(settings) as (_, found), opened(found) as database:
+            return await work(database.database, file)
+
+    return asyncio.run(run())
+
+
+def _print_counts(done: str, counts: Counts) -> None:
+    for name, count in sorted(counts.items()):
+        print(f"{count:>10} {name}")
+    print(f"{sum(counts.values()):>10} documents {done}")
 
 
 # Serving
@@ -134,7 +184,7 @@ def _serve_one(settings: Settings, listener: socket.socket) -> int:
 
 
 async def _serve_in_loop(settings: Settings, listener: socket.socket) -> int:
-    async with _embedded(settings) as (embedded, with_database):
+    async with _prepared(settings) as (embedded, with_database):
         app = create_app(with_database)
         server = Server(_config(app, settings))
         print_banner(settings, listener, embedded)
@@ -156,7 +206,7 @@ async def _serve_in_loop(settings: Settings, listener: socket.socket) -> int:
 
 def _serve_many(settings: Settings, listener: socket.socket) -> int:
     async def start() -> tuple[EmbeddedDatabase | None, Settings]:
-        return await stack.enter_async_context(_embedded(settings, on_died=_end_myself))
+        return await stack.enter_async_context(_prepared(settings, on_died=_end_myself))
 
     stack = contextlib.AsyncExitStack()
     with asyncio.Runner() as runner:
@@ -181,7 +231,7 @@ def worker_app() -> FastAPI:
 
 
 @asynccontextmanager
-async def _embedded(
+async def _database_server(
     settings: Settings, on_died: Callable[[str], None] | None = None
 ) -> AsyncIterator[tuple[EmbeddedDatabase | None, Settings]]:
     """The embedded database while it is needed, and the settings that name it."""
@@ -190,12 +240,21 @@ async def _embedded(
         return
     async with EmbeddedDatabase(settings, on_died=on_died) as embedded:
         # The embedded server needs its own URI options; they are part of it.
-        settings = settings.model_copy(update={"mongodb_uri": SecretStr(embedded.uri)})
-        async with opened(settings) as database:
-            await database.prepare()
-            # We hold the directory: no other worker can be alive on this database.
-            await bury_workers()
-        yield embedded, settings
+        yield embedded, settings.model_copy(update={"mongodb_uri": SecretStr(embedded.uri)})
+
+
+@asynccontextmanager
+async def _prepared(
+    settings: Settings, on_died: Callable[[str], None] | None = None
+) -> AsyncIterator[tuple[EmbeddedDatabase | None, Settings]]:
+    """The same, ready to be served from."""
+    async with _database_server(settings, on_died) as (embedded, found):
+        if embedded is not None:
+            async with opened(found) as database:
+                await database.prepare()
+                # We hold the directory: no other worker can be alive on this database.
+                await bury_workers()
+        yield embedded, found
 
 
 @asynccontextmanager

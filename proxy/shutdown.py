@@ -42,11 +42,11 @@ def draining_on_signals(engine: Engine) -> Iterator[None]:
         else:
             loop.call_soon_threadsafe(begin, number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        server = getattr(signal.getsignal(number), "__self__", None)
+    for caught in (signal.SIGINT, signal.SIGTERM):
+        server = getattr(signal.getsignal(caught), "__self__", None)
         if isinstance(server, uvicorn.Server):
-            servers[number] = server
-            signal.signal(number, on_signal)
+            servers[caught] = server
+            signal.signal(caught, on_signal)
     try:
         yield
     finally:

@@ -70,7 +70,7 @@ def failed(folder: Path, *arguments: str, **variables: str) -> str:
 
 @needs_embedded
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_first_start_says_where_it_is_and_keeps_everything_over_a_restart(
+def test_first_start_says_where_it_is_and_keeps_everything_over_a_restart_and_a_move(
     tmp_path: Path, workers: str
 ) -> None:
     with running(tmp_path, "serve", "--workers", workers) as (url, process):
@@ -86,7 +86,14 @@ def test_first_start_says_where_it_is_and_keeps_everything_over_a_restart(
         for said in (url, str(tmp_path / "data"), "echo", "mongosh", "none: open to this machine"):
             assert said in out
         assert "Traceback" not in err
-    with running(tmp_path) as (url, _):
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for folder, action in ((tmp_path, "export"), (moved, "import")):
+        done = command(folder, action, str(tmp_path / "all.jsonl.gz"))
+        out, err = done.communicate(timeout=60)
+        assert done.returncode == 0, err
+        assert "1 conversations" in out
+    with running(moved) as (url, _):
         messages = httpx.get(f"{url}/v1/chat/conversations/{id_}/messages").json()["messages"]
         assert [m["role"] for m in messages] == ["system", "user", "assistant"]
         assert messages[2]["content"] == reply.json()["reply"]
