@@ -160,7 +160,7 @@ class PlanDocument(Owned):
                 newest = await cls.newest_of(owner, file)
                 if newest is not None:
                     await PlanFile.raise_to(owner, file, newest)
-            except PyMongoError:
+            except Exception:
                 with suppress(PyMongoError):
                     await mine.delete_many({"_id": {"$in": ids}})
                     await cls.name_newest(owner, file, ids)

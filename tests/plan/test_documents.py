@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pymongo.errors import DocumentTooLarge
 
 from proxy.database import Database
 from proxy.documents.base import Raw
@@ -435,6 +436,20 @@ async def test_a_creator_that_died_with_the_first_version_leaves_no_file_behind(
     await PlanFile.of("default").update_one(file, {"$set": {"taken_at": stale}})
     assert (await latest(client))["items"] == [first]
     assert (await latest(client))["total"] == 1
+
+
+async def test_a_version_that_cannot_be_stored_leaves_nothing_behind(wire: Database) -> None:
+    async with running_app(wire, make_settings()) as app, client_of(app) as client:
+        first = await save(client)
+        file = {"project_id": 1, "category_id": 2, "filename": "a.md"}
+        for name in ("a.md", "b.md"):
+            with pytest.raises(DocumentTooLarge):
+                await PlanDocument.create_version(
+                    "default", {**file, "filename": name}, {"content": "x" * 17 * 2**20}
+                )
+        assert [raw["version"] for raw in await PlanFile.of("default").find({})] == [1]
+        assert (await latest(client))["items"] == [first]
+        assert (await save(client))["version"] == 2
 
 
 async def test_a_lost_or_outdated_file_is_found_again_by_the_next_creator(wire: Database) -> None:
