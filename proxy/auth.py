@@ -6,6 +6,7 @@ every worker. While no key and no user exists the door is open to this machine o
 page from elsewhere, which the user's browser would carry in, gets nothing.
 """
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +14,6 @@ from datetime import datetime
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
 from proxy.caller import CallerInfo
 from proxy.documents.api_key import ApiKey, KeyActivity
@@ -29,6 +29,8 @@ CACHE_SECONDS = 1.5
 CACHED_KEYS = 10_000
 
 SESSION_COOKIE = "proxy_session"
+
+HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::\d{1,5})?")
 
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -242,8 +244,8 @@ class Doorkeeper:
                 raise foreign_origin()
             return
         host = headers.get(b"host", b"").decode("latin-1").lower()
-        if urlsplit(origin.decode("latin-1")).netloc.lower() != host and not self._is_listed(
-            origin
+        if origin.decode("latin-1").lower().partition("://")[2] != host and (
+            not self._is_listed(origin)
         ):
             raise foreign_origin()
 
@@ -271,21 +273,15 @@ def session_token(headers: Mapping[bytes, bytes]) -> str | None:
 @lru_cache(maxsize=256)
 def is_loopback_host(host: bytes) -> bool:
     """Whether a `Host` header names this machine: `localhost:8000`, `127.0.0.1`, `[::1]:80`."""
-    try:
-        name = urlsplit(f"//{host.decode('ascii')}").hostname
-    except ValueError:
-        return False
-    return _is_loopback_name(name)
+    found = HOST.fullmatch(host)
+    return found is not None and _is_loopback_name(found[1].decode())
 
 
 @lru_cache(maxsize=256)
 def is_loopback_origin(origin: bytes) -> bool:
     """Whether an `Origin` is a page of this machine: `http://localhost:5173`."""
-    try:
-        parts = urlsplit(origin.decode("ascii"))
-    except ValueError:
-        return False
-    return bool(parts.scheme) and _is_loopback_name(parts.hostname)
+    scheme, found, host = origin.partition(b"://")
+    return bool(scheme and found) and is_loopback_host(host)
 
 
 def is_loopback_address(address: str | None) -> bool:
@@ -293,10 +289,8 @@ def is_loopback_address(address: str | None) -> bool:
     return address is None or _is_loopback_name(address)
 
 
-@lru_cache(maxsize=256)
-def _is_loopback_name(name: str | None) -> bool:
-    if not name:
-        return False
+def _is_loopback_name(name: str) -> bool:
+    name = name.lower().strip("[]")
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:

@@ -101,9 +101,14 @@ class ApiKey(Owned):
     @classmethod
     async def list_all(cls, owner: str) -> list[Raw]:
         """The owner's keys, oldest first, with what they did."""
-        keys = await cls.of(owner).find({}, SHOWN, sort=[("created_at", ASCENDING)])
-        activity = await KeyActivity.of_keys([key["_id"] for key in keys])
-        return [{**key, **activity.get(key["_id"], {})} for key in keys]
+        mine = cls.of(owner)
+        return await _with_activity(await mine.find({}, SHOWN, sort=[("created_at", ASCENDING)]))
+
+    @classmethod
+    async def list_everyones(cls) -> list[Raw]:
+        """All keys of the server, oldest first: for its operator in a shell."""
+        found = cls.collection().find({}, SHOWN).sort("created_at", ASCENDING)
+        return await _with_activity([raw async for raw in found])
 
     @classmethod
     async def get_one(cls, owner: str, id_: str) -> Raw:
@@ -115,7 +120,7 @@ class ApiKey(Owned):
         raw = await cls.of(owner).find_one({"_id": id_}, SHOWN)
         if raw is None:
             raise KeyNotFound
-        return {**raw, **(await KeyActivity.of_keys([id_])).get(id_, {})}
+        return (await _with_activity([raw]))[0]
 
     @classmethod
     async def revoke(cls, owner: str, id_: str) -> None:
@@ -148,6 +153,11 @@ class ApiKey(Owned):
             await cls.get_one(owner, id_)
             raise Conflict("This key is revoked; create a new one")
         return secret, raw
+
+
+async def _with_activity(keys: list[Raw]) -> list[Raw]:
+    activity = await KeyActivity.of_keys([key["_id"] for key in keys])
+    return [{**key, **activity.get(key["_id"], {})} for key in keys]
 
 
 def _now(field: str) -> Raw:

@@ -1,0 +1,144 @@
+"""`proxy keys` and `proxy users`, as an operator types them."""
+
+import argparse
+import io
+from datetime import timedelta
+
+import pytest
+
+from proxy.admin_commands import add_admin_commands, duration
+from proxy.database import Database
+from proxy.documents.user import Session, User
+from proxy.errors import ProxyError
+from proxy.keys import is_well_formed
+from tests.security.support import bearer, locked, status
+
+
+async def run(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    add_admin_commands(parser.add_subparsers())
+    arguments = parser.parse_args(words)
+    code: int = await arguments.run(arguments)
+    return code
+
+
+async def test_a_key_made_in_a_shell_opens_the_server(
+    wire: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with locked(wire) as client:
+        await run("keys", "create", "laptop", "--owner", "ada", "--rpm", "60", "--expires", "90d")
+        key = capsys.readouterr().out.strip()
+        assert is_well_formed(key)
+        me = (await client.get("/v1/auth/me", headers=bearer(key))).json()
+        assert (me["name"], me["owner"], me["scopes"]) == (
+            "laptop",
+            "ada",
+            ["chat", "plan", "project"],
+        )
+
+        await run("keys", "list")
+        table = capsys.readouterr().out
+        assert "laptop" in table
+        assert key[-4:] in table
+        assert key not in table
+        await run("keys", "list", "--owner", "bob")
+        assert "laptop" not in capsys.readouterr().out
+
+        await run("keys", "show", "laptop")
+        shown = capsys.readouterr().out
+        assert "requests a minute  60" in shown
+        assert "working" in shown
+
+        await run("keys", "rotate", "laptop")
+        rotated = capsys.readouterr().out.splitlines()[0]
+        assert await status(client, rotated) == 200
+
+        await run("keys", "revoke", "laptop", "--owner", "ada")
+        capsys.readouterr()
+        await run("keys", "show", "laptop")
+        assert "revoked" in capsys.readouterr().out
+
+
+async def test_a_key_that_is_not_there_is_named(database: Database) -> None:
+    async with locked(database):
+        for action in ("show", "revoke", "rotate"):
+            with pytest.raises(ProxyError, match="no key 'laptop'"):
+                await run("keys", action, "laptop")
+        await run("keys", "create", "laptop", "--owner", "ada")
+        await run("keys", "create", "laptop", "--owner", "bob")
+        with pytest.raises(ProxyError, match="several keys"):
+            await run("keys", "show", "laptop")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("keys", "create", ""),
+        ("keys", "create", "x", "--owner", "a b"),
+        ("keys", "create", "x", "--owner", "*"),
+        ("keys", "create", "x", "--scope", "root"),
+        ("keys", "create", "x", "--rpm", "-1"),
+        ("keys", "create", "x", "--expires", "tomorrow"),
+        ("keys", "create", "x", "--expires", "0d"),
+        ("keys",),
+        ("users", "create"),
+    ],
+)
+async def test_a_wrong_argument_is_refused(words: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        await run(*words)
+    assert caught.value.code == 2
+
+
+def test_durations() -> None:
+    assert duration("90d") == timedelta(days=90)
+    assert duration("30m") == timedelta(minutes=30)
+    assert duration("4w") == timedelta(weeks=4)
+
+
+async def test_users_are_made_changed_and_removed(
+    wire: Database, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def type_in(password: str) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO(password + "\n"))
+
+    async with locked(wire) as client:
+
+        async def log_in(password: str) -> int:
+            body = {"userName": "ada", "password": password}
+            return (await client.post("/v1/auth/login", json=body)).status_code
+
+        type_in("correct horse")
+        await run("users", "create", "Ada", "--password-stdin")
+        assert "sees what belongs to 'Ada'" in capsys.readouterr().out
+        assert await log_in("correct horse") == 200
+        type_in("other horse")
+        with pytest.raises(ProxyError, match="already a user"):
+            await run("users", "create", "ADA", "--password-stdin")
+
+        type_in("battery staple")
+        await run("users", "password", "ada", "--password-stdin")
+        assert await Session.collection().count_documents({}) == 0
+        assert await log_in("correct horse") == 401
+        assert await log_in("battery staple") == 200
+
+        capsys.readouterr()
+        await run("users", "list")
+        listed = capsys.readouterr().out
+        assert "Ada" in listed
+        assert "argon2" not in listed
+        await run("users", "delete", "ada")
+        assert await Session.collection().count_documents({}) == 0
+        assert await log_in("battery staple") == 401
+        assert await User.list_all() == []
+
+
+async def test_a_short_password_and_a_name_that_is_no_owner_are_refused(
+    wire: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with locked(wire):
+        monkeypatch.setattr("sys.stdin", io.StringIO("short\n"))
+        with pytest.raises(ProxyError, match="8 to 1024 characters"):
+            await run("users", "create", "ada", "--password-stdin")
+        with pytest.raises(ProxyError, match="--owner"):
+            await run("users", "create", "阿达", "--password-stdin")

@@ -1,0 +1,213 @@
+"""A stranger with a key for everything walks all routes with somebody else's ids."""
+
+import re
+from typing import Any
+
+import httpx
+
+from proxy.database import Database
+from proxy.documents.base import Owned
+from tests.conftest import client_of, make_settings, running_app
+from tests.security.support import ADMIN, bearer, make_key
+
+MARKER = "belongs-to-mine"
+
+UNKNOWN: dict[str, Any] = {
+    "conversation_id": "00000000-0000-4000-8000-000000000000",
+    "message_id": 987654321,
+    "project_id": 987654322,
+    "category_id": 987654323,
+    "document_id": 987654324,
+    "tag_name": f"{MARKER}-tag",
+    "key_id": "key_00000000000000000000000000000000",
+    "model": "no-such-model",
+    "filename": f"{MARKER}.md",
+}
+
+NOT_OF_AN_OWNER = {
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/{model}"),
+    ("POST", "/v1/auth/login"),
+    ("POST", "/v1/auth/logout"),
+    ("GET", "/v1/auth/me"),
+}
+
+
+def bodies(ids: dict[str, Any]) -> dict[tuple[str, str], Any]:
+    """A valid body of every route that takes one, holding these ids wherever it can."""
+    conversation, document = "/v1/chat/conversations", "/v1/plan/documents"
+    file = {key: ids[key] for key in ("project_id", "category_id", "filename")}
+    references = {"document_ids": [ids["document_id"]]}
+    return {
+        ("POST", conversation): {"project_id": ids["project_id"]},
+        ("PUT", conversation + "/{conversation_id}"): {"name": "taken over"},
+        ("POST", conversation + "/{conversation_id}/messages"): {
+            "content": "taken over",
+            "documents": [ids["document_id"]],
+        },
+        ("POST", conversation + "/{conversation_id}/document-references"): references,
+        ("DELETE", conversation + "/{conversation_id}/document-references"): references,
+        ("POST", "/v1/chat/stop-stream"): {"session_id": str(ids["message_id"])},
+        ("POST", "/v1/chat/messages/delete"): {"message_ids": [ids["message_id"]]},
+        ("PUT", "/v1/chat/messages/{message_id}"): {"content": "taken over"},
+        ("POST", "/v1/chat/messages/{message_id}/regenerate"): {},
+        ("POST", "/v1/chat/completions"): {
+            "model": "echo",
+            "messages": [{"role": "user", "content": "taken over"}],
+            "conversation": ids["conversation_id"],
+        },
+        ("POST", "/v1/projects"): {"name": "theirs"},
+        ("PUT", "/v1/projects/{project_id}"): {"name": "taken over"},
+        ("POST", "/v1/projects/{project_id}/document-references"): references,
+        ("DELETE", "/v1/projects/{project_id}/document-references"): references,
+        ("POST", "/v1/plan/categories"): {"name": "theirs", "prompt_template": "{doc}"},
+        ("PUT", "/v1/plan/categories/{category_id}"): {"name": "taken over"},
+        ("POST", document): {**file, "content": "taken over"},
+        ("PUT", document + "/{document_id}"): {"content": "taken over"},
+        ("POST", document + "/{document_id}/tags"): {"tag_name": "taken over"},
+        ("POST", document + "/{document_id}/tags:batch"): {"add": ["taken over"], "remove": []},
+        ("POST", document + "/merge"): references,
+        ("POST", document + "/migrate/all-history"): {
+            "project_id": ids["project_id"],
+            "source_category_id": ids["category_id"],
+            "target_category_id": 1,
+            "filename": ids["filename"],
+        },
+        ("POST", document + "/migrate/from-current"): {
+            "document_id": ids["document_id"],
+            "target_category_id": 1,
+        },
+        ("POST", document + "/generate"): {
+            **file,
+            "conversation_id": ids["conversation_id"],
+        },
+        ("POST", "/v1/keys"): {"name": "theirs", "owner": "mine"},
+    }
+
+
+def queries(ids: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """The query of every route that needs one."""
+    file = {key: ids[key] for key in ("project_id", "category_id", "filename")}
+    references = {"document_id": ids["document_id"]}
+    return {
+        ("DELETE", "/v1/plan/documents"): file,
+        ("GET", "/v1/plan/documents/history"): file,
+        ("GET", "/v1/plan/documents/latest"): {"query": MARKER},
+        ("GET", "/v1/plan/documents/search-by-tags"): {"tags": ids["tag_name"]},
+        ("GET", "/v1/plan/documents/{document_id}/diff"): {"against": ids["document_id"]},
+        ("DELETE", "/v1/chat/conversations/{conversation_id}/document-references"): references,
+        ("DELETE", "/v1/projects/{project_id}/document-references"): references,
+    }
+
+
+class Things:
+    """What an owner has, each made over HTTP; every text says whose it is."""
+
+    def __init__(self, client: httpx.AsyncClient, key: str) -> None:
+        self.client = client
+        self.headers = bearer(key)
+
+    async def post(self, path: str, body: Any) -> Any:
+        response = await self.client.post(path, json=body, headers=self.headers)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    async def make(self) -> dict[str, Any]:
+        project = await self.post("/v1/projects", {"name": MARKER, "llm_url": MARKER})
+        category = await self.post(
+            "/v1/plan/categories",
+            {"name": MARKER, "prompt_template": MARKER, "message_method": "PlanGetRequest"},
+        )
+        file = {
+            "project_id": project["id"],
+            "category_id": category["id"],
+            "filename": f"{MARKER}.md",
+        }
+        for version in range(2):
+            document = await self.post(
+                "/v1/plan/documents", {**file, "content": f"{MARKER} {version}"}
+            )
+        tag = f"{MARKER}-tag"
+        await self.post(f"/v1/plan/documents/{document['id']}/tags", {"tag_name": tag})
+        conversation = await self.post(
+            "/v1/chat/conversations",
+            {"name": MARKER, "system_prompt": MARKER, "project_id": project["id"]},
+        )
+        path = f"/v1/chat/conversations/{conversation['conversation_id']}"
+        reply = await self.post(f"{path}/messages", {"content": MARKER, "model": "echo"})
+        references = {"document_ids": [document["id"]]}
+        await self.post(f"/v1/projects/{project['id']}/document-references", references)
+        key = await self.post("/v1/keys", {"name": MARKER})
+        return {
+            **UNKNOWN,
+            **file,
+            "conversation_id": conversation["conversation_id"],
+            "message_id": reply["assistant_message_id"],
+            "document_id": document["id"],
+            "tag_name": tag,
+            "key_id": key["id"],
+        }
+
+
+async def everything_of(owner: str) -> dict[str, Any]:
+    """All stored documents of an owner."""
+    found = {}
+    for document in Owned.__subclasses__():
+        if document.__name__ != "Usage":
+            cursor = document.collection().find({"owner": owner}).sort("_id", 1)
+            found[document.__name__] = [raw async for raw in cursor]
+    return found
+
+
+def normal(text: str, ids: dict[str, Any]) -> str:
+    """An answer without the ids that were asked for and without times."""
+    for name, value in ids.items():
+        text = text.replace(str(value), f"<{name}>")
+    return re.sub(r"\d{4}-\d\d-\d\dT[0-9:.]+Z|req_[0-9a-f]+", "<time>", text)
+
+
+async def test_a_stranger_finds_out_nothing_and_changes_nothing(wire: Database) -> None:
+    settings = make_settings(api_keys=[ADMIN])
+    async with running_app(wire, settings) as app, client_of(app) as client:
+        mine = Things(client, await make_key("mine", "own", scopes=["admin"]))
+        stranger = bearer(await make_key("stranger", "own", scopes=["admin"]))
+        another = bearer(await make_key("another", "own", scopes=["admin"]))
+        ids = await mine.make()
+        before = await everything_of("mine")
+        assert all(before[name] for name in ("Conversation", "Project", "PlanDocument", "ApiKey"))
+
+        async def ask(
+            method: str, path: str, with_ids: dict[str, Any], headers: dict[str, str]
+        ) -> httpx.Response:
+            return await client.request(
+                method,
+                path.format(**with_ids),
+                json=bodies(with_ids).get((method, path)),
+                params=queries(with_ids).get((method, path)),
+                headers=headers,
+            )
+
+        walked = 0
+        for path, operations in app.openapi()["paths"].items():
+            for method_ in operations:
+                method = method_.upper()
+                if not path.startswith("/v1/") or (method, path) in NOT_OF_AN_OWNER:
+                    continue
+                needs_body = operations[method_].get("requestBody", {}).get("required")
+                assert not needs_body or (method, path) in bodies(ids), f"add a body: {path}"
+                unknown = await ask(method, path, UNKNOWN, another)
+                answer = await ask(method, path, ids, stranger)
+                where = f"{method} {path}"
+                assert answer.status_code == unknown.status_code, where
+                assert unknown.status_code != 422, f"{where}: the body is wrong: {unknown.text}"
+                if answer.status_code != 200:
+                    assert normal(answer.text, ids) == normal(unknown.text, UNKNOWN), where
+                if "{" in path:
+                    assert answer.status_code in (404, 200), where
+                assert MARKER not in normal(answer.text, ids), where
+                walked += 1
+        assert walked > 40
+        assert await everything_of("mine") == before
+
+        listed = await client.get("/v1/chat/conversations", headers=mine.headers)
+        assert [entry["id"] for entry in listed.json()] == [ids["conversation_id"]]
