@@ -1,0 +1,190 @@
+"""Log-in: the cookie, what it opens, how it ends, and how often one may try."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from http.cookies import SimpleCookie
+
+import httpx
+import pytest
+
+from proxy.auth import SESSION_COOKIE
+from proxy.database import Database
+from proxy.documents.base import utc_now
+from proxy.documents.user import Session, User
+from proxy.keys import hash_key
+from proxy.passwords import Verifier, hash_password
+from tests.conftest import client_of, make_settings, running_app
+from tests.security.support import ADMIN, bearer, locked
+
+HERE = "/v1/chat/conversations"
+PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture
+async def client(wire: Database) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a server with one user, `Ada`."""
+    async with locked(wire) as client:
+        await User.create_new(
+            "ada", "Ada", await hash_password(PASSWORD), ["chat", "plan", "project"]
+        )
+        yield client
+
+
+async def log_in(
+    client: httpx.AsyncClient, name: str = "Ada", password: str = PASSWORD, **headers: str
+) -> httpx.Response:
+    body = {"userName": name, "password": password}
+    return await client.post("/v1/auth/login", json=body, headers=headers)
+
+
+def cookie_of(response: httpx.Response) -> SimpleCookie:
+    return SimpleCookie(response.headers["set-cookie"])
+
+
+async def test_a_session_cookie_counts_as_the_users_key(client: httpx.AsyncClient) -> None:
+    assert (await client.get(HERE)).status_code == 401
+    response = await log_in(client)
+    assert response.json() == {"name": "Ada", "user": "Ada"}
+    assert (await client.post(HERE, json={"name": "hers"})).status_code == 200
+    (conversation,) = (await client.get(HERE)).json()
+    assert conversation["name"] == "hers"
+    assert (await client.get(HERE, headers=bearer(ADMIN))).json() == []
+    assert (await client.get("/v1/auth/me")).json() == {
+        "name": "Ada",
+        "user": "Ada",
+        "owner": "ada",
+        "scopes": ["chat", "plan", "project"],
+        "by": "session",
+    }
+    assert (await client.get("/v1/keys")).status_code == 403
+
+
+async def test_the_cookie_is_kept_from_scripts_other_sites_and_open_lines(
+    client: httpx.AsyncClient,
+) -> None:
+    here = cookie_of(await log_in(client))[SESSION_COOKIE]
+    assert here["httponly"]
+    assert here["samesite"] == "lax"
+    assert here["path"] == "/"
+    assert not here["secure"]
+    away = cookie_of(await log_in(client, Host="chat.example"))[SESSION_COOKIE]
+    assert away["secure"]
+    stored = await Session.collection().find_one({"_id": hash_key(here.value)})
+    assert here.value not in str(stored)
+
+
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [("Ada", "wrong"), ("Ada", ""), ("", PASSWORD), ("Bob", PASSWORD), ("$ne", "{}")],
+)
+async def test_a_wrong_name_and_a_wrong_password_look_the_same(
+    client: httpx.AsyncClient, name: str, password: str
+) -> None:
+    response = await log_in(client, name, password)
+    assert response.status_code == 401
+    assert response.json()["detail"] == "Invalid username or password"
+    assert "set-cookie" not in response.headers
+
+
+async def test_the_name_is_taken_without_regard_to_case(client: httpx.AsyncClient) -> None:
+    assert (await log_in(client, " ADA ")).status_code == 200
+
+
+async def test_logging_out_ends_the_session_for_everybody_who_has_the_cookie(
+    client: httpx.AsyncClient,
+) -> None:
+    token = cookie_of(await log_in(client))[SESSION_COOKIE].value
+    stolen = {"Cookie": f"{SESSION_COOKIE}={token}"}
+    assert (await client.get(HERE, headers=stolen)).status_code == 200
+    assert (await client.post("/v1/auth/logout")).json() == {"message": "Logged out"}
+    assert SESSION_COOKIE not in client.cookies
+    assert (await client.get(HERE, headers=stolen)).status_code == 401
+    assert (await client.post("/v1/auth/logout")).status_code == 200
+
+
+async def test_an_expired_session_is_over(client: httpx.AsyncClient) -> None:
+    await log_in(client)
+    await Session.collection().update_one({}, {"$set": {"expires_at": utc_now()}})
+    response = await client.get(HERE)
+    assert response.status_code == 401
+    assert response.json()["error"]["code"] == "session_ended"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://attacker.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:8001"},
+        {"Origin": "http://127.0.0.1:8000.attacker.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+async def test_a_write_from_another_page_is_refused_despite_the_cookie(
+    client: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    await log_in(client)
+    assert (await client.post(HERE, json={}, headers=headers)).status_code == 403
+    assert (await log_in(client, **headers)).status_code == 403
+    assert (await client.post("/v1/auth/logout", headers=headers)).status_code == 403
+    assert (await client.get(HERE)).json() == []
+
+
+async def test_a_write_from_our_own_page_is_welcome(client: httpx.AsyncClient) -> None:
+    await log_in(client)
+    for headers in (
+        {"Origin": "http://127.0.0.1:8000"},
+        {"Origin": "https://chat.example", "Host": "chat.example"},
+        {"Sec-Fetch-Site": "same-origin"},
+        {},
+    ):
+        cookie = {"Cookie": f"{SESSION_COOKIE}={client.cookies[SESSION_COOKIE]}"}
+        response = await client.post(HERE, json={}, headers={**headers, **cookie})
+        assert response.status_code == 200, headers
+
+
+async def test_a_key_needs_no_origin(client: httpx.AsyncClient) -> None:
+    headers = {"Origin": "https://anywhere.example", **bearer(ADMIN)}
+    assert (await client.post(HERE, json={}, headers=headers)).status_code == 200
+
+
+async def test_attempts_are_limited_by_name_across_workers(wire: Database) -> None:
+    settings = make_settings(api_keys=[ADMIN], login_attempts=3)
+    async with (
+        running_app(wire, settings) as one,
+        running_app(wire, settings) as other,
+        client_of(one) as here,
+        client_of(other) as there,
+    ):
+        await User.create_new("ada", "Ada", await hash_password(PASSWORD), ["chat"])
+        answers = [await log_in(client, "ada", "guess") for client in (here, there, here, there)]
+        assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
+        assert 1 <= int(answers[-1].headers["retry-after"]) <= 300
+        assert (await log_in(there)).status_code == 429
+        for _ in range(2):
+            assert (await log_in(here, "bob", "guess")).status_code == 401
+
+
+async def test_a_right_password_forgets_the_wrong_ones(wire: Database) -> None:
+    async with locked(wire, login_attempts=3) as client:
+        await User.create_new("ada", "Ada", await hash_password(PASSWORD), ["chat"])
+        for password in ("a", "b", PASSWORD, "c", "d", PASSWORD):
+            response = await log_in(client, "Ada", password)
+            assert response.status_code == (200 if password == PASSWORD else 401)
+
+
+async def test_attempts_are_limited_by_address_whatever_the_name(wire: Database) -> None:
+    async with locked(wire, login_attempts=2) as client:
+        answers = [await log_in(client, f"user{n}", "guess") for n in range(7)]
+        assert [answer.status_code for answer in answers] == [401] * 6 + [429]
+
+
+async def test_passwords_are_compared_a_few_at_a_time() -> None:
+    verifier = Verifier()
+    hash_ = await hash_password(PASSWORD)
+    assert hash_.startswith("$argon2id$")
+    matches = [verifier.matches(hash_, text) for text in (PASSWORD, "x", "", "\ud800x"[1:])]
+    assert await asyncio.gather(*matches) == [True, False, False, False]
+    assert not await verifier.matches(None, "nobody")
+    assert not await verifier.matches("not a hash", PASSWORD)
