@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI
 
 from proxy import __version__
 from proxy.auth import Doorkeeper
+from proxy.cors import CrossOrigin
 from proxy.database import Database, connect
 from proxy.engine import Engine
 from proxy.handlers import add_handlers
@@ -78,7 +79,7 @@ def create_app(
             await opened.prepare(indexes=create_indexes)
             engine = Engine(settings)
             app.state.engine = engine
-            app.state.turns = Turns(settings, registry, engine)
+            app.state.turns = Turns(settings, registry, engine, app.state.digests)
             usage = UsageRecorder(settings)
             engine.on_completion.append(usage.completed)
             app.state.usage = usage
@@ -109,6 +110,7 @@ def create_app(
     add_handlers(app)
     app.add_middleware(completions.HotPath)
     app.add_middleware(Door, body_bytes=settings.body_bytes)
+    app.add_middleware(CrossOrigin, settings=settings)
     app.add_middleware(Edge, access_log=settings.access_log)
 
     api = APIRouter(prefix="/v1", responses=ERRORS)
@@ -123,6 +125,7 @@ def create_app(
         plan_generation,
         plan_tags,
         references,
+        usage,
         keys,
         auth,
         source_code,

@@ -1,0 +1,72 @@
+"""Which web pages of other origins may read our answers.
+
+Those of `PROXY_CORS_ORIGINS`, with credentials. While nobody needs a key (a server for this
+machine only), also every page of this machine, on whatever port a developer serves it. The
+door decides on its own whether such a request is let in at all.
+"""
+
+from pymongo.errors import PyMongoError
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from proxy.auth import Doorkeeper, foreign_origin, is_loopback_origin
+from proxy.handlers import error_response
+from proxy.settings import Settings
+
+EXPOSED_HEADERS = ("X-Request-Id", "X-Upstream-Request-Id", "Retry-After")
+"""What a page's script may read besides the body."""
+
+
+class CrossOrigin:
+    """Answers preflight requests, and marks the answers that a page may read."""
+
+    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
+        self.app = app
+        self._rules = _Rules(app, settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; one that no page sent passes untouched."""
+        if scope["type"] == "http" and any(name == b"origin" for name, _ in scope["headers"]):
+            self._rules.is_open_here = await _needs_no_key(scope["app"].state.doorkeeper)
+            await self._rules(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+async def _needs_no_key(doorkeeper: Doorkeeper) -> bool:
+    try:
+        return not await doorkeeper.is_locked()
+    except PyMongoError:
+        # The door meets the same database and says so.
+        return False
+
+
+class _Rules(CORSMiddleware):
+    is_open_here = False
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        origins = [origin.rstrip("/") for origin in settings.cors_origins]
+        super().__init__(
+            app,
+            allow_origins=origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            # With "*" anybody's page may ask, but not as the person who is logged in.
+            allow_credentials="*" not in origins,
+            allow_private_network=bool(origins),
+            expose_headers=EXPOSED_HEADERS,
+        )
+
+    def is_allowed_origin(self, origin: str) -> bool:
+        """Whether a page of this origin may read what we answer."""
+        if super().is_allowed_origin(origin):
+            return True
+        return self.is_open_here and is_loopback_origin(origin.encode("utf-8"))
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """The answer to a browser that asks before it sends."""
+        if not self.is_allowed_origin(request_headers["origin"]):
+            return error_response(foreign_origin())
+        return super().preflight_response(request_headers)
