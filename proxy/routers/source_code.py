@@ -1,6 +1,7 @@
 """`/v1/projects/{id}/complete-source-code`: what people feed a model with."""
 
 from collections.abc import AsyncIterator, Iterable
+from itertools import islice
 from typing import Annotated, Literal
 
 import orjson
@@ -111,7 +112,9 @@ async def _json(made: MadeDigest, since: str) -> AsyncIterator[bytes]:
     async for chunk in _chunks(made.digest.pieces):
         yield orjson.dumps(chunk.decode())[1:-1]
     named = None if made.since_known is None else {"etag": since, "known": made.since_known}
-    yield b'",' + made.summary[1:-1] + b',"since":' + orjson.dumps(named) + b"}"
+    yield b'","since":' + orjson.dumps(named) + b","
+    async for chunk in _chunks(islice(made.digest.summary(), 1, None)):
+        yield chunk
 
 
 def _bare(etag: str) -> str:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from proxy.errors import ProxyError
 from proxy.source_code.base import DigestLimits, DigestOptions
-from proxy.source_code.digest import Digest, digest
+from proxy.source_code.digest import digest
 from proxy.source_code.formats import draw_tree
+from proxy.source_code.result import Digest
 
 _GIB = 1024**3
 _REDRAW_SECONDS = 0.1

@@ -3,21 +3,20 @@
 import hashlib
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
-
 from proxy.errors import BadRequest, TooLarge
 from proxy.source_code.base import Deadline, DigestLimits, DigestOptions, Skipped
-from proxy.source_code.cache import CachedFile, DigestCache, stamp
+from proxy.source_code.cache import CachedFile, Counts, DigestCache, Key, count_of, stamp
 from proxy.source_code.formats import closing, draw_tree, file_part, opening, removed_part
 from proxy.source_code.redaction import redact
+from proxy.source_code.result import Digest
 from proxy.source_code.text import NotTextError, to_utf8
 from proxy.source_code.walk import SourceFile, UnreadableError, walk
-from proxy.tokens import TOKENIZER_NAME, count_tokens, count_tokens_of_each
+from proxy.tokens import count_tokens, count_tokens_of_each
 
 # A file written this shortly before it was read may be written again within the same
 # tick of the file system's clock, and would look unchanged.
@@ -27,68 +26,6 @@ _BATCHES_UNDER_WAY = 3
 
 Progress = Callable[[int, int], None]
 """Called with the number of files and the bytes of text so far."""
-
-
-@dataclass(frozen=True, slots=True)
-class DigestFile:
-    """One file of a digest. `tokens` are those of its part of the text, header included."""
-
-    path: str
-    bytes: int
-    tokens: int
-    encoding: str
-    redactions: int
-
-
-@dataclass(frozen=True, slots=True)
-class Digest:
-    """The text and everything that is to be said of it."""
-
-    pieces: list[bytes]
-    """The text in UTF-8; joined when it is needed, because it may be large."""
-    files: list[DigestFile]
-    skipped: list[Skipped]
-    total_bytes: int
-    total_tokens: int
-    sha256: str
-    redactions: dict[str, int]
-    """What was taken out → how often."""
-    manifest: dict[str, str]
-    """Path → hash of the text, of every file that a reader of this digest (and of the
-    one that it builds on) has seen."""
-    unchanged: int
-    removed: list[str]
-    tokenizer: str = TOKENIZER_NAME
-
-    @property
-    def text(self) -> str:
-        """The whole text."""
-        return b"".join(self.pieces).decode()
-
-    def summary(self) -> dict[str, object]:
-        """Everything but the text, as the answer says it."""
-        return {
-            "files": [
-                {
-                    **{"path": file.path, "bytes": file.bytes, "tokens": file.tokens},
-                    **{"encoding": file.encoding, "redactions": file.redactions},
-                }
-                for file in self.files
-            ],
-            "skipped": [{"path": item.path, "reason": item.reason} for item in self.skipped],
-            "total_bytes": self.total_bytes,
-            "total_tokens": self.total_tokens,
-            "tokenizer": self.tokenizer,
-            "sha256": self.sha256,
-            "redactions": self.redactions,
-            "unchanged": self.unchanged,
-            "removed": self.removed,
-        }
-
-    def etag(self) -> str:
-        """A hash of the answer: of the text, what is said of it and what it stands for."""
-        state = orjson.dumps([self.summary(), self.manifest], option=orjson.OPT_SORT_KEYS)
-        return hashlib.sha256(state).hexdigest()[:32]
 
 
 def digest(
@@ -109,41 +46,30 @@ def digest(
     options = options or DigestOptions()
     limits = limits or DigestLimits()
     deadline = Deadline(limits.seconds)
+    top = str(root)
     with ThreadPoolExecutor(1, thread_name_prefix="tokens") as counter:
-        assembly = _Assembly(options, limits, counter, progress)
+        assembly = _Assembly(options, limits, counter, cache, progress)
         try:
             for found in walk(root, options, limits, deadline):
                 if isinstance(found, Skipped):
                     assembly.skip(found.path, found.reason)
                     continue
                 deadline.check()
-                file = _load(root, found, options, limits, cache)
+                key = (top, found.raw_path, options.redact)
+                file = _load(key, found, limits, cache)
                 if file.reason:
                     assembly.skip(found.path, file.reason)
                 else:
-                    assembly.add(found.path, found.status.st_size, file)
+                    assembly.add(key, found, file)
             return assembly.finish()
         except BaseException:
             counter.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def changed_paths(
-    manifest: Mapping[str, str], since: Mapping[str, str]
-) -> tuple[set[str], set[str]]:
-    """The paths that are new or different, and those that are gone."""
-    changed = {path for path, content in manifest.items() if since.get(path) != content}
-    return changed, since.keys() - manifest.keys()
-
-
 def _load(
-    root: Path,
-    found: SourceFile,
-    options: DigestOptions,
-    limits: DigestLimits,
-    cache: DigestCache | None,
+    key: Key, found: SourceFile, limits: DigestLimits, cache: DigestCache | None
 ) -> CachedFile:
-    key = (str(root), found.raw_path, options.redact)
     if cache is not None:
         known = cache.get(key, stamp(found.status))
         if known is not None:
@@ -152,27 +78,33 @@ def _load(
     try:
         data, status = found.read(limits.file_bytes)
     except UnreadableError as error:
-        return CachedFile(b"", "", "", {}, str(error))
-    file = _decoded(data, found.name, options.redact)
+        return CachedFile(b"", "", "", reason=str(error))
+    file = _decoded(data, found.name, redacted=key[2])
     settled = max(status.st_mtime_ns, status.st_ctime_ns) < started - _RACY_NS
     if cache is not None and settled and len(data) == status.st_size:
         cache.put(key, stamp(status), file)
     return file
 
 
-def _decoded(data: bytes, name: str, redacted: bool) -> CachedFile:
+def _decoded(data: bytes, name: str, *, redacted: bool) -> CachedFile:
     try:
         body, encoding = to_utf8(data)
     except NotTextError as error:
-        return CachedFile(b"", "", "", {}, str(error))
+        return CachedFile(b"", "", "", reason=str(error))
     redactions: dict[str, int] = {}
     if redacted:
         body, redactions = redact(body, name)
-    return CachedFile(body, encoding, hashlib.sha256(body).hexdigest()[:32], redactions)
+    counts: Counts = tuple(part for pair in redactions.items() for part in pair)
+    return CachedFile(body, encoding, hashlib.sha256(body).hexdigest()[:32], counts)
+
+
+def _pairs(counts: Counts) -> Iterator[tuple[str, int]]:
+    return zip(counts[::2], counts[1::2], strict=True)  # type: ignore[arg-type]
 
 
 @dataclass(slots=True)
 class _Candidate:
+    key: Key
     path: str
     size_bytes: int
     file: CachedFile
@@ -188,23 +120,25 @@ class _Assembly:
         options: DigestOptions,
         limits: DigestLimits,
         counter: ThreadPoolExecutor,
+        cache: DigestCache | None,
         progress: Progress | None,
     ) -> None:
         self._options = options
         self._limits = limits
         self._counter = counter
+        self._cache = cache
         self._progress = progress
         self._form = f"{options.format}{'+lines' if options.lines else ''}"
         self._queue: deque[_Candidate] = deque()
         self._batch: list[_Candidate] = []
-        self._batch_bytes = 0
+        self._batch_bytes = self._held_bytes = 0
         self._under_way: deque[tuple[list[_Candidate], Future[list[int]]]] = deque()
         self._pieces: list[bytes] = []
         self._bytes = self._unchanged = 0
         frame = opening(options.format, None) + closing(options.format)
         self._tokens = count_tokens(frame.decode())
-        self._files: list[DigestFile] = []
-        self._skipped: list[Skipped] = []
+        self._files: list[tuple[str, int, int, str, int]] = []
+        self._skipped: list[tuple[str, str]] = []
         self._redactions: Counter[str] = Counter()
         self._manifest: dict[str, str] = {}
         self._seen: list[str] = []
@@ -214,26 +148,32 @@ class _Assembly:
         )
 
     def skip(self, path: str, reason: str) -> None:
-        self._skipped.append(Skipped(path, reason))
+        self._skipped.append((path, reason))
 
-    def add(self, path: str, size_bytes: int, file: CachedFile) -> None:
+    def add(self, key: Key, found: SourceFile, file: CachedFile) -> None:
+        path, size = found.path, found.status.st_size
         self._seen.append(path)
-        since = self._options.since
-        if since is not None and since.get(path) == file.hash:
+        options = self._options
+        if options.since is not None and options.since.get(path) == file.hash:
             self._unchanged += 1
             self._manifest[path] = file.hash
             return
-        options = self._options
-        parts = file_part(options.format, path, size_bytes, file.body, lines=options.lines)
-        tokens = file.tokens.get(self._form)
-        candidate = _Candidate(path, size_bytes, file, parts, tokens)
+        parts = file_part(options.format, path, size, file.body, lines=options.lines)
+        tokens = count_of(file.tokens, self._form)
+        candidate = _Candidate(key, path, size, file, parts, tokens)
+        if tokens is not None and not self._queue and not self._hold:
+            self._accept(candidate)
+            return
         self._queue.append(candidate)
         if tokens is None:
             self._batch.append(candidate)
             self._batch_bytes += len(file.body)
             if self._batch_bytes >= _BATCH_BYTES:
                 self._send()
-        if not self._hold:
+        if self._hold:
+            self._held_bytes += len(file.body)
+            self._check_size(self._held_bytes)
+        else:
             self._drain()
 
     def _send(self) -> None:
@@ -248,7 +188,8 @@ class _Assembly:
         batch, counts = self._under_way.popleft()
         for candidate, count in zip(batch, counts.result(), strict=True):
             candidate.tokens = count
-            candidate.file.tokens[self._form] = count
+            if self._cache is not None:
+                self._cache.counted(candidate.key, candidate.file, self._form, count)
 
     def _drain(self) -> None:
         while self._queue and self._queue[0].tokens is not None:
@@ -270,15 +211,14 @@ class _Assembly:
         self._list(candidate, tokens)
         self._tokens += tokens
         self._manifest[candidate.path] = file.hash
-        self._redactions.update(file.redactions)
+        if file.redactions:
+            self._redactions.update(dict(_pairs(file.redactions)))
         self._append(head, body, end)
 
     def _list(self, candidate: _Candidate, tokens: int) -> None:
         file = candidate.file
-        count = sum(file.redactions.values())
-        self._files.append(
-            DigestFile(candidate.path, candidate.size_bytes, tokens, file.encoding, count)
-        )
+        count = sum(count for _, count in _pairs(file.redactions)) if file.redactions else 0
+        self._files.append((candidate.path, candidate.size_bytes, tokens, file.encoding, count))
         if self._progress is not None:
             self._progress(len(self._files), self._bytes)
 
@@ -287,10 +227,13 @@ class _Assembly:
             if piece:
                 self._pieces.append(piece)
                 self._bytes += len(piece)
-        if self._bytes > self._limits.digest_bytes:
+        self._check_size(self._bytes)
+
+    def _check_size(self, size_bytes: int) -> None:
+        if size_bytes > self._limits.digest_bytes:
             raise TooLarge(
                 f"The source is more than {self._limits.digest_bytes} bytes of text; "
-                "narrow it with 'include', 'exclude' or 'max_tokens'"
+                "narrow it with 'include' or 'exclude'"
             )
 
     def finish(self) -> Digest:
@@ -323,7 +266,7 @@ class _Assembly:
         return Digest(
             pieces,
             self._files,
-            sorted(self._skipped, key=lambda item: item.path),
+            sorted(self._skipped),
             sum(map(len, pieces)),
             self._tokens,
             total.hexdigest(),

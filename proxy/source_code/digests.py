@@ -6,12 +6,12 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
-import orjson
 
 from proxy.settings import Settings
 from proxy.source_code.base import DigestLimits, DigestOptions
 from proxy.source_code.cache import DigestCache, Manifests
-from proxy.source_code.digest import Digest, digest
+from proxy.source_code.digest import digest
+from proxy.source_code.result import Digest
 from proxy.source_code.walk import resolve_root
 
 
@@ -24,8 +24,6 @@ class MadeDigest:
     """Without quotes."""
     since_known: bool | None
     """Whether the digest named by `since` was known; None when none was named."""
-    summary: bytes
-    """`digest.summary()` as JSON."""
 
 
 class Digests:
@@ -71,7 +69,7 @@ class Digests:
         etag = made.etag()
         if options.tree != "only":
             self._manifests.remember(scope, etag, made.manifest)
-        return MadeDigest(made, etag, known, orjson.dumps(made.summary()))
+        return MadeDigest(made, etag, known)
 
 
 def _scope(root: Path, options: DigestOptions) -> str:

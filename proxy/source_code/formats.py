@@ -46,10 +46,9 @@ def file_part(
         language = extension if extension.isalnum() and len(extension) < 12 else ""
         head = f"## {_code(path)} {size}\n\n".encode() + ticks + language.encode() + b"\n"
         return head, body, end + ticks + b"\n\n"
-    runs = _runs_of_equals(body) if b"========" in body else []
-    if "========" in path:
-        runs += _runs_of_equals(path.encode())
-    fence = "=" * _longer(runs, 8)
+    fence = "========"
+    if b"========" in body or fence in path:
+        fence = "=" * _longer(_runs_of_equals(body) + _runs_of_equals(path.encode()), 8)
     return f"{fence} {path} {size} {fence}\n".encode(), body, end + f"{fence}\n\n".encode()
 
 

@@ -312,11 +312,15 @@ def _read(fd: int, listed: os.stat_result, limit_bytes: int) -> tuple[bytes, os.
         raise UnreadableError("replaced while it was opened")
     chunks: list[bytes] = []
     left = limit_bytes + 1
-    wanted = min(status.st_size, limit_bytes) + 1
-    while left > 0 and (chunk := os.read(fd, min(wanted, left))):
+    wanted = min(status.st_size + 1, left)
+    while wanted:
+        chunk = os.read(fd, wanted)
         chunks.append(chunk)
         left -= len(chunk)
-        wanted = 64 * 1024
+        if len(chunk) < wanted:
+            # Regular files give less than asked for at their end only.
+            break
+        wanted = min(64 * 1024, left)
     if left <= 0:
         raise UnreadableError(f"larger than {limit_bytes} bytes")
     return (chunks[0] if len(chunks) == 1 else b"".join(chunks)), status
