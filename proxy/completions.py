@@ -29,7 +29,7 @@ from proxy.responses import dumps
 from proxy.settings import Settings
 from proxy.sse import DONE, HEARTBEAT, encode
 
-OWN_KEYS = frozenset({"conversation", "on_disconnect"})
+OWN_KEYS = frozenset({"attach", "conversation", "on_disconnect"})
 """What is ours in a request's body; an upstream never sees it."""
 
 WATCH_AFTER_SECONDS = 0.05

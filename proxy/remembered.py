@@ -8,8 +8,10 @@ are, in order and as they came (tool calls, tool results, parts).
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, get_args
 
+from pydantic import ValidationError
 from starlette.responses import Response
 
+from proxy.attachments import SourceAttachment
 from proxy.chunks import Chunks, completion
 from proxy.completions import OWN_KEYS, wants_usage
 from proxy.documents.base import Raw
@@ -19,6 +21,7 @@ from proxy.errors import ProxyError
 from proxy.generation import ReplyTruncated
 from proxy.responses import Json
 from proxy.schemas.completions import wrong
+from proxy.schemas.messages import Attach
 from proxy.settings import Settings
 from proxy.streams import EventStream, ended_message, ids_of, reply_frames, stored_ids
 from proxy.turns import NewMessage, NewTurn, Reply, fingerprint
@@ -86,9 +89,22 @@ def new_turn(body: Raw, idempotency_key: str | None) -> NewTurn:
         model=body.get("model") or "",
         parameters=_parameters(body),
         system_prompt_append="\n\n".join(filter(None, system)),
+        source=_source(body.get("attach")),
         idempotency_key=idempotency_key,
         fingerprint=fingerprint(body) if idempotency_key else "",
     )
+
+
+def _source(attach: Any) -> SourceAttachment | None:
+    if attach is None:
+        return None
+    try:
+        wanted = Attach.model_validate(attach).source_code
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in ("attach", *first["loc"]))
+        raise wrong(where, first["msg"]) from None
+    return wanted.attachment() if wanted else None
 
 
 def _parameters(body: Raw) -> Raw:

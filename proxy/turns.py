@@ -5,6 +5,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxy.attachments import AttachedSource, SourceAttachment, attach_source
 from proxy.documents.base import Raw, utc_now
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
@@ -35,6 +36,7 @@ REPLY_FIELDS = (
     "duration_ms",
     "omitted_messages",
 )
+    "attached_source",
 """What an earlier writing of a reply left and a new one does not take over."""
 
 
@@ -69,6 +71,7 @@ class NewTurn:
     documents: list[int] = field(default_factory=list)
     system_prompt_append: str = ""
     idempotency_key: str | None = None
+    source: SourceAttachment | None = None
     fingerprint: str = ""
 
     @property
@@ -113,6 +116,7 @@ class Turns:
             Unprocessable: the idempotency key was used with another body.
         """
         self._engine.check_open()
+            ProxyError: the source that should be attached cannot be; nothing is stored.
         size = sum(size_bytes({"content": m.content, "payload": m.payload}) for m in turn.messages)
         if size > self._settings.message_bytes + size_bytes({}):
             raise TooLarge(
@@ -132,7 +136,10 @@ class Turns:
             model = turn.model or conversation["model"] or self._registry.default_model
             routes = await self._registry.resolve(model)
             new = _not_stored_yet(turn.messages, conversation["messages"])
-            prompt = await self._prompt(owner, conversation, turn, new, model)
+            source = None
+            if turn.source is not None:
+                source = await attach_source(self._digests, owner, conversation, turn.source)
+            prompt = await self._prompt(owner, conversation, turn, new, model, source=source)
             stored = new if stores_last else new[:-1]
             reply_id = first_id + len(stored)
             user_id = reply_id - 1 if stores_last else None
@@ -142,6 +149,8 @@ class Turns:
                 owner,
                 conversation_id,
                 messages,
+            if source is not None:
+                messages[-1]["attached_source"] = source.record
                 idempotency_key=turn.idempotency_key,
                 page_count=conversation["page_count"],
             ):
@@ -239,6 +248,7 @@ class Turns:
         return await build_prompt(
             owner,
             conversation,
+        source: AttachedSource | None = None,
             system_context="\n\n".join(part for part in context if part),
             new_messages=[message.as_chat_message() for message in new],
             window_tokens=self._settings.model_context_tokens(model),

@@ -10,6 +10,7 @@ from proxy.documents.counter import Counter
 from proxy.documents.message import Message
 from proxy.documents.place import MessageRevision, attempt_name
 from proxy.documents.project import Project
+from proxy.documents.source_manifest import SourceManifest
 from proxy.responses import Json
 from proxy.schemas.common import Done, OptionalId, UtcTime
 from proxy.schemas.conversations import (
@@ -111,3 +112,4 @@ async def delete_conversation(conversation_id: ConversationId, caller: Caller) -
     await Conversation.remove(caller.owner, conversation_id)
     await MessageRevision.of(caller.owner).delete_many({"conversation_id": conversation_id})
     return Json({"message": "Conversation deleted"})
+    await SourceManifest.forget(caller.owner, conversation_id)

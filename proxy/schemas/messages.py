@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
+from proxy.attachments import SourceAttachment
+from proxy.documents.base import MAX_ID
 from proxy.documents.message import Status
 from proxy.schemas.common import Body, FilledText, Id, Label, Text, UtcTime
 
@@ -18,6 +20,29 @@ class ReplyOptions(Body):
     accept_replace: bool = False
 
 
+class SourceCode(Body):
+    """Which of the project's source: gitignore-style patterns, a bound in tokens."""
+
+    include: Annotated[list[Label], Field(max_length=100)] = []
+    exclude: Annotated[list[Label], Field(max_length=100)] = []
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_ID)] | None = None
+    since: Literal["last"] | None = Field(
+        default=None, description="Only what changed since this conversation's last attachment"
+    )
+
+    def attachment(self) -> SourceAttachment:
+        """As a turn takes it."""
+        return SourceAttachment(
+            tuple(self.include), tuple(self.exclude), self.max_tokens, self.since == "last"
+        )
+
+
+class Attach(Body):
+    """What is attached to one call."""
+
+    source_code: SourceCode | None = None
+
+
 class MessageCreate(ReplyOptions):
     """One new message; the history is the server's."""
 
@@ -25,6 +50,7 @@ class MessageCreate(ReplyOptions):
     content: FilledText
     documents: Annotated[list[Id], Field(max_length=100)] = []
     system_prompt_append: Text = ""
+    attach: Attach | None = None
 
     model_config = {
         "json_schema_extra": {
@@ -87,6 +113,7 @@ class MessageOut(BaseModel):
     first_token_ms: int | None = None
     duration_ms: int | None = None
     omitted_messages: int | None = None
+    attached_source: dict[str, Any] | None = None
 
 
 class MessageDetail(MessageOut):
