@@ -5,7 +5,7 @@ The request's messages are the new ones; the history is the server's. Leading `s
 are, in order and as they came (tool calls, tool results, parts).
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -197,7 +197,7 @@ async def answer(
 
 def _frames(
     engine: Engine, owner: str, reply: Reply, frames: Chunks, body: Raw
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     return reply_frames(
         engine,
         owner,

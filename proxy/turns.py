@@ -22,6 +22,7 @@ from proxy.providers.base import CompletionRequest
 from proxy.providers.registry import Registry, Route
 from proxy.responses import dumps
 from proxy.settings import Settings
+from proxy.source_code.digests import Digests
 
 APPEND_ATTEMPTS = 8
 """How often ids are reserved anew when newer messages moved to a page meanwhile."""
@@ -35,8 +36,8 @@ REPLY_FIELDS = (
     "first_token_ms",
     "duration_ms",
     "omitted_messages",
-)
     "attached_source",
+)
 """What an earlier writing of a reply left and a new one does not take over."""
 
 
@@ -70,8 +71,8 @@ class NewTurn:
     parameters: dict[str, Any] = field(default_factory=dict)
     documents: list[int] = field(default_factory=list)
     system_prompt_append: str = ""
-    idempotency_key: str | None = None
     source: SourceAttachment | None = None
+    idempotency_key: str | None = None
     fingerprint: str = ""
 
     @property
@@ -98,8 +99,11 @@ def fingerprint(*parts: Any) -> str:
 class Turns:
     """Begins replies; the engine runs them."""
 
-    def __init__(self, settings: Settings, registry: Registry, engine: Engine) -> None:
+    def __init__(
+        self, settings: Settings, registry: Registry, engine: Engine, digests: Digests
+    ) -> None:
         self._settings = settings
+        self._digests = digests
         self._registry = registry
         self._engine = engine
         self._continue_messages = {text.strip().casefold() for text in settings.continue_messages}
@@ -112,11 +116,11 @@ class Turns:
             ConversationNotFound: there is none for this owner.
             DocumentNotFound: says which of `documents` are not there; nothing is stored.
             ModelNotFound: nothing answers for the model; nothing is stored.
+            ProxyError: the source that should be attached cannot be; nothing is stored.
             TooLarge: the message exceeds `message_bytes`.
             Unprocessable: the idempotency key was used with another body.
         """
         self._engine.check_open()
-            ProxyError: the source that should be attached cannot be; nothing is stored.
         size = sum(size_bytes({"content": m.content, "payload": m.payload}) for m in turn.messages)
         if size > self._settings.message_bytes + size_bytes({}):
             raise TooLarge(
@@ -145,16 +149,18 @@ class Turns:
             user_id = reply_id - 1 if stores_last else None
             messages = [_message(id_, message) for id_, message in enumerate(stored, first_id)]
             messages.append(self._reply(reply_id, user_id, routes[0], prompt, turn))
+            if source is not None:
+                messages[-1]["attached_source"] = source.record
             if not await Conversation.append(
                 owner,
                 conversation_id,
                 messages,
-            if source is not None:
-                messages[-1]["attached_source"] = source.record
                 idempotency_key=turn.idempotency_key,
                 page_count=conversation["page_count"],
             ):
                 continue
+            if source is not None:
+                await source.remember(owner, conversation_id)
             generation = Generation(
                 place=Place(owner, conversation_id, conversation_id),
                 message_id=reply_id,
@@ -242,13 +248,18 @@ class Turns:
         model: str,
         *,
         before: int | None = None,
+        source: AttachedSource | None = None,
     ) -> Prompt:
         documents = await context_documents(owner, conversation, turn.documents)
-        context = (document_context(documents), turn.system_prompt_append)
+        # What changes least comes first: providers cache the part that stays the same.
+        context = (
+            document_context(documents),
+            source.text if source else "",
+            turn.system_prompt_append,
+        )
         return await build_prompt(
             owner,
             conversation,
-        source: AttachedSource | None = None,
             system_context="\n\n".join(part for part in context if part),
             new_messages=[message.as_chat_message() for message in new],
             window_tokens=self._settings.model_context_tokens(model),

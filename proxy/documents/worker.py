@@ -7,6 +7,7 @@ from typing import ClassVar
 from uuid import uuid4
 
 from pydantic import Field
+
 from proxy.documents.base import Stored, utc_now
 
 
@@ -16,7 +17,7 @@ def new_worker_id() -> str:
 
 
 class Worker(Stored):
-    """`{"_id": "host:4711:1f2e3d4c", "beats": 12, "stops": [107]}`.
+    """`{"_id": "host:4711:1f2e3d4c", "beats": 12, "stops": ["107:0"]}`.
 
     `beats` goes up while the worker lives. Others judge it by their own clock: dead is who
     has not moved for a lease, so clocks that differ cannot kill a living worker.
@@ -27,7 +28,8 @@ class Worker(Stored):
     id: str = Field(default_factory=new_worker_id)  # type: ignore[assignment]
     started_at: datetime = Field(default_factory=utc_now)
     beats: int = 0
-    stops: list[int] = Field(default_factory=list)
+    stops: list[str] = Field(default_factory=list)
+    """Letters: the attempts (`"<message id>:<revision>"`) that somebody wants stopped."""
 
     class Settings:
         """Where it is kept."""
@@ -44,7 +46,7 @@ class Worker(Stored):
         )
 
     @classmethod
-    async def beat(cls, worker_id: str, answered: list[int]) -> None:
+    async def beat(cls, worker_id: str, answered: list[str]) -> None:
         """`$inc` the beats, and `$pull` the letters that were answered."""
         result = await cls.collection().update_one(
             {"_id": worker_id}, {"$inc": {"beats": 1}, "$pull": {"stops": {"$in": answered}}}
@@ -53,16 +55,16 @@ class Worker(Stored):
             await cls.register(worker_id)
 
     @classmethod
-    async def letters(cls, worker_id: str) -> list[int]:
-        """The ids of messages whose replies should stop."""
+    async def letters(cls, worker_id: str) -> list[str]:
+        """The attempts that should stop."""
         found = await cls.collection().find_one({"_id": worker_id}, {"stops": 1})
         return list(found.get("stops", [])) if found else []
 
     @classmethod
-    async def ask_to_stop(cls, worker_id: str, message_id: int) -> bool:
+    async def ask_to_stop(cls, worker_id: str, attempt: str) -> bool:
         """`$addToSet` a letter; False when there is no such worker any more."""
         result = await cls.collection().update_one(
-            {"_id": worker_id}, {"$addToSet": {"stops": message_id}}
+            {"_id": worker_id}, {"$addToSet": {"stops": attempt}}
         )
         return bool(result.matched_count)
 
