@@ -5,7 +5,8 @@ position, not a queue, so one that reads nothing costs nothing.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,29 +116,32 @@ class Draft:
 
     async def follow(
         self, after: int = 0, *, accept_replace: bool = False
-    ) -> AsyncIterator[Progress]:
+    ) -> AsyncGenerator[Progress, None]:
         """What arrives from character `after` on, until the reply has ended.
 
-        Pieces that came together are given together. Where the upstream replaced the text,
-        a follower that does not `accept_replace` gets nothing until the new text begins
-        with what it has.
+        Pieces that came together are given together. Who has seen characters of the text has
+        seen the reasoning that came before. Where the upstream replaced the text, a follower
+        that does not `accept_replace` gets nothing until the new text begins with what it has.
         """
         self.followers += 1
         try:
-            async for progress in self._follow(after, accept_replace):
-                yield progress
+            async with aclosing(self._follow(after, accept_replace)) as progresses:
+                async for progress in progresses:
+                    yield progress
         finally:
             self.followers -= 1
 
     async def _follow(  # noqa: PLR0912 - one loop over what there is to tell
         self, after: int, accept_replace: bool
-    ) -> AsyncIterator[Progress]:
+    ) -> AsyncGenerator[Progress, None]:
         version, beats = len(self._former_texts), self._beats
         pieces = thoughts = calls = given = 0
         held: str | None = None
+        skip = 0
         if after > 0:
-            text, pieces = self.text, len(self._pieces)
+            text, pieces, thoughts = self.text, len(self._pieces), len(self._reasoning)
             given = len(text)
+            skip = max(0, after - given)
             if text[after:]:
                 yield Progress(text[after:])
         while True:
@@ -154,6 +158,7 @@ class Draft:
                 text = "".join(self._pieces[pieces:])
                 pieces = len(self._pieces)
                 given += len(text)
+                text, skip = text[skip:], max(0, skip - len(text))
                 if held is not None:
                     text, held = _continuation(held, self.text)
             reasoning = "".join(self._reasoning[thoughts:])

@@ -1,21 +1,22 @@
 """The replies that this worker writes, and what keeps them honest among other workers.
 
-One ticker does all that is not per chunk: checkpoints at a bounded rate, heartbeats on
-quiet streams, the worker's sign of life, letters from other workers that ask to stop a
-reply, and the replies of workers that died.
+What is not done per chunk is done by a few loops, so that a slow database cannot hold up
+the heartbeats: checkpoints at a bounded rate, heartbeats on quiet streams, the worker's sign
+of life, letters from other workers that ask to stop a reply, and the replies of workers that
+died (docs/decisions/0006-workers-and-leases.md).
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from pymongo.errors import PyMongoError
 
 from proxy.documents.api_key import KeyActivity
 from proxy.documents.message import Status
-from proxy.documents.place import Placed, interrupt_replies
+from proxy.documents.place import Placed, delete_messages, interrupt_replies
 from proxy.documents.worker import Worker, new_worker_id
 from proxy.errors import NotFound, Unavailable
 from proxy.generation import Generation, Progress
@@ -23,6 +24,8 @@ from proxy.providers.base import Usage
 from proxy.settings import Settings
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 TICK_SECONDS = 0.25
 LETTERS_SECONDS = 0.5
@@ -58,6 +61,12 @@ class StreamSessionNotFound(NotFound):
     message = "Stream session not found"
 
 
+class WorkerSilent(Unavailable):
+    """The worker that writes a reply does not answer; it is dead, or very busy."""
+
+    message = "The server process that writes this reply does not answer; try again shortly"
+
+
 class Engine:
     """Runs generations as tasks of the server, not of a request."""
 
@@ -69,14 +78,27 @@ class Engine:
         self.on_completion: list[Callable[[Completed], None]] = []
         self._settings = settings
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ticker: asyncio.Task[None] | None = None
+        self._loops: list[asyncio.Task[None]] = []
         self._stopping = False
+        self._closing = asyncio.Event()
+        self._answered: list[str] = []
         self._seen: dict[str, tuple[int, float]] = {}
+        self._swept_at = 0.0
 
     async def start(self) -> None:
-        """Register the worker and begin to tick."""
+        """Register the worker and begin its loops."""
         await Worker.register(self.worker_id)
-        self._ticker = asyncio.create_task(self._tick())
+        lease = self._settings.lease_seconds
+        self._loops = [
+            asyncio.create_task(_every(seconds, work))
+            for seconds, work in (
+                (TICK_SECONDS, self._heartbeats),
+                (TICK_SECONDS, self._checkpoint),
+                (LETTERS_SECONDS, self._read_letters),
+                (lease / 4, self._sign_of_life),
+                (lease / 2, self.sweep),
+            )
+        ]
 
     @property
     def is_stopping(self) -> bool:
@@ -107,8 +129,7 @@ class Engine:
 
     def _ended(self, generation: Generation) -> None:
         self.running.pop(generation.message_id, None)
-        for hook in self.on_end:
-            hook(generation)
+        _tell(self.on_end, generation)
         self.completed(
             Completed(
                 owner=generation.place.owner,
@@ -126,16 +147,32 @@ class Engine:
 
     def completed(self, call: Completed) -> None:
         """Tell everybody who counts calls."""
-        for hook in self.on_completion:
-            hook(call)
+        _tell(self.on_completion, call)
 
     # Stop and follow, also across workers
+
+    def end_deleted(self, owner: str, conversation_id: str) -> None:
+        """End the replies of a conversation that was deleted."""
+        for generation in list(self.running.values()):
+            place = generation.place
+            if (place.owner, place.conversation_id) == (owner, conversation_id):
+                generation.end("deleted")
+
+    async def delete(self, owner: str, message_ids: list[int]) -> int:
+        """Delete messages, and end those that are being written here; how many there were."""
+        deleted = await delete_messages(owner, message_ids)
+        for message_id in message_ids:
+            generation = self.running.get(message_id)
+            if generation is not None and generation.place.owner == owner:
+                generation.end("deleted")
+        return deleted
 
     async def stop(self, owner: str, message_id: int) -> None:
         """End a running reply, wherever it runs; its text so far is stored when this returns.
 
         Raises:
             StreamSessionNotFound: there is no such running reply for this owner.
+            WorkerSilent: the worker that writes it does not answer.
         """
         generation = self.running.get(message_id)
         if generation is not None and generation.place.owner == owner:
@@ -143,18 +180,21 @@ class Engine:
             await generation.ended.wait()
             return
         try:
-            placed = await Placed.find(owner, message_id)
+            message = (await Placed.find(owner, message_id)).message
         except NotFound:
             raise StreamSessionNotFound from None
-        worker = placed.message.get("worker")
+        worker = message.get("worker")
         if worker is None:
             raise StreamSessionNotFound
-        if not await Worker.ask_to_stop(worker, message_id):
+        if not await Worker.ask_to_stop(worker, message["attempt"]):
             await interrupt_replies(worker)
             return
-        async with asyncio.timeout(REMOTE_STOP_SECONDS):
-            async for _ in self.follow_stored(owner, message_id, wait_seconds=0.1):
-                pass
+        try:
+            async with asyncio.timeout(REMOTE_STOP_SECONDS):
+                async for _ in self.follow_stored(owner, message_id, wait_seconds=0.1):
+                    pass
+        except TimeoutError:
+            raise WorkerSilent(retry_after_seconds=self._settings.lease_seconds) from None
 
     async def follow_stored(
         self,
@@ -164,66 +204,53 @@ class Engine:
         *,
         accept_replace: bool = False,
         wait_seconds: float | None = None,
-    ) -> AsyncIterator[Progress]:
+    ) -> AsyncGenerator[Progress, None]:
         """Follow a reply that another worker writes, by its checkpoints in the database.
 
         Raises:
             MessageNotFound: it is gone.
+            Unavailable: this server shuts down.
         """
-        seen: str | None = None
-        quiet_since = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        heartbeat_at = loop.time() + self._settings.heartbeat_seconds
+        given, thoughts = after, 0
+        had: str | None = None
         while True:
             message = (await Placed.find(owner, message_id)).message
-            text = message["content"]
-            if seen is None:
-                seen = text[:after]
-            if text != seen and text.startswith(seen):
-                yield Progress(text[len(seen) :])
-                seen = text
-            elif text != seen and accept_replace:
-                yield Progress(text, replace=True)
-                seen = text
-            else:
-                now = asyncio.get_running_loop().time()
-                if now - quiet_since > self._settings.heartbeat_seconds:
-                    quiet_since = now
-                    yield Progress()
+            text, reasoning = message["content"], message.get("reasoning", "")
+            if had is None:
+                had, thoughts = text[:after], len(reasoning) if after else 0
+            progress = Progress(reasoning=reasoning[thoughts:])
+            thoughts = max(thoughts, len(reasoning))
+            if text.startswith(had):
+                progress = replace(progress, text=text[given:])
+                given, had = max(given, len(text)), text
+            elif accept_replace:
+                progress = replace(progress, text=text, replace=True)
+                given, had = len(text), text
+            if progress != Progress() or loop.time() > heartbeat_at:
+                heartbeat_at = loop.time() + self._settings.heartbeat_seconds
+                yield progress
             if message.get("status") != "streaming":
+                if had != text:
+                    yield Progress(differs=True)
                 return
-            await asyncio.sleep(wait_seconds or self._settings.checkpoint_seconds)
-
-    # The ticker
-
-    async def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
-        next_letters = next_sweep = 0.0
-        answered: list[int] = []
-        next_beat = loop.time() + self._settings.lease_seconds / 4
-        while True:
-            await asyncio.sleep(TICK_SECONDS)
-            now = loop.time()
             try:
-                for generation in list(self.running.values()):
-                    generation.heartbeat(now, self._settings.heartbeat_seconds)
-                await self._checkpoint(now)
-                if self.running and now >= next_letters:
-                    next_letters = now + LETTERS_SECONDS
-                    answered += await self._read_letters()
-                if now >= next_beat:
-                    next_beat = now + self._settings.lease_seconds / 4
-                    await Worker.beat(self.worker_id, answered)
-                    answered = []
-                if now >= next_sweep:
-                    next_sweep = now + self._settings.lease_seconds / 2
-                    await self.sweep()
-            except PyMongoError as error:
-                # Nobody may be judged dead for a time in which we could not look.
-                self._seen.clear()
-                log.warning("the database does not answer: %s", type(error).__name__)
-            except Exception:
-                log.exception("the ticker stumbled; it goes on")
+                async with asyncio.timeout(wait_seconds or self._settings.checkpoint_seconds):
+                    await self._closing.wait()
+            except TimeoutError:
+                continue
+            raise Unavailable("The server is stopping; join the stream again")
 
-    async def _checkpoint(self, now: float) -> None:
+    # What is done now and then
+
+    async def _heartbeats(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for generation in list(self.running.values()):
+            generation.heartbeat(now, self._settings.heartbeat_seconds)
+
+    async def _checkpoint(self) -> None:
+        now = asyncio.get_running_loop().time()
         due = [g for g in self.running.values() if g.checkpoint_is_due(now)]
         due.sort(key=lambda g: g.checkpointed_at)
         budget = max(1, round(self._settings.checkpoints_per_second * TICK_SECONDS))
@@ -238,18 +265,28 @@ class Engine:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _read_letters(self) -> list[int]:
+    async def _read_letters(self) -> None:
+        if not self.running:
+            return
         letters = await Worker.letters(self.worker_id)
-        for message_id in letters:
-            generation = self.running.get(message_id)
-            if generation is not None:
+        for generation in list(self.running.values()):
+            if generation.attempt in letters:
                 generation.end("stopped")
-        return letters
+        self._answered += letters
+
+    async def _sign_of_life(self) -> None:
+        answered = list(self._answered)
+        await Worker.beat(self.worker_id, answered)
+        del self._answered[: len(answered)]
 
     async def sweep(self) -> None:
         """Mark the replies of workers that have not moved for a lease, by our own clock."""
         now = asyncio.get_running_loop().time()
+        if now - self._swept_at >= self._settings.lease_seconds:
+            # Nobody may be judged dead for a time in which we did not or could not look.
+            self._seen.clear()
         beats = await Worker.beats_of_all()
+        self._swept_at = now
         self._seen = {
             worker: self._seen[worker]
             if self._seen.get(worker, (None, 0.0))[0] == count
@@ -271,12 +308,33 @@ class Engine:
             generation.end("shutdown")
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._settings.storage_retry_seconds)
-        if self._ticker is not None:
-            self._ticker.cancel()
-            await asyncio.wait((self._ticker,))
+        self._closing.set()
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
         if not self.running:
             await KeyActivity.free_slots_of(self.worker_id)
             await Worker.forget(self.worker_id)
+
+
+def _tell(hooks: list[Callable[[T], None]], subject: T) -> None:
+    """Call each hook; one that fails must not keep the reply from its readers."""
+    for hook in hooks:
+        try:
+            hook(subject)
+        except Exception:
+            log.exception("a hook of the engine failed")
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await work()
+        except PyMongoError as error:
+            log.warning("the database does not answer: %s", type(error).__name__)
+        except Exception:
+            log.exception("a loop of the engine stumbled; it goes on")
 
 
 async def bury(worker: str) -> None:

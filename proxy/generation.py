@@ -26,6 +26,8 @@ from proxy.settings import Settings
 
 log = logging.getLogger(__name__)
 
+UNSTORED = "The database does not answer; the reply could not be stored"
+
 __all__ = ["Draft", "Generation", "Progress", "estimate_tokens"]
 
 EndReason = Literal["stopped", "deleted", "shutdown", "too_long"]
@@ -123,8 +125,12 @@ class Generation(Draft):
         await asyncio.wait((self._reader,))
         self._judge(self._reader)
         self.duration_ms = self.elapsed_ms()
-        # Those who wait for the upstream's answer learn of a failure once it is stored.
-        await self._store()
+        try:
+            # Those who wait for the upstream's answer learn of a failure once it is stored.
+            await self._store()
+        except Exception:
+            log.exception("reply %d cannot be stored", self.message_id)
+            self.status, self.error = "failed", StorageUnavailable(UNSTORED)
         on_end(self)
         self.ended.set()
         self._accepted.set()
@@ -248,12 +254,7 @@ class Generation(Draft):
             except PyMongoError as error:
                 if self._loop.time() > deadline:
                     log.exception("reply %d could not be stored", self.message_id)
-                    self.status, self.error = (
-                        "failed",
-                        StorageUnavailable(
-                            "The database does not answer; the reply could not be stored"
-                        ),
-                    )
+                    self.status, self.error = "failed", StorageUnavailable(UNSTORED)
                     return
                 log.warning("storing reply %d: %s, trying again", self.message_id, type(error))
                 await asyncio.sleep(wait)

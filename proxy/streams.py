@@ -1,15 +1,19 @@
 """A reply on its way to a client: as frames of a stream, or whole."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol
 
+from starlette.requests import Request
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from proxy.documents.base import Raw
 from proxy.documents.place import Placed
 from proxy.engine import Engine
 from proxy.errors import ProxyError, UpstreamError
-from proxy.generation import Progress, ReplyInterrupted, ReplyTruncated
+from proxy.generation import Generation, Progress, ReplyInterrupted, ReplyTruncated
 from proxy.sse import DONE, HEARTBEAT, encode
 from proxy.turns import Reply
 
@@ -25,8 +29,22 @@ class EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, frames: AsyncIterator[bytes]) -> None:
+    def __init__(self, frames: AsyncGenerator[bytes, None]) -> None:
         super().__init__(frames, headers=STREAM_HEADERS)
+        self._frames = frames
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the frames; whatever happens to the client, they are closed in the end."""
+        async with aclosing(self._frames):
+            # Only a generator that has begun does what its `finally` says.
+            first = await anext(self._frames, b"")
+            self.body_iterator = self._all(first)
+            await super().__call__(scope, receive, send)
+
+    async def _all(self, first: bytes) -> AsyncIterator[bytes]:
+        yield first
+        async for frames in self._frames:
+            yield frames
 
 
 class StoredFailure(ProxyError):
@@ -103,31 +121,30 @@ async def reply_frames(
     accept_replace: bool = False,
     cancel_on_disconnect: bool = False,
     frames: Frames | None = None,
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """The frames of a reply: ids, content, how it ended, `[DONE]`.
 
     Works for a reply of this worker, of another one, and for one that ended long ago.
     """
     frames = frames or ContentFrames(reply)
-    yield frames.first()
     generation = reply.generation
     differs = False
-    finished = False
     try:
+        yield frames.first()
         progresses = (
             generation.follow(after, accept_replace=accept_replace)
             if generation is not None
             else engine.follow_stored(owner, reply.message_id, after, accept_replace=accept_replace)
         )
         try:
-            async for progress in progresses:
-                if progress.text or progress.reasoning or progress.replace or progress.tool_calls:
-                    yield frames.progress(progress)
-                elif progress.differs:
-                    differs = True
-                else:
-                    yield HEARTBEAT
-            finished = True
+            async with aclosing(progresses):
+                async for progress in progresses:
+                    if progress.differs:
+                        differs = True
+                    elif progress == Progress():
+                        yield HEARTBEAT
+                    else:
+                        yield frames.progress(progress)
             if generation is not None:
                 error, message = generation.error, generation.result_fields()
             else:
@@ -137,14 +154,36 @@ async def reply_frames(
             error, message = failure, {}
         yield frames.ending(error, message, differs=differs)
     finally:
-        # Nobody else reads along, and this client said that it does not want it unseen.
-        if (
-            cancel_on_disconnect
-            and not finished
-            and generation is not None
-            and generation.followers <= 1
-        ):
-            generation.end("stopped")
+        if cancel_on_disconnect and generation is not None:
+            _end_unread(generation)
+
+
+def _end_unread(generation: Generation) -> None:
+    """End a reply whose client did not want it unseen, unless others read along."""
+    if not generation.followers:
+        generation.end("stopped")
+
+
+@asynccontextmanager
+async def cancelled_with(request: Request | None, generation: Generation) -> AsyncIterator[None]:
+    """While this is entered, the reply is ended when the client of the request leaves."""
+
+    async def watch() -> None:
+        if request is None:
+            return
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        generation.followers -= 1
+        _end_unread(generation)
+        generation.followers += 1
+
+    generation.followers += 1
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        generation.followers -= 1
+        watching.cancel()
 
 
 def ending_frame(
@@ -172,14 +211,19 @@ def ending_error(message: Raw) -> ProxyError | None:
     return None
 
 
-async def ended_message(engine: Engine, owner: str, reply: Reply) -> Raw:
+async def ended_message(
+    engine: Engine, owner: str, reply: Reply, *, request: Request | None = None
+) -> Raw:
     """Wait for the end of a reply; its stored fields, a truncated one's too.
+
+    With a `request`, the reply ends when the client of that leaves.
 
     Raises:
         ProxyError: how it failed; the body carries the ids, so that what was stored can be read.
     """
     if reply.generation is not None:
-        await reply.generation.ended.wait()
+        async with cancelled_with(request, reply.generation):
+            await reply.generation.ended.wait()
         message, error = reply.generation.result_fields(), reply.generation.error
     else:
         async for _ in engine.follow_stored(owner, reply.message_id):
@@ -201,15 +245,17 @@ def stored_ids(reply: Reply) -> Raw:
     }
 
 
-async def whole_reply(engine: Engine, owner: str, reply: Reply) -> Raw:
-    """Wait for the end of a reply and return it as one body.
+async def whole_reply(
+    engine: Engine, owner: str, reply: Reply, *, request: Request | None = None
+) -> Raw:
+    """Wait for the end of a reply and return it as one body; see `ended_message`.
 
     A truncated reply is an answer that says so in its `status`.
 
     Raises:
         ProxyError: how it failed; the body carries the ids.
     """
-    message = await ended_message(engine, owner, reply)
+    message = await ended_message(engine, owner, reply, request=request)
     return {
         **stored_ids(reply),
         "reply": message["content"],

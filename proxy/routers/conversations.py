@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
-from proxy.dependencies import Caller
+from proxy.dependencies import Caller, ReplyEngine
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.message import Message
@@ -107,9 +107,12 @@ async def update_conversation(
 
 
 @router.delete("/{conversation_id}", response_model=Done, summary="Delete a conversation")
-async def delete_conversation(conversation_id: ConversationId, caller: Caller) -> Json:
+async def delete_conversation(
+    conversation_id: ConversationId, caller: Caller, engine: ReplyEngine
+) -> Json:
     """With all its messages; a reply that is being written ends."""
     await Conversation.remove(caller.owner, conversation_id)
+    engine.end_deleted(caller.owner, conversation_id)
     await MessageRevision.of(caller.owner).delete_many({"conversation_id": conversation_id})
     return Json({"message": "Conversation deleted"})
     await SourceManifest.forget(caller.owner, conversation_id)

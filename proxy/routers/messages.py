@@ -3,16 +3,16 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from proxy.dependencies import AppSettings, Caller, PathId, ReplyEngine, TurnMaker
 from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.conversation import Conversation
 from proxy.documents.message import wire
-from proxy.documents.place import Placed, delete_messages, edit_message, list_revisions
+from proxy.documents.place import Placed, edit_message, list_revisions
 from proxy.engine import Engine, StreamSessionNotFound
-from proxy.errors import NotFound, TooLarge
+from proxy.errors import NotFound, ProxyError, TooLarge
 from proxy.responses import Json, dumps
 from proxy.routers.conversations import ConversationId
 from proxy.schemas.common import Done
@@ -28,7 +28,7 @@ from proxy.schemas.messages import (
     StreamStopped,
 )
 from proxy.settings import Settings
-from proxy.streams import EventStream, reply_frames, whole_reply
+from proxy.streams import EventStream, cancelled_with, reply_frames, stored_ids, whole_reply
 from proxy.turns import NewTurn, Reply, fingerprint
 
 router = APIRouter(prefix="/chat", tags=["Messages"])
@@ -91,6 +91,7 @@ async def _history_json(
     summary="Send a message and get the reply",
 )
 async def create_message(
+    request: Request,
     conversation_id: ConversationId,
     body: MessageCreate,
     caller: Caller,
@@ -118,17 +119,28 @@ async def create_message(
             fingerprint=fingerprint(body.model_dump()) if idempotency_key else "",
         ),
     )
-    return await deliver(engine, caller.owner, reply, body, settings)
+    return await deliver(request, engine, caller.owner, reply, body, settings)
 
 
 async def deliver(
-    engine: Engine, owner: str, reply: Reply, options: ReplyOptions, settings: Settings
+    request: Request,
+    engine: Engine,
+    owner: str,
+    reply: Reply,
+    options: ReplyOptions,
+    settings: Settings,
 ) -> Response:
     """A reply as the client asked for it; failures before the first frame are HTTP errors."""
+    watched = request if options.on_disconnect == "cancel" else None
     if not options.stream:
-        return Json(await whole_reply(engine, owner, reply))
+        return Json(await whole_reply(engine, owner, reply, request=watched))
     if reply.generation is not None:
-        await reply.generation.opened(settings.stream_open_seconds)
+        try:
+            async with cancelled_with(watched, reply.generation):
+                await reply.generation.opened(settings.stream_open_seconds)
+        except ProxyError as error:
+            error.extra = {**error.extra, **stored_ids(reply)}
+            raise
     return EventStream(
         reply_frames(
             engine,
@@ -151,9 +163,9 @@ async def stop_stream(body: StreamStop, caller: Caller, engine: ReplyEngine) -> 
 
 
 @router.post("/messages/delete", response_model=Done, summary="Delete messages")
-async def delete_many_messages(body: MessagesDelete, caller: Caller) -> Json:
+async def delete_many_messages(body: MessagesDelete, caller: Caller, engine: ReplyEngine) -> Json:
     """One or many, of any conversations; says how many there were."""
-    deleted = await delete_messages(caller.owner, body.message_ids)
+    deleted = await engine.delete(caller.owner, body.message_ids)
     return Json({"message": f"{deleted} messages deleted"})
 
 
@@ -222,6 +234,7 @@ async def join_stream(
     "/messages/{message_id}/regenerate", response_model=ReplyOut, summary="Write a reply again"
 )
 async def regenerate_message(
+    request: Request,
     message_id: PathId,
     caller: Caller,
     turns: TurnMaker,
@@ -232,4 +245,4 @@ async def regenerate_message(
     """Optionally by another model; the former reply is kept as a revision."""
     options = body or ReplyOptions()
     reply = await turns.regenerate(caller.owner, message_id, options.model or "")
-    return await deliver(engine, caller.owner, reply, options, settings)
+    return await deliver(request, engine, caller.owner, reply, options, settings)

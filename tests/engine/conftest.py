@@ -34,3 +34,10 @@ async def openai() -> AsyncIterator[OpenAIUpstream]:
     """One upstream, where the protocol does not matter."""
     async with OpenAIUpstream() as server:
         yield server
+
+
+@pytest.fixture
+async def poe() -> AsyncIterator[PoeUpstream]:
+    """One upstream that can replace its text."""
+    async with PoeUpstream() as server:
+        yield server
