@@ -34,6 +34,7 @@ from proxy.routers import (
     source_code,
 )
 from proxy.schemas.common import ErrorBody
+    usage,
 from proxy.settings import Settings, load_settings
 from proxy.shutdown import draining_on_signals
 from proxy.source_code.digests import Digests
@@ -80,19 +81,19 @@ def create_app(
             engine = Engine(settings)
             app.state.engine = engine
             app.state.turns = Turns(settings, registry, engine, app.state.digests)
-            usage = UsageRecorder(settings)
-            engine.on_completion.append(usage.completed)
-            app.state.usage = usage
-            app.state.limits = Limits(settings, opened, engine, usage)
+            recorder = UsageRecorder(settings)
+            engine.on_completion.append(recorder.completed)
+            app.state.usage = recorder
+            app.state.limits = Limits(settings, opened, engine, recorder)
             app.state.doorkeeper = Doorkeeper(settings)
             app.state.verifier = Verifier()
             await engine.start()
-            usage.start()
+            recorder.start()
             registry.start()
             with draining_on_signals(engine):
                 yield
             await engine.shutdown()
-            await usage.stop()
+            await recorder.stop()
         finally:
             await registry.close()
             if database is None:
