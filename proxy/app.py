@@ -14,6 +14,7 @@ from proxy.engine import Engine
 from proxy.handlers import add_handlers
 from proxy.limits import Limits
 from proxy.middleware import Door, Edge
+from proxy.openapi import describe
 from proxy.passwords import Verifier
 from proxy.providers.base import Provider
 from proxy.providers.registry import Registry
@@ -21,6 +22,7 @@ from proxy.routers import (
     auth,
     completions,
     conversations,
+    docs,
     keys,
     messages,
     models,
@@ -104,7 +106,10 @@ def create_app(
         version=__version__,
         summary="Poe and OpenAI models behind one OpenAI-style HTTP API with a memory",
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
+    describe(app)
     app.state.settings = settings
     app.state.registry = registry
     app.state.digests = Digests(settings)
@@ -132,6 +137,8 @@ def create_app(
         source_code,
     ):
         api.include_router(module.router)
+    app.router.routes.append(docs.assets)
+    app.include_router(docs.router)
     app.include_router(service.router)
     app.include_router(api)
     return app

@@ -1,0 +1,111 @@
+"""The description that people and tools read: complete, with examples, and without the internet."""
+
+import json
+import re
+from typing import Any
+
+import httpx
+import jsonschema_rs
+import pytest
+
+from proxy.app import create_app
+from proxy.database import Database
+from proxy.openapi import REF, TAGS
+from tests.conftest import client_of, make_settings, running_app
+
+DOCUMENT: dict[str, Any] = create_app(make_settings()).openapi()
+OPERATIONS = [
+    pytest.param(path, method, operation, id=f"{method.upper()} {path}")
+    for path, methods in DOCUMENT["paths"].items()
+    for method, operation in methods.items()
+]
+OPEN_PATHS = ("/", "/health")
+
+
+def resolved(schema: Any) -> Any:
+    """A schema with its references filled in, so that a validator needs no store."""
+    if isinstance(schema, list):
+        return [resolved(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return resolved(DOCUMENT["components"]["schemas"][schema["$ref"].removeprefix(REF)])
+    return {key: resolved(value) for key, value in schema.items() if key != "examples"}
+
+
+@pytest.mark.parametrize(("path", "method", "operation"), OPERATIONS)
+def test_a_route_is_described(path: str, method: str, operation: dict[str, Any]) -> None:
+    assert operation["summary"][0].isupper()
+    assert operation["description"].strip()
+    assert len(operation["tags"]) == 1
+    assert operation["tags"][0] in TAGS
+    assert "200" in operation["responses"]
+    if path not in OPEN_PATHS:
+        for status in ("401", "404", "422", "503"):
+            content = operation["responses"][status]["content"]["application/json"]
+            assert content["schema"] == {"$ref": f"{REF}ErrorBody"}
+
+
+@pytest.mark.parametrize(("path", "method", "operation"), OPERATIONS)
+def test_a_body_has_an_example(path: str, method: str, operation: dict[str, Any]) -> None:
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        schema = content["schema"]
+        options = [o for o in schema.get("anyOf", [schema]) if o.get("type") != "null"]
+        for option in options:
+            if "$ref" in option:
+                name = option["$ref"].removeprefix(REF)
+                option = DOCUMENT["components"]["schemas"][name]  # noqa: PLW2901
+            assert option["examples"], option
+
+
+@pytest.mark.parametrize("name", DOCUMENT["components"]["schemas"])
+def test_an_example_fits_its_schema(name: str) -> None:
+    schema = DOCUMENT["components"]["schemas"][name]
+    for example in schema.get("examples", ()):
+        jsonschema_rs.validate(resolved(schema), example)
+
+
+def test_operation_ids_are_unique() -> None:
+    ids = [operation.values[2]["operationId"] for operation in OPERATIONS]
+    assert len(ids) == len(set(ids))
+
+
+def test_tags_come_in_the_order_a_newcomer_needs() -> None:
+    assert [tag["name"] for tag in DOCUMENT["tags"]] == list(TAGS)
+    used = {operation.values[2]["tags"][0] for operation in OPERATIONS}
+    assert used <= set(TAGS)
+
+
+def test_the_key_can_be_entered_on_the_page() -> None:
+    assert DOCUMENT["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    assert {"key": []} in DOCUMENT["security"]
+
+
+def test_no_setting_shows_through() -> None:
+    document = json.dumps(create_app(make_settings(openai_api_key="sk-hidden")).openapi())
+    assert "sk-hidden" not in document
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+async def test_the_pages_load_nothing_from_elsewhere(mock: Database, page: str) -> None:
+    async with running_app(mock, make_settings()) as app, client_of(app) as client:
+        html = (await client.get(page)).text
+        assert not re.findall(r"""(?:src|href)=["']?(?:https?:)?//""", html)
+        assets = re.findall(r"""(?:src|href)=["']([^"']+)""", html)
+        assert len(assets) >= 2
+        for asset in assets:
+            answer: httpx.Response = await client.get(asset)
+            assert answer.status_code == 200, asset
+            if asset.endswith(".css"):
+                assert answer.headers["content-type"].startswith("text/css")
+                assert not re.findall(rb"""url\(["']?(?:https?:)?//|@import""", answer.content)
+            if asset.endswith(".js"):
+                assert "javascript" in answer.headers["content-type"]
+
+
+async def test_the_pages_need_no_key(mock: Database) -> None:
+    async with running_app(mock, make_settings(api_keys="sk-1")) as app, client_of(app) as client:
+        for path in ("/docs", "/redoc", "/openapi.json", "/docs/assets/swagger-ui.css"):
+            assert (await client.get(path)).status_code == 200
+        missing = await client.get("/docs/assets/../../pyproject.toml")
+        assert missing.status_code == 404
