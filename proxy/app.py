@@ -34,9 +34,9 @@ from proxy.routers import (
     references,
     service,
     source_code,
+    usage,
 )
 from proxy.schemas.common import ErrorBody
-    usage,
 from proxy.settings import Settings, load_settings
 from proxy.shutdown import draining_on_signals
 from proxy.source_code.digests import Digests
