@@ -1,0 +1,210 @@
+"""`proxy serve`: the database, the listening socket, one worker or several, and their end."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
+
+from proxy import __version__
+from proxy.app import create_app
+from proxy.auth import check_exposure, has_keys
+from proxy.embedded import EmbeddedDatabase
+from proxy.engine import bury_workers
+from proxy.opening import database_server, opened
+from proxy.providers.registry import build_providers
+from proxy.settings import Settings, SettingsError, load_settings
+
+log = logging.getLogger("proxy")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A database that is ready to be served from."""
+
+    settings: Settings
+    """With the address of the database."""
+    embedded: EmbeddedDatabase | None
+    is_locked: bool
+    """Whether a key is needed to come in."""
+
+
+def serve(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Start the database if it is the embedded one, then serve until a signal comes."""
+    if arguments.workers is not None:
+        settings = load_settings(workers=arguments.workers)
+    build_providers(settings)
+    _configure_logging(settings)
+    with _listen(settings) as listener:
+        runner = _serve_one if settings.workers == 1 else _serve_many
+        return runner(settings, listener)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise SettingsError(
+            f"PROXY_PORT: cannot listen on {settings.host}:{settings.port} ({reason}); "
+            "choose another port, or stop what uses it"
+        ) from None
+    listener.set_inheritable(True)
+    return listener
+
+
+class Server(uvicorn.Server):
+    """Ends by returning: uvicorn's own raises the signal again, which would cut our clean-up."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; a second time, without waiting for anything."""
+        del sig, frame
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, str),
+        workers=settings.workers,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=10,
+    )
+
+
+def _serve_one(settings: Settings, listener: socket.socket) -> int:
+    config = _config("", settings)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        return runner.run(_serve_in_loop(settings, listener))
+
+
+async def _serve_in_loop(settings: Settings, listener: socket.socket) -> int:
+    async with _prepared(settings) as prepared:
+        embedded = prepared.embedded
+        app = create_app(prepared.settings)
+        server = Server(_config(app, settings))
+        print_banner(prepared, listener)
+        tasks = [asyncio.create_task(server.serve(sockets=[listener]))]
+        if embedded is not None:
+
+            async def is_idle() -> bool:
+                return not (app.state.engine.running or server.server_state.tasks)
+
+            tasks.append(asyncio.create_task(_stop_when_dead(embedded)))
+            tasks.append(asyncio.create_task(embedded.trim_when_idle(is_idle)))
+        serving, *watching = tasks
+        await asyncio.wait([serving])
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
+        return _ended(embedded, failed=serving.exception() is not None or not server.started)
+
+
+def _serve_many(settings: Settings, listener: socket.socket) -> int:
+    async def start() -> Prepared:
+        return await stack.enter_async_context(_prepared(settings, on_died=_end_myself))
+
+    stack = AsyncExitStack()
+    with asyncio.Runner() as runner:
+        try:
+            prepared = runner.run(start())
+            # Workers are new processes: they read the same settings, and where the database is.
+            os.environ["PROXY_MONGODB_URI"] = prepared.settings.mongodb_uri.get_secret_value()
+            os.environ["PROXY_WORKERS"] = str(settings.workers)
+            config = _config("proxy.serving:worker_app", settings)
+            print_banner(prepared, listener)
+            Multiprocess(config, sockets=[listener]).run()
+            return _ended(prepared.embedded, failed=False)
+        finally:
+            runner.run(stack.aclose())
+
+
+def worker_app() -> FastAPI:
+    """The application of one of several workers."""
+    settings = load_settings()
+    _configure_logging(settings)
+    return create_app(settings)
+
+
+@asynccontextmanager
+async def _prepared(
+    settings: Settings, on_died: Callable[[str], None] | None = None
+) -> AsyncIterator[Prepared]:
+    async with database_server(settings, on_died) as (embedded, found):
+        async with opened(found) as database:
+            await database.prepare()
+            has_stored_keys = await has_keys()
+            check_exposure(settings, has_stored_keys)
+            if embedded is not None:
+                # We hold the directory: no other worker can be alive on this database.
+                await bury_workers()
+        yield Prepared(found, embedded, has_stored_keys or bool(settings.api_keys))
+
+
+async def _stop_when_dead(embedded: EmbeddedDatabase) -> None:
+    log.error(await embedded.died())
+    signal.raise_signal(signal.SIGTERM)
+
+
+def _end_myself(sentence: str) -> None:
+    log.error(sentence)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _ended(embedded: EmbeddedDatabase | None, *, failed: bool) -> int:
+    return 1 if failed or (embedded is not None and embedded.failure) else 0
+
+
+def print_banner(prepared: Prepared, listener: socket.socket) -> None:
+    """Where it is, where the data is, who answers, and how to look inside."""
+    settings, embedded = prepared.settings, prepared.embedded
+    host, port = listener.getsockname()[:2]
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    names = [provider.name for provider in build_providers(settings)]
+    providers = ", ".join(names)
+    if names == ["echo"]:
+        providers += " (built in; set OPENAI_API_KEY or POE_API_KEY to talk to models)"
+    lines = [
+        ("Address", f"{address}   (reference: {address}/docs)"),
+        ("Providers", providers),
+    ]
+    if embedded is not None:
+        lines.append(("Data", f"{embedded.directory} (embedded database)"))
+        lines.append(("Look inside", embedded.shell_command))
+    else:
+        lines.append(("Data", f"the database at PROXY_MONGODB_URI, {settings.mongodb_database!r}"))
+        lines.append(("Look inside", 'mongosh "$PROXY_MONGODB_URI"'))
+    if prepared.is_locked:
+        lines.append(("Keys", "needed: `proxy keys create NAME` makes one"))
+    else:
+        lines.append(("Keys", "none: open to this machine only (`proxy keys create` locks it)"))
+    print(f"Poe OpenAI Proxy {__version__}")
+    for label, text in lines:
+        print(f"  {label:<12} {text}")
+    print("  Ctrl-C stops it", flush=True)
+
+
+def _configure_logging(settings: Settings) -> None:
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for noisy in ("pymongo", "uvicorn.error", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
