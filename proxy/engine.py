@@ -32,9 +32,6 @@ LETTERS_SECONDS = 0.5
 """How often a worker with running replies looks for letters: a stop from elsewhere takes this."""
 
 CHECKPOINTS_AT_ONCE = 8
-REMOTE_STOP_SECONDS = 5.0
-"""How long a stop waits for the other worker to have stored the end."""
-
 
 @dataclass(frozen=True, slots=True)
 class Completed:
@@ -190,7 +187,7 @@ class Engine:
             await interrupt_replies(worker)
             return
         try:
-            async with asyncio.timeout(REMOTE_STOP_SECONDS):
+            async with asyncio.timeout(self._settings.lease_seconds / 2):
                 async for _ in self.follow_stored(owner, message_id, wait_seconds=0.1):
                     pass
         except TimeoutError:
