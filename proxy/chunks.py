@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from proxy.documents.base import Raw
+from proxy.documents.message import payload_of
 from proxy.errors import ProxyError
 from proxy.generation import Progress
 from proxy.sse import DONE, encode
@@ -28,7 +29,7 @@ def completion(
     message: Raw, *, completion_id: str, model: str, extra: Raw | None = None
 ) -> dict[str, Any]:
     """A `chat.completion` of a reply's stored fields (`content`, `finish_reason`, …)."""
-    payload = message.get("payload") or {}
+    payload = payload_of(message) or {}
     answer: dict[str, Any] = {
         "role": "assistant",
         "content": payload.get("content") if payload else message["content"],
@@ -101,7 +102,7 @@ class Chunks:
         frames = b""
         if differs:
             frames += self._chunk({"content": SEPARATOR + message.get("content", "")})
-        calls = (message.get("payload") or {}).get("tool_calls")
+        calls = (payload_of(message) or {}).get("tool_calls")
         if calls and not self._said_tool_calls:
             fragments = [{"index": index, **call} for index, call in enumerate(calls)]
             frames += self._chunk({"tool_calls": fragments})

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pymongo.errors import PyMongoError
 
 from proxy.documents.base import Raw, utc_now
-from proxy.documents.message import Status
+from proxy.documents.message import Status, packed
 from proxy.documents.place import Place
 from proxy.draft import Draft, Progress
 from proxy.errors import NotFound, ProxyError, StorageUnavailable, Unavailable, UpstreamError
@@ -212,11 +212,13 @@ class Generation(Draft):
         if self.error is not None:
             fields["error"] = {"type": self.error.type, "message": self.error.detail}
         if self._calls:
-            fields["payload"] = {
-                "role": "assistant",
-                "content": self.text or None,
-                "tool_calls": self.tool_calls,
-            }
+            fields["payload"] = packed(
+                {
+                    "role": "assistant",
+                    "content": self.text or None,
+                    "tool_calls": self.tool_calls,
+                }
+            )
         return fields
 
     def _usage_fields(self) -> Raw:
@@ -235,7 +237,7 @@ class Generation(Draft):
             "completion_tokens": usage.completion_tokens,
             "total_tokens": usage.prompt_tokens + usage.completion_tokens,
             "provenance": usage.provenance,
-            **({"details": usage.details} if usage.details else {}),
+            **({"details": counts} if (counts := _counts(usage.details)) else {}),
         }
 
     async def _store(self) -> None:
@@ -292,3 +294,13 @@ class Generation(Draft):
 def estimate_tokens(texts: Any) -> int:
     """About how many tokens texts are: four bytes each, the usual rule of thumb."""
     return sum((len(text.encode()) + 3) // 4 for text in texts if isinstance(text, str))
+
+
+def _counts(details: Raw) -> Raw:
+    """The numbers of an upstream's usage, and nothing else that it may hold."""
+    counts: Raw = {}
+    for name, value in details.items():
+        found = _counts(value) if isinstance(value, dict) else value
+        if not name.startswith("$") and isinstance(found, int | float | dict) and found != {}:
+            counts[name] = found
+    return counts

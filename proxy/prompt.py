@@ -7,6 +7,7 @@ from typing import Any
 
 from proxy.documents.base import Raw
 from proxy.documents.conversation import is_settled
+from proxy.documents.message import payload_of
 from proxy.documents.page import MessagePage
 from proxy.tokens import count_tokens
 
@@ -33,10 +34,7 @@ class Prompt:
 
 def as_chat_message(message: Raw) -> dict[str, Any]:
     """A stored message as OpenAI's protocol has it."""
-    payload: dict[str, Any] | None = message.get("payload")
-    if payload:
-        return payload
-    return {"role": message["role"], "content": message["content"]}
+    return payload_of(message) or {"role": message["role"], "content": message["content"]}
 
 
 def joined(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from proxy.attachments import AttachedSource, SourceAttachment, attach_source
 from proxy.documents.base import Raw, utc_now
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
-from proxy.documents.message import Role, size_bytes
+from proxy.documents.message import Role, packed, payload_of, size_bytes
 from proxy.documents.page import MessagePage
 from proxy.documents.place import Place, Placed, attempt_name
 from proxy.documents.reference import context_documents
@@ -121,7 +121,7 @@ class Turns:
             Unprocessable: the idempotency key was used with another body.
         """
         self._engine.check_open()
-        size = sum(size_bytes({"content": m.content, "payload": m.payload}) for m in turn.messages)
+        size = sum(size_bytes(_message(0, m)) for m in turn.messages)
         if size > self._settings.message_bytes + size_bytes({}):
             raise TooLarge(
                 f"The message is larger than {self._settings.message_bytes} bytes; "
@@ -353,13 +353,13 @@ def _message(message_id: int, new: NewMessage) -> Raw:
         "attempt": attempt_name(message_id, 0),
     }
     if new.payload is not None:
-        message["payload"] = new.payload
+        message["payload"] = packed(new.payload)
     return message
 
 
 def _not_stored_yet(new: list[NewMessage], stored: list[Raw]) -> list[NewMessage]:
     """The new messages without the last reply's tool calls, which clients send with the results."""
-    called = _call_ids(stored[-1].get("payload")) if stored else []
+    called = _call_ids(payload_of(stored[-1])) if stored else []
     if called and len(new) > 1 and _call_ids(new[0].payload) == called:
         return new[1:]
     return new

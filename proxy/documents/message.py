@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal
 
+import orjson
 from pydantic import BaseModel, Field
 
 from proxy.documents.base import Raw, utc_now
@@ -11,7 +12,7 @@ Role = Literal["system", "user", "assistant", "tool", "developer"]
 Status = Literal["streaming", "complete", "stopped", "truncated", "failed", "interrupted"]
 """How a reply stands; `truncated` ended without a finish reason, `interrupted` lost its worker."""
 
-INTERNAL = frozenset({"attempt", "worker", "idempotency", "payload"})
+INTERNAL = frozenset({"attempt", "worker", "idempotency"})
 """Fields that never leave over HTTP."""
 
 
@@ -21,7 +22,8 @@ class Message(BaseModel):
     `attempt` (`"<id>:<revision>"`) names one writing of a reply, so that a late writer of
     an earlier one cannot touch it. `worker` is set while a reply streams and names the
     worker that holds it. `payload` is OpenAI's message where it is more than plain text
-    (parts, tool calls). Former contents are in `message_revisions`.
+    (parts, tool calls), as JSON text: an outsider's keys, `$date` among them, must not
+    become database types. Former contents are in `message_revisions`.
     """
 
     id: int
@@ -31,7 +33,7 @@ class Message(BaseModel):
     updated_at: datetime = Field(default_factory=utc_now)
     status: Status = "complete"
     revision: int = 0
-    payload: dict[str, Any] | None = None
+    payload: str | None = None
 
     reasoning: str | None = None
     finish_reason: str | None = None
@@ -57,17 +59,29 @@ class Message(BaseModel):
         return self.model_dump(exclude_none=True)
 
 
+def packed(payload: dict[str, Any]) -> str:
+    """An OpenAI message as it is stored."""
+    return orjson.dumps(payload).decode()
+
+
+def payload_of(message: Raw) -> dict[str, Any] | None:
+    """The OpenAI message that was stored, where it is more than plain text."""
+    text = message.get("payload")
+    if not text:
+        return None
+    payload: dict[str, Any] = orjson.loads(text)
+    return payload
+
+
 def wire(message: Raw) -> Raw:
-    """A stored message as it leaves over HTTP."""
-    return {key: value for key, value in message.items() if key not in INTERNAL}
+    """A stored message as it leaves over HTTP; `payload` is OpenAI's message again."""
+    out = {key: value for key, value in message.items() if key not in INTERNAL}
+    if "payload" in out:
+        out["payload"] = payload_of(message)
+    return out
 
 
 def size_bytes(message: Raw) -> int:
     """What a message weighs in its document, near enough to bound it."""
-    payload = message.get("payload")
-    return (
-        len(message.get("content", "").encode())
-        + len(message.get("reasoning", "").encode())
-        + (len(str(payload)) if payload else 0)
-        + 400
-    )
+    texts = (message.get("content"), message.get("reasoning"), message.get("payload"))
+    return 400 + sum(len(text.encode()) for text in texts if text)
