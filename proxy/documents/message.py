@@ -1,10 +1,10 @@
 """One message of a conversation, embedded in the conversation or in one of its pages."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from proxy.documents.base import Raw, utc_now
 
@@ -14,6 +14,15 @@ Status = Literal["streaming", "complete", "stopped", "truncated", "failed", "int
 
 INTERNAL = frozenset({"attempt", "worker", "idempotency"})
 """Fields that never leave over HTTP."""
+
+
+def _text_of(payload: Any) -> Any:
+    return packed(payload) if isinstance(payload, dict) else payload
+
+
+def packed(payload: dict[str, Any]) -> str:
+    """An OpenAI message as it is stored."""
+    return orjson.dumps(payload).decode()
 
 
 class Message(BaseModel):
@@ -33,7 +42,7 @@ class Message(BaseModel):
     updated_at: datetime = Field(default_factory=utc_now)
     status: Status = "complete"
     revision: int = 0
-    payload: str | None = None
+    payload: Annotated[str | None, BeforeValidator(_text_of)] = None
 
     reasoning: str | None = None
     finish_reason: str | None = None
@@ -57,11 +66,6 @@ class Message(BaseModel):
     def raw(self) -> Raw:
         """As it is stored: absent fields are absent, not null."""
         return self.model_dump(exclude_none=True)
-
-
-def packed(payload: dict[str, Any]) -> str:
-    """An OpenAI message as it is stored."""
-    return orjson.dumps(payload).decode()
 
 
 def payload_of(message: Raw) -> dict[str, Any] | None:
