@@ -5,9 +5,12 @@ The tree with its token counts goes to standard error, so that
 """
 
 import argparse
+import multiprocessing
+import signal
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from pathlib import Path
 
 from proxy.errors import ProxyError
@@ -15,6 +18,7 @@ from proxy.source_code.base import DigestLimits, DigestOptions
 from proxy.source_code.digest import digest
 from proxy.source_code.formats import draw_tree
 from proxy.source_code.result import Digest
+from proxy.tokens import count_tokens_of_each
 
 _GIB = 1024**3
 _REDRAW_SECONDS = 0.1
@@ -37,10 +41,17 @@ def run_digest_command(args: Sequence[str]) -> int:
     limits = DigestLimits(digest_bytes=arguments.max_bytes, seconds=24 * 3600)
     progress = _Progress() if sys.stderr.isatty() else None
     try:
-        made = digest(root, options, limits, None, progress.show if progress else None)
+        with _counter() as counter:
+            shown = progress.show if progress else None
+            made = digest(root, options, limits, progress=shown, counter=counter)
     except ProxyError as error:
         print(f"proxy digest: {error.detail}", file=sys.stderr)
         return 1
+    except BrokenExecutor:
+        print("proxy digest: the process that counts tokens ended early", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
     finally:
         if progress:
             progress.clear()
@@ -55,6 +66,23 @@ def run_digest_command(args: Sequence[str]) -> int:
     if not arguments.quiet:
         sys.stderr.write(_report(made))
     return 0
+
+
+def _counter() -> Executor:
+    """Counts tokens on another core.
+
+    Half of a short run is the tokenizer's loading its vocabulary, and it holds the
+    interpreter lock for that; in a process of its own it does so while files are read.
+    """
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    counter = ProcessPoolExecutor(1, mp_context=context, initializer=_begin_counting)
+    counter.submit(count_tokens_of_each, [])
+    return counter
+
+
+def _begin_counting() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
+    count_tokens_of_each([""])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from proxy.source_code.redaction import redact
 from proxy.source_code.result import Digest
 from proxy.source_code.text import NotTextError, to_utf8
 from proxy.source_code.walk import SourceFile, UnreadableError, walk
-from proxy.tokens import count_tokens, count_tokens_of_each
+from proxy.tokens import count_tokens_of_each
 
 # A file written this shortly before it was read may be written again within the same
 # tick of the file system's clock, and would look unchanged.
@@ -34,8 +34,11 @@ def digest(
     limits: DigestLimits | None = None,
     cache: DigestCache | None = None,
     progress: Progress | None = None,
+    counter: Executor | None = None,
 ) -> Digest:
     """Read a directory; blocking, so run it in a thread.
+
+    Tokens are counted beside, in a thread of its own or by `counter`.
 
     Raises:
         NotFound: the directory is gone (404).
@@ -47,24 +50,23 @@ def digest(
     limits = limits or DigestLimits()
     deadline = Deadline(limits.seconds)
     top = str(root)
-    with ThreadPoolExecutor(1, thread_name_prefix="tokens") as counter:
-        assembly = _Assembly(options, limits, counter, cache, progress)
-        try:
-            for found in walk(root, options, limits, deadline):
-                if isinstance(found, Skipped):
-                    assembly.skip(found.path, found.reason)
-                    continue
-                deadline.check()
-                key = (top, found.raw_path, options.redact)
-                file = _load(key, found, limits, cache)
-                if file.reason:
-                    assembly.skip(found.path, file.reason)
-                else:
-                    assembly.add(key, found, file)
-            return assembly.finish()
-        except BaseException:
-            counter.shutdown(wait=False, cancel_futures=True)
-            raise
+    own = ThreadPoolExecutor(1, thread_name_prefix="tokens")
+    try:
+        assembly = _Assembly(options, limits, counter or own, cache, progress)
+        for found in walk(root, options, limits, deadline):
+            if isinstance(found, Skipped):
+                assembly.skip(found.path, found.reason)
+                continue
+            deadline.check()
+            key = (top, found.raw_path, options.redact)
+            file = _load(key, found, limits, cache)
+            if file.reason:
+                assembly.skip(found.path, file.reason)
+            else:
+                assembly.add(key, found, file)
+        return assembly.finish()
+    finally:
+        own.shutdown(cancel_futures=True)
 
 
 def _load(
@@ -119,7 +121,7 @@ class _Assembly:
         self,
         options: DigestOptions,
         limits: DigestLimits,
-        counter: ThreadPoolExecutor,
+        counter: Executor,
         cache: DigestCache | None,
         progress: Progress | None,
     ) -> None:
@@ -135,8 +137,7 @@ class _Assembly:
         self._under_way: deque[tuple[list[_Candidate], Future[list[int]]]] = deque()
         self._pieces: list[bytes] = []
         self._bytes = self._unchanged = 0
-        frame = opening(options.format, None) + closing(options.format)
-        self._tokens = count_tokens(frame.decode())
+        self._tokens = self._count(opening(options.format, None), closing(options.format))
         self._files: list[tuple[str, int, int, str, int]] = []
         self._skipped: list[tuple[str, str]] = []
         self._redactions: Counter[str] = Counter()
@@ -146,6 +147,10 @@ class _Assembly:
         self._hold = options.max_tokens is not None and (
             options.tree == "top" or options.since is not None
         )
+
+    def _count(self, *parts: bytes) -> int:
+        texts = [part.decode() for part in parts if part]
+        return sum(self._counter.submit(count_tokens_of_each, texts).result()) if texts else 0
 
     def skip(self, path: str, reason: str) -> None:
         self._skipped.append((path, reason))
@@ -204,7 +209,7 @@ class _Assembly:
         head, body, end = candidate.parts
         if options.format == "json" and not self._pieces:
             head = b""
-            tokens = count_tokens((body + end).decode())
+            tokens = self._count(body + end)
         if options.max_tokens is not None and self._tokens + tokens > options.max_tokens:
             self.skip(candidate.path, "over budget")
             return
@@ -245,19 +250,20 @@ class _Assembly:
         tree = None if options.tree == "none" else draw_tree(self._seen)
         start, end = opening(options.format, tree), closing(options.format)
         bare = opening(options.format, None)
-        self._tokens += count_tokens(start.decode()) - count_tokens(bare.decode())
+        if tree is not None:
+            self._tokens += self._count(start) - self._count(bare)
         removed = sorted(options.since.keys() - set(self._seen)) if options.since else []
         notes = [removed_part(options.format, path) for path in removed]
-        self._tokens += sum(count_tokens_of_each(note.decode() for note in notes))
+        self._tokens += self._count(*notes)
         if options.max_tokens is not None and self._tokens > options.max_tokens:
             raise BadRequest(
                 f"'max_tokens' is less than what stands around the files ({self._tokens} tokens)"
             )
         self._drain()
         if notes and options.format == "json" and not self._pieces:
-            self._tokens -= count_tokens(notes[0].decode())
+            self._tokens -= self._count(notes[0])
             notes[0] = notes[0][1:]
-            self._tokens += count_tokens(notes[0].decode())
+            self._tokens += self._count(notes[0])
         self._append(*notes)
         pieces = [piece for piece in (start, *self._pieces, end) if piece]
         total = hashlib.sha256()

@@ -86,20 +86,46 @@ def install_peers(directory: Path) -> dict[str, list[str]]:
 
 
 def run(command: list[str], directory: Path, environment: dict[str, str]) -> dict[str, float]:
-    """Wall seconds and peak memory of one command."""
+    """Wall and processor seconds of one command, and the peak memory of all its processes."""
     started = time.perf_counter()
     with (directory.parent / "log").open("wb") as log:
         child = subprocess.Popen(
-            command, cwd=directory, env=environment, stdout=log, stderr=subprocess.STDOUT
+            command,
+            cwd=directory,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
+        stop = threading.Event()
+        peaks = [0]
+        watching = threading.Thread(target=_watch, args=(child.pid, stop, peaks))
+        watching.start()
         _, status, usage = os.wait4(child.pid, 0)
+        seconds = time.perf_counter() - started
+        stop.set()
+        watching.join()
     child.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.perf_counter() - started
     if child.returncode:
         text = (directory.parent / "log").read_bytes()[-2000:].decode(errors="replace")
         raise RuntimeError(f"{command[0]} ended with {child.returncode}: {text}")
     cpu = usage.ru_utime + usage.ru_stime
-    return {"seconds": seconds, "cpu_seconds": cpu, "peak_mib": usage.ru_maxrss / 1024}
+    peak = max(peaks[0], usage.ru_maxrss)
+    return {"seconds": seconds, "cpu_seconds": cpu, "peak_mib": peak / 1024}
+
+
+def _watch(session: int, stop: threading.Event, peaks: list[int]) -> None:
+    """The proportional memory in KiB of a session's processes, summed, at its highest."""
+    while not stop.wait(0.05):
+        total = 0
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if os.getsid(int(process.name)) == session:
+                    rollup = (process / "smaps_rollup").read_text()
+                    total += int(rollup.partition("\nPss:")[2].split()[0])
+            except (OSError, ValueError, IndexError):
+                continue
+        peaks[0] = max(peaks[0], total)
 
 
 def worker(tree: Path, warm: int) -> None:

@@ -78,11 +78,12 @@ def test_a_missing_directory_is_one_sentence(tmp_path: Path) -> None:
     assert done.stderr.decode() == ("proxy digest: The project's source directory does not exist\n")
 
 
-def test_a_text_over_the_limit_is_one_sentence(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_digest_command([str(root), "--max-bytes", "10"]) == 1
-    assert capsys.readouterr().err.startswith("proxy digest: The source is more than 10 bytes")
+def test_a_text_over_the_limit_is_one_sentence(root: Path) -> None:
+    done = run(str(root), "--max-bytes", "10")
+
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith("proxy digest: The source is more than 10 bytes")
+    assert done.stderr.count(b"\n") == 1
 
 
 @pytest.mark.parametrize("arguments", [["--max-tokens", "0"], ["--format", "pdf"], ["a", "b"]])
