@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from proxy.documents.base import Raw
 from proxy.documents.place import Placed
 from proxy.engine import Engine
-from proxy.errors import ProxyError, UpstreamError
+from proxy.errors import ProxyError, StorageUnavailable, UpstreamError
 from proxy.generation import Generation, Progress, ReplyInterrupted, ReplyTruncated
 from proxy.sse import DONE, HEARTBEAT, encode
 from proxy.turns import Reply
@@ -50,11 +50,24 @@ class EventStream(StreamingResponse):
 class StoredFailure(ProxyError):
     """The stored error of a reply that ended earlier."""
 
-    status = 502
-
     def __init__(self, error: Raw) -> None:
         super().__init__(error.get("message"))
         self.type = error.get("type", UpstreamError.type)  # type: ignore[misc]
+        kinds: tuple[type[ProxyError], ...] = (StorageUnavailable, *UpstreamError.__subclasses__())
+        statuses = {kind.type: kind.status for kind in kinds}
+        self.status = statuses.get(self.type, UpstreamError.status)  # type: ignore[misc]
+
+
+async def refuse_again(owner: str, reply: Reply) -> None:
+    """Raise the error of a stored reply of which nothing arrived, as its first caller had it.
+
+    Raises:
+        ProxyError: that error.
+    """
+    message = (await Placed.find(owner, reply.message_id)).message
+    error = ending_error(message)
+    if error is not None and not message["content"] and message["status"] == "failed":
+        raise error
 
 
 def ids_of(reply: Reply) -> Raw:

@@ -147,60 +147,51 @@ class Conversation(Owned):
         return raw
 
     @classmethod
-    async def change(cls, owner: str, id_: str, fields: Raw, system_message_id: int = 0) -> None:
-        """`$set` fields of the conversation; the system prompt changes its message with it.
-
-        `system_message_id` is a reserved id, used when a first system prompt is set.
+    async def prompt_message_id(cls, owner: str, id_: str) -> int | None:
+        """The id of the system message, when there is one.
 
         Raises:
             ConversationNotFound: there is none for this owner.
         """
-        now = utc_now()
-        update: Raw = {"$set": {**fields, "updated_at": now}}
-        mine = cls.of(owner)
-        if "system_prompt" not in fields:
-            if not await mine.update_one({"_id": id_}, update):
-                raise ConversationNotFound
-            return
-        prompt = fields["system_prompt"]
-        while True:
-            raw = await mine.find_one({"_id": id_}, {"system_message_id": 1})
-            if raw is None:
-                raise ConversationNotFound
-            present = raw.get("system_message_id")
-            query: Raw = {"_id": id_, "system_message_id": present}
-            if present is None and prompt:
-                message = Message(
-                    id=system_message_id,
-                    role="system",
-                    content=prompt,
-                    attempt=f"{system_message_id}:0",
-                )
-                change: Raw = {
-                    "$set": {**update["$set"], "system_message_id": system_message_id},
-                    "$push": {"messages": message.raw()},
-                }
-            elif present is None:
-                change = update
-            elif prompt:
-                query["messages.id"] = present
-                change = {
-                    "$set": {
-                        **update["$set"],
-                        "messages.$.content": prompt,
-                        "messages.$.updated_at": now,
-                    },
-                    "$inc": {"changes": 1},
-                }
-            else:
-                change = {
-                    "$set": {**update["$set"], "system_message_id": None},
-                    "$pull": {"messages": {"id": present}},
-                    "$inc": {"changes": 1},
-                }
-            # Matched only if nobody gave or took the system message meanwhile; else look again.
-            if await mine.update_one(query, change):
-                return
+        raw = await cls.of(owner).find_one({"_id": id_}, {"system_message_id": 1})
+        if raw is None:
+            raise ConversationNotFound
+        found: int | None = raw.get("system_message_id")
+        return found
+
+    @classmethod
+    async def change(cls, owner: str, id_: str, fields: Raw) -> None:
+        """`$set` fields that are not the system prompt (see `change_conversation`).
+
+        Raises:
+            ConversationNotFound: there is none for this owner.
+        """
+        update = {"$set": {**fields, "updated_at": utc_now()}}
+        if not await cls.of(owner).update_one({"_id": id_}, update):
+            raise ConversationNotFound
+
+    @classmethod
+    async def put_prompt(
+        cls, owner: str, id_: str, fields: Raw, *, present_id: int | None, new_id: int
+    ) -> bool:
+        """Give a first system prompt its message, or take the message of an emptied one away.
+
+        False when the system message is not `present_id` any more: look again.
+        """
+        update: Raw = {"$set": {**fields, "updated_at": utc_now()}}
+        if fields["system_prompt"]:
+            message = Message(
+                id=new_id, role="system", content=fields["system_prompt"], attempt=f"{new_id}:0"
+            )
+            update["$set"]["system_message_id"] = new_id
+            update["$push"] = {"messages": message.raw()}
+        elif present_id is not None:
+            update["$set"]["system_message_id"] = None
+            update["$pull"] = {"messages": {"id": present_id}}
+            update["$inc"] = {"changes": 1}
+        return bool(
+            await cls.of(owner).update_one({"_id": id_, "system_message_id": present_id}, update)
+        )
 
     @classmethod
     async def remove(cls, owner: str, id_: str) -> None:

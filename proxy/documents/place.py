@@ -153,10 +153,13 @@ class Placed:
             upsert=True,
         )
 
-    async def replace(self, fields: Raw, unset: tuple[str, ...] = ()) -> str | None:
+    async def replace(
+        self, fields: Raw, unset: tuple[str, ...] = (), conversation_fields: Raw | None = None
+    ) -> str | None:
         """Keep the present content as a revision and write a new one; the new attempt's name.
 
-        None when somebody else changed the message meanwhile: find it again.
+        `conversation_fields` change with a message of the tail, in the same update. None when
+        somebody else changed the message meanwhile: find it again.
         """
         now = utc_now()
         await self._keep_revision(now)
@@ -166,9 +169,10 @@ class Placed:
             attempt_name(id_, revision),
             {**fields, "revision": revision + 1, "attempt": attempt, "updated_at": now},
             unset=unset,
-            conversation_fields=(
-                {"system_prompt": fields["content"]} if self.is_system_prompt else None
-            ),
+            conversation_fields={
+                **(conversation_fields or {}),
+                **({"system_prompt": fields["content"]} if self.is_system_prompt else {}),
+            },
             counts_as_change=True,
         )
         return attempt if written else None
@@ -199,6 +203,38 @@ async def edit_message(
         if placed.message.get("status") == "streaming":
             raise Conflict("This reply is still being written; stop it before editing it")
         if await placed.replace(fields, unset=("payload",)):
+            return
+
+
+async def change_conversation(owner: str, id_: str, fields: Raw, new_id: int = 0) -> None:
+    """`$set` fields of a conversation; the system prompt changes its message with it.
+
+    The former prompt becomes a revision of the message. `new_id` is a reserved id, used when
+    a first system prompt is set.
+
+    Raises:
+        ConversationNotFound: there is none for this owner.
+    """
+    prompt = fields.get("system_prompt")
+    if prompt is None:
+        await Conversation.change(owner, id_, fields)
+        return
+    while True:
+        present = await Conversation.prompt_message_id(owner, id_)
+        if present is None or not prompt:
+            if await Conversation.put_prompt(owner, id_, fields, present_id=present, new_id=new_id):
+                await MessageRevision.of(owner).delete_many({"message_id": present})
+                return
+            continue
+        try:
+            placed = await Placed.find(owner, present)
+        except MessageNotFound:
+            continue
+        if placed.message["content"] == prompt:
+            others = {key: value for key, value in fields.items() if key != "system_prompt"}
+            await Conversation.change(owner, id_, others)
+            return
+        if await placed.replace({"content": prompt}, conversation_fields=fields):
             return
 
 

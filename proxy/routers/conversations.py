@@ -8,7 +8,7 @@ from proxy.dependencies import Caller, ReplyEngine
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.message import Message
-from proxy.documents.place import MessageRevision, attempt_name
+from proxy.documents.place import MessageRevision, attempt_name, change_conversation
 from proxy.documents.project import Project
 from proxy.documents.source_manifest import SourceManifest
 from proxy.responses import Json
@@ -102,7 +102,7 @@ async def update_conversation(
     reserved = 0
     if fields.get("system_prompt"):
         reserved = await Counter.reserve("messages")
-    await Conversation.change(caller.owner, conversation_id, fields, reserved)
+    await change_conversation(caller.owner, conversation_id, fields, reserved)
     return Json({"message": "Conversation updated"})
 
 

@@ -28,7 +28,14 @@ from proxy.schemas.messages import (
     StreamStopped,
 )
 from proxy.settings import Settings
-from proxy.streams import EventStream, cancelled_with, reply_frames, stored_ids, whole_reply
+from proxy.streams import (
+    EventStream,
+    cancelled_with,
+    refuse_again,
+    reply_frames,
+    stored_ids,
+    whole_reply,
+)
 from proxy.turns import NewTurn, Reply, fingerprint
 
 router = APIRouter(prefix="/chat", tags=["Messages"])
@@ -134,13 +141,15 @@ async def deliver(
     watched = request if options.on_disconnect == "cancel" else None
     if not options.stream:
         return Json(await whole_reply(engine, owner, reply, request=watched))
-    if reply.generation is not None:
-        try:
+    try:
+        if reply.generation is None:
+            await refuse_again(owner, reply)
+        else:
             async with cancelled_with(watched, reply.generation):
                 await reply.generation.opened(settings.stream_open_seconds)
-        except ProxyError as error:
-            error.extra = {**error.extra, **stored_ids(reply)}
-            raise
+    except ProxyError as error:
+        error.extra = {**error.extra, **stored_ids(reply)}
+        raise
     return EventStream(
         reply_frames(
             engine,
