@@ -31,6 +31,8 @@ SAFE_HEADERS: list[tuple[bytes, bytes]] = [
 ]
 """On every response: browsers neither guess types, nor frame it, nor embed it elsewhere."""
 
+PATIENCE_BYTES = 1024 * 1024
+
 NO_STORE = (b"cache-control", b"no-store")
 
 
@@ -124,7 +126,7 @@ class Door:
             limit = self.large_bytes if path in self.large_paths else self.body_bytes
             length = headers.get(b"content-length", b"")
             if length.isdigit() and int(length) > limit:
-                raise BodyTooLarge(limit)
+                raise too_large(limit)
             bounded = receive if length == b"0" else _bounded(receive, limit)
             if scope["method"] == "POST" and path.endswith(BEGINS_REPLY):
                 await self._hold_slot(scope, bounded, send_noted)
@@ -134,6 +136,12 @@ class Door:
             if started:
                 raise
             await error_response(error)(scope, receive, send)
+        except HTTPException as error:
+            if started:
+                raise
+            response = error_response(TooLarge(error.detail))
+            response.headers.update(error.headers or {})
+            await response(scope, receive, send)
         except Exception as error:
             log.exception("unhandled error")
             if started:
@@ -183,19 +191,25 @@ def _bounded(receive: Receive, limit: int) -> Receive:
         message = await receive()
         if message["type"] == "http.request":
             received += len(message.get("body", b""))
+            # Whoever sends a little too much hears of it once they have sent it all: an
+            # answer that closes the connection earlier would be lost on most clients.
+            while limit < received <= limit + PATIENCE_BYTES and message.get("more_body"):
+                message = await receive()
+                received += len(message.get("body", b""))
             if received > limit:
-                raise BodyTooLarge(limit)
+                raise too_large(limit, close=bool(message.get("more_body")))
         return message
 
     return bounded
 
 
-class BodyTooLarge(TooLarge, HTTPException):
-    """The 413 for a body over its limit.
+def too_large(limit: int, *, close: bool = False) -> HTTPException:
+    """The 413 for a body over its limit; `close` where the rest of it is not waited for.
 
     FastAPI turns what is raised while it reads a body into a 400, except an `HTTPException`.
     """
-
-    def __init__(self, limit: int) -> None:
-        HTTPException.__init__(self, 413)
-        TooLarge.__init__(self, f"The request body is larger than {limit} bytes; send less at once")
+    return HTTPException(
+        413,
+        f"The request body is larger than {limit} bytes; send less at once",
+        headers={"Connection": "close"} if close else None,
+    )

@@ -1,6 +1,7 @@
 """What all tests share: databases, the application, a client, a live server."""
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -17,6 +18,7 @@ from proxy.app import create_app
 from proxy.database import Database, connect
 from proxy.settings import Settings
 from tests.fakes.wire_server import find_program, wire_server
+from tests.secret_watch import SecretWatch
 
 IN_CI = bool(os.environ.get("CI"))
 
@@ -37,6 +39,15 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
         if name.startswith(("PROXY_", "OPENAI_", "POE_")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_in_logs() -> Iterator[None]:
+    watch = SecretWatch()
+    logging.getLogger().addHandler(watch)
+    yield
+    logging.getLogger().removeHandler(watch)
+    assert watch.found == []
 
 
 @pytest.fixture(scope="session")
