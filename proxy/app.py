@@ -23,6 +23,7 @@ from proxy.routers import (
     completions,
     conversations,
     docs,
+    export,
     keys,
     messages,
     models,
@@ -118,7 +119,12 @@ def create_app(
     app.state.digests = Digests(settings)
     add_handlers(app)
     app.add_middleware(completions.HotPath)
-    app.add_middleware(Door, body_bytes=settings.body_bytes)
+    app.add_middleware(
+        Door,
+        body_bytes=settings.body_bytes,
+        large_bytes=settings.import_bytes,
+        large_paths=(export.IMPORT_PATH,),
+    )
     app.add_middleware(CrossOrigin, settings=settings)
     app.add_middleware(Edge, access_log=settings.access_log)
 
@@ -127,6 +133,7 @@ def create_app(
         conversations,
         messages,
         completions,
+        export,
         models,
         projects,
         plan_categories,

@@ -23,13 +23,11 @@ from proxy.responses import Json
 from proxy.schemas.completions import wrong
 from proxy.schemas.messages import Attach
 from proxy.settings import Settings
+from proxy.storable import check_text
 from proxy.streams import EventStream, ended_message, ids_of, reply_frames, stored_ids
 from proxy.turns import NewMessage, NewTurn, Reply, fingerprint
 
 HEADER = b"x-conversation-id"
-
-MAX_DEPTH = 50
-"""How deep a stored message may nest; the database allows a hundred levels in all."""
 
 _NOT_REMEMBERED: dict[str, tuple[Any, ...]] = {
     "n": (None, 1),
@@ -122,7 +120,10 @@ def _parameters(body: Raw) -> Raw:
 def _new_message(message: Raw, where: str) -> NewMessage:
     if message["role"] not in get_args(Role):
         raise wrong(f"{where}.role", f"must be one of {', '.join(get_args(Role))}")
-    _check_storable(message, where)
+    try:
+        check_text(message)
+    except ValueError as error:
+        raise wrong(where, str(error)) from None
     content = message.get("content")
     text = _text(content)
     if isinstance(content, str) and message.keys() == {"role", "content"}:
@@ -142,24 +143,6 @@ def _text(content: Any) -> str:
         return ""
     parts = (part.get("text") for part in content if isinstance(part, dict))
     return "\n".join(part for part in parts if isinstance(part, str))
-
-
-def _check_storable(value: Any, where: str, depth: int = 0) -> None:
-    if depth > MAX_DEPTH:
-        raise wrong(where, "is nested too deep")
-    if isinstance(value, str):
-        if "\x00" in value:
-            raise wrong(where, "must not contain NUL characters; remove them and send it again")
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            if key.startswith("$") or "\x00" in key:
-                raise wrong(where, "has a key that cannot be stored")
-            _check_storable(item, where, depth + 1)
-    elif isinstance(value, list):
-        for item in value:
-            _check_storable(item, where, depth + 1)
-    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise wrong(where, "has a number that cannot be stored")
 
 
 async def answer(

@@ -50,6 +50,8 @@ def test_a_route_is_described(path: str, method: str, operation: dict[str, Any])
 def test_a_body_has_an_example(path: str, method: str, operation: dict[str, Any]) -> None:
     for content in operation.get("requestBody", {}).get("content", {}).values():
         schema = content["schema"]
+        if schema.get("examples"):
+            continue
         options = [o for o in schema.get("anyOf", [schema]) if o.get("type") != "null"]
         for option in options:
             if "$ref" in option:

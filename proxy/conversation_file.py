@@ -1,0 +1,283 @@
+"""A conversation as a file: Markdown for a person, JSON with everything, OpenAI's `messages`.
+
+The JSON holds no ids (a reply names its question by position) and keeps every time, so that
+a conversation that is exported, imported and exported again gives the same bytes.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
+
+from proxy.documents.base import Raw
+from proxy.documents.conversation import is_settled
+from proxy.documents.imported import ImportedConversation, ImportedMessage
+from proxy.documents.message import Role, packed, payload_of, wire
+from proxy.documents.place import MessageRevision
+from proxy.errors import Unprocessable
+from proxy.prompt import as_chat_message, joined
+from proxy.responses import dumps
+from proxy.schemas.common import Label, ProjectLabel, Text, UtcTime
+from proxy.storable import check_fields
+
+FORMAT = "poe-openai-proxy.conversation"
+VERSION = 1
+
+Format = Literal["markdown", "json", "openai"]
+
+CONVERSATION_FIELDS = (
+    "name",
+    "project_id",
+    "model",
+    "assistance_role",
+    "status",
+    "system_prompt",
+    "created_at",
+    "updated_at",
+)
+
+MESSAGE_FIELDS = (
+    "role",
+    "content",
+    "payload",
+    "created_at",
+    "updated_at",
+    "status",
+    "finish_reason",
+    "reasoning",
+    "error",
+    "model",
+    "provider",
+    "usage",
+    "started_at",
+    "first_token_ms",
+    "duration_ms",
+    "omitted_messages",
+    "attached_source",
+)
+
+HEADINGS = {"user": "User", "assistant": "Assistant", "system": "System", "tool": "Tool"}
+
+
+# Out
+
+
+async def as_json(
+    owner: str, conversation: Raw, parts: AsyncIterator[list[Raw]]
+) -> AsyncIterator[bytes]:
+    """`{"format", "version", "conversation": {…}, "messages": [{…}, …]}`, a message a line."""
+    about = {key: conversation[key] for key in CONVERSATION_FIELDS}
+    yield b'{"format":%b,"version":%d,\n"conversation":%b,\n"messages":[' % (
+        dumps(FORMAT),
+        VERSION,
+        dumps(about),
+    )
+    positions: dict[int, int] = {}
+    separator = b"\n"
+    async for messages in parts:
+        former = await _revisions(owner, messages)
+        lines = []
+        for message in messages:
+            positions[message["id"]] = len(positions)
+            fields = _exported(message)
+            answered = positions.get(message.get("reply_to", 0))
+            if answered is not None:
+                fields["reply_to"] = answered
+            if message["id"] in former:
+                fields["revisions"] = former[message["id"]]
+            lines.append(separator + dumps(fields))
+            separator = b",\n"
+        yield b"".join(lines)
+    yield b"\n]}\n"
+
+
+async def _revisions(owner: str, messages: list[Raw]) -> dict[int, list[Raw]]:
+    changed = {m["id"]: m["revision"] for m in messages if m.get("revision")}
+    found: dict[int, list[Raw]] = {}
+    if changed:
+        rows = MessageRevision.of(owner).iterate(
+            {"message_id": {"$in": list(changed)}}, sort=[("message_id", 1), ("number", 1)]
+        )
+        async for row in rows:
+            # One that is not below the message's revision belongs to a change that never was.
+            if row["number"] < changed[row["message_id"]]:
+                former = {**_exported(row["message"]), "replaced_at": row["replaced_at"]}
+                found.setdefault(row["message_id"], []).append(former)
+    return found
+
+
+def _exported(message: Raw) -> Raw:
+    shown = wire(message)
+    fields = {key: shown[key] for key in MESSAGE_FIELDS if shown.get(key) is not None}
+    if fields.get("status") == "streaming":
+        fields["status"] = "interrupted"
+    return fields
+
+
+async def as_openai(conversation: Raw, parts: AsyncIterator[list[Raw]]) -> AsyncIterator[bytes]:
+    """`{"model", "messages": [{"role", "content"}, …]}`, ready to send to any OpenAI client."""
+    model = b'"model":%b,' % dumps(conversation["model"]) if conversation["model"] else b""
+    yield b"{" + model + b'"messages":['
+    separator = b"\n"
+    held: list[dict[str, Any]] = []
+    async for messages in parts:
+        held = joined([*held, *(as_chat_message(m) for m in messages if is_settled(m))])
+        # The last one may go on in the next part.
+        lines = [dumps(message) for message in held[:-1]]
+        held = held[-1:]
+        if lines:
+            yield separator + b",\n".join(lines)
+            separator = b",\n"
+    if held:
+        yield separator + dumps(held[0])
+    yield b"\n]}\n"
+
+
+async def as_markdown(conversation: Raw, parts: AsyncIterator[list[Raw]]) -> AsyncIterator[bytes]:
+    """A title, then each message under a heading that says who spoke, and when."""
+    title = " ".join(conversation["name"].split()) or "Conversation"
+    yield f"# {title}\n\n{_time(conversation['created_at'])}\n".encode()
+    async for messages in parts:
+        text = ""
+        for message in messages:
+            text += f"\n## {_heading(message)}\n\n{_body(message)}\n"
+        yield text.encode("utf-8", "replace")
+
+
+def _heading(message: Raw) -> str:
+    who = HEADINGS.get(message["role"], message["role"].title())
+    model = f" ({message['model']})" if message.get("model") else ""
+    return f"{who}{model} · {_time(message['created_at'])}"
+
+
+def _body(message: Raw) -> str:
+    body: str = message["content"].rstrip()
+    for call in (payload_of(message) or {}).get("tool_calls") or ():
+        function = call.get("function") or {}
+        body += f"\n\n```json\n{function.get('name', '')}({function.get('arguments', '')})\n```"
+    status = message.get("status", "complete")
+    if status not in ("complete", "stopped"):
+        body += f"\n\n*({status})*"
+    return body.strip() or "*(empty)*"
+
+
+def _time(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M} UTC"
+
+
+# In
+
+
+def _fields(value: dict[str, Any]) -> dict[str, Any]:
+    check_fields(value)
+    return value
+
+
+Fields = Annotated[dict[str, Any], AfterValidator(_fields)]
+
+
+def _packed(value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError("must be an object")
+    try:
+        return packed(value)
+    except TypeError:
+        raise ValueError("is nested too deep") from None
+
+
+Payload = Annotated[str, BeforeValidator(_packed)]
+"""OpenAI's message, as text: its keys are an outsider's."""
+
+Millis = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+class FileContent(BaseModel):
+    """One content of a message, as our file has it."""
+
+    role: Role
+    content: str = ""
+    payload: Payload | None = None
+    created_at: UtcTime
+    updated_at: UtcTime
+    status: Literal["complete", "stopped", "truncated", "failed", "interrupted"] = "complete"
+    finish_reason: Label | None = None
+    reasoning: str | None = None
+    error: Fields | None = None
+    model: Label | None = None
+    provider: Label | None = None
+    usage: Fields | None = None
+    started_at: UtcTime | None = None
+    first_token_ms: Millis | None = None
+    duration_ms: Millis | None = None
+    omitted_messages: Millis | None = None
+    attached_source: Fields | None = None
+
+
+class FileRevision(FileContent):
+    """A former content."""
+
+    replaced_at: UtcTime
+
+
+class FileMessage(FileContent):
+    """A message with its former contents."""
+
+    reply_to: Annotated[int, Field(ge=0)] | None = None
+    revisions: list[FileRevision] = []
+
+
+class FileConversation(BaseModel):
+    """A conversation without its messages."""
+
+    name: Label = ""
+    project_id: ProjectLabel = 0
+    model: Label = ""
+    assistance_role: Label = ""
+    status: Literal[0, 1] = 0
+    system_prompt: Text = ""
+    created_at: UtcTime
+    updated_at: UtcTime
+
+
+class ConversationFile(BaseModel):
+    """The whole file."""
+
+    format: Literal["poe-openai-proxy.conversation"]
+    version: Literal[1]
+    conversation: FileConversation
+    messages: list[FileMessage]
+
+
+def read_file(item: Any) -> ImportedConversation:
+    """A conversation out of our own JSON.
+
+    Raises:
+        Unprocessable: one sentence that says what is wrong and where.
+    """
+    try:
+        file = ConversationFile.model_validate(item)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Unprocessable(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+    about = file.conversation
+    if about.system_prompt:
+        first_message = file.messages[0] if file.messages else None
+        if (
+            first_message is None
+            or first_message.role != "system"
+            or first_message.content != about.system_prompt
+        ):
+            raise Unprocessable("messages.0: must be the system prompt of the conversation")
+    messages = []
+    for position, message in enumerate(file.messages):
+        if message.reply_to is not None and message.reply_to >= position:
+            raise Unprocessable(f"messages.{position}.reply_to: must be an earlier message")
+        fields = message.model_dump(exclude_none=True, exclude={"reply_to", "revisions"})
+        revisions = [
+            (each.replaced_at, each.model_dump(exclude_none=True, exclude={"replaced_at"}))
+            for each in message.revisions
+        ]
+        messages.append(ImportedMessage(fields, message.reply_to, revisions))
+    return ImportedConversation(about.model_dump(), messages)

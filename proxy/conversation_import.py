@@ -1,0 +1,133 @@
+"""A file of conversations, read while it arrives: one conversation at a time is in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import ijson
+
+from proxy.chatgpt_file import is_chatgpt, read_chatgpt
+from proxy.conversation_file import read_file
+from proxy.documents.base import Raw
+from proxy.documents.imported import ImportedConversation, store_imported
+from proxy.documents.message import size_bytes
+from proxy.errors import ProxyError, TooLarge, Unprocessable
+from proxy.settings import Settings
+
+READ_BYTES = 256 * 1024
+"""How much is parsed at a time, off the event loop."""
+
+ITEM_BYTES = 64 * 1024 * 1024
+"""The longest conversation of a file."""
+
+BOM = b"\xef\xbb\xbf"
+
+BROKEN = "From here on the file is not valid JSON; what came before it is imported"
+
+
+async def import_conversations(
+    owner: str, body: AsyncIterator[bytes], settings: Settings
+) -> dict[str, list[Raw]]:
+    """Import a conversation, or a list of them, of ours or of ChatGPT's.
+
+    A conversation that cannot be read is an entry of `errors` and the others go on.
+    `{"imported": [{"index", "conversation_id", "name", "messages"}], "errors": [{"index",
+    "message"}]}`.
+
+    Raises:
+        Unprocessable: the file is not JSON from its very beginning.
+    """
+    imported: list[Raw] = []
+    errors: list[Raw] = []
+    index = 0
+    async for item in _items(body):
+        try:
+            if isinstance(item, Unprocessable):
+                raise item
+            read = await asyncio.to_thread(_read, item, settings)
+            id_ = await store_imported(
+                owner, read, tail_messages=settings.tail_messages, tail_bytes=settings.tail_bytes
+            )
+            name = read.fields["name"]
+            imported.append(
+                {
+                    "index": index,
+                    "conversation_id": id_,
+                    "name": name,
+                    "messages": len(read.messages),
+                }
+            )
+        except (Unprocessable, TooLarge) as error:
+            errors.append({"index": index, "message": error.detail})
+        index += 1
+    if errors and not imported:
+        first: ProxyError = Unprocessable(errors[0]["message"], extra={"errors": errors})
+        raise first
+    return {"imported": imported, "errors": errors}
+
+
+def _read(item: Any, settings: Settings) -> ImportedConversation:
+    read = read_chatgpt(item) if is_chatgpt(item) else read_file(item)
+    for message in read.messages:
+        if size_bytes(message.fields) > settings.message_bytes + size_bytes({}):
+            raise TooLarge(f"A message is larger than {settings.message_bytes} bytes")
+    return read
+
+
+async def _items(body: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    """The items of a JSON list, or the one object; a broken file ends with an `Unprocessable`."""
+    found: list[Any] = []
+    parser: Any = None
+    since_item = 0
+    async for chunk in _joined(body):
+        if parser is None:
+            chunk = chunk.removeprefix(BOM)  # noqa: PLW2901
+            prefix = "item" if chunk.lstrip()[:1] == b"[" else ""
+            parser = ijson.items_coro(_Append(found), prefix, use_float=True)
+        try:
+            await asyncio.to_thread(parser.send, chunk)
+        except ijson.JSONError:
+            for item in found:
+                yield item
+            yield Unprocessable(BROKEN, code="invalid_json")
+            return
+        since_item = 0 if found else since_item + len(chunk)
+        for item in found:
+            yield item
+        found.clear()
+        if since_item > ITEM_BYTES:
+            yield Unprocessable(f"A conversation is longer than {ITEM_BYTES} bytes")
+            return
+    try:
+        if parser is None:
+            raise ijson.IncompleteJSONError
+        parser.close()
+    except ijson.JSONError:
+        yield Unprocessable(BROKEN, code="invalid_json")
+    for item in found:
+        yield item
+
+
+class _Append:
+    """A target of ijson's push interface."""
+
+    def __init__(self, found: list[Any]) -> None:
+        self.send = found.append
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+async def _joined(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Network reads put together to `READ_BYTES`."""
+    held: list[bytes] = []
+    size = 0
+    async for data in body:
+        held.append(data)
+        size += len(data)
+        if size >= READ_BYTES:
+            yield b"".join(held)
+            held.clear()
+            size = 0
+    if size:
+        yield b"".join(held)

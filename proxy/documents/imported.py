@@ -1,0 +1,145 @@
+"""A whole conversation from a file, stored at once: all of it becomes visible, or nothing."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import uuid4
+
+from proxy.documents.base import Raw
+from proxy.documents.conversation import Conversation
+from proxy.documents.counter import Counter
+from proxy.documents.message import Message, size_bytes
+from proxy.documents.page import PAGE_BYTES, MessagePage, page_id
+from proxy.documents.place import MessageRevision, attempt_name
+
+
+@dataclass
+class ImportedMessage:
+    """A message without an id; `fields` are those of `Message`.
+
+    `reply_to` is the position of the message that it answers. `revisions` are its former
+    contents, oldest first, each with the time it was replaced.
+    """
+
+    fields: Raw
+    reply_to: int | None = None
+    revisions: list[tuple[datetime, Raw]] = field(default_factory=list)
+
+
+@dataclass
+class ImportedConversation:
+    """A conversation without ids; its system prompt is its first message, if it has one."""
+
+    fields: Raw
+    messages: list[ImportedMessage]
+
+
+async def store_imported(
+    owner: str, imported: ImportedConversation, *, tail_messages: int, tail_bytes: int
+) -> str:
+    """Store it under new ids and return the conversation's.
+
+    Revisions and pages come first: nobody sees them before the one insert of the
+    conversation itself, so that a crash at any instant leaves nothing half there.
+    """
+    id_ = str(uuid4())
+    first_id = await Counter.reserve("messages", max(1, len(imported.messages)))
+    messages = [
+        _message(first_id + position, message, first_id)
+        for position, message in enumerate(imported.messages)
+    ]
+    system = messages[0] if imported.fields["system_prompt"] else None
+    others = messages[1:] if system else messages
+    start = _start_of_tail(others, tail_messages // 2, tail_bytes // 2)
+    pages = _pages(owner, id_, others[:start], tail_messages)
+    revisions = _revisions(owner, id_, first_id, imported.messages)
+    try:
+        for batch in (revisions[i : i + 100] for i in range(0, len(revisions), 100)):
+            await MessageRevision.collection().insert_many(batch)
+        for page in pages:
+            await MessagePage.of(owner).insert(page)
+        await Conversation.of(owner).insert(
+            {
+                **imported.fields,
+                "_id": id_,
+                "system_message_id": system["id"] if system else None,
+                "messages": ([system] if system else []) + others[start:],
+                "page_count": len(pages),
+                "last_paged_id": pages[-1]["last_id"] if pages else 0,
+                "paged_messages": start,
+                "changes": 0,
+            }
+        )
+    except BaseException:
+        await MessagePage.of(owner).delete_many({"conversation_id": id_})
+        await MessageRevision.of(owner).delete_many({"conversation_id": id_})
+        raise
+    return id_
+
+
+def _message(id_: int, message: ImportedMessage, first_id: int) -> Raw:
+    raw = Message(id=id_, **message.fields).raw()
+    raw["revision"] = len(message.revisions)
+    raw["attempt"] = attempt_name(id_, raw["revision"])
+    if message.reply_to is not None:
+        raw["reply_to"] = first_id + message.reply_to
+    return raw
+
+
+def _start_of_tail(messages: list[Raw], max_messages: int, max_bytes: int) -> int:
+    start = len(messages)
+    while start and max_messages > 0:
+        max_bytes -= size_bytes(messages[start - 1])
+        if max_bytes < 0:
+            break
+        start -= 1
+        max_messages -= 1
+    return start
+
+
+def _pages(owner: str, id_: str, messages: list[Raw], page_messages: int) -> list[Raw]:
+    pages: list[Raw] = []
+    held: list[Raw] = []
+    size = 0
+
+    def close() -> None:
+        number = len(pages)
+        pages.append(
+            {
+                "_id": page_id(id_, number),
+                "owner": owner,
+                "conversation_id": id_,
+                "number": number,
+                "first_id": held[0]["id"],
+                "last_id": held[-1]["id"],
+                "changes": 0,
+                "messages": list(held),
+            }
+        )
+        held.clear()
+
+    for message in messages:
+        weight = size_bytes(message)
+        if held and (len(held) >= page_messages or size + weight > PAGE_BYTES):
+            close()
+            size = 0
+        held.append(message)
+        size += weight
+    if held:
+        close()
+    return pages
+
+
+def _revisions(owner: str, id_: str, first_id: int, messages: list[ImportedMessage]) -> list[Raw]:
+    return [
+        {
+            "_id": attempt_name(first_id + position, number),
+            "owner": owner,
+            "message_id": first_id + position,
+            "conversation_id": id_,
+            "number": number,
+            "replaced_at": replaced_at,
+            "message": {**former, "id": first_id + position, "revision": number},
+        }
+        for position, message in enumerate(messages)
+        for number, (replaced_at, former) in enumerate(message.revisions)
+    ]

@@ -1,0 +1,106 @@
+"""A conversation as a file to keep or to send elsewhere, and files of conversations back in."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.responses import StreamingResponse
+
+from proxy.conversation_file import Format, as_json, as_markdown, as_openai
+from proxy.conversation_import import import_conversations
+from proxy.dependencies import AppSettings, Caller
+from proxy.documents.base import Raw
+from proxy.documents.conversation import Conversation
+from proxy.errors import UnsupportedMediaType
+from proxy.handlers import is_json
+from proxy.responses import Json
+from proxy.routers.conversations import ConversationId
+from proxy.schemas.export import CONVERSATION_FILE, ConversationsImported
+
+router = APIRouter(prefix="/chat/conversations", tags=["Export and import"])
+
+IMPORT_PATH = "/v1/chat/conversations/import"
+"""May be longer than other bodies: `import_bytes`."""
+
+MEDIA_TYPES: dict[Format, tuple[str, str]] = {
+    "markdown": ("text/markdown; charset=utf-8", "md"),
+    "json": ("application/json", "json"),
+    "openai": ("application/json", "openai.json"),
+}
+
+NAME_CHARACTERS = 80
+
+
+@router.get(
+    "/{conversation_id}/export",
+    summary="Export a conversation",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The file",
+            "content": {
+                "application/json": {"schema": {"type": "object"}},
+                "text/markdown": {"schema": {"type": "string"}},
+            },
+        }
+    },
+)
+async def export_conversation(
+    conversation_id: ConversationId,
+    caller: Caller,
+    format_: Annotated[Format, Query(alias="format", description="What kind of file")] = "json",
+) -> Response:
+    """`markdown` for a person, `json` with everything, `openai` as `messages` to send elsewhere.
+
+    The JSON can be imported again, here or on another server, and then exports the same.
+    """
+    conversation = await Conversation.summary(caller.owner, conversation_id)
+    history = Conversation.history(caller.owner, conversation_id)
+    # The first part is read before the answer begins: an unknown id is still a 404.
+    first = await anext(history)
+    parts = _chained(first, history)
+    if format_ == "markdown":
+        content = as_markdown(conversation, parts)
+    elif format_ == "openai":
+        content = as_openai(conversation, parts)
+    else:
+        content = as_json(caller.owner, conversation, parts)
+    media_type, extension = MEDIA_TYPES[format_]
+    return StreamingResponse(
+        content,
+        media_type=media_type,
+        headers={"Content-Disposition": _disposition(conversation["name"], extension)},
+    )
+
+
+@router.post(
+    "/import",
+    summary="Import conversations",
+    response_model=ConversationsImported,
+    openapi_extra={"requestBody": {"required": True, "content": CONVERSATION_FILE}},
+)
+async def import_file(request: Request, caller: Caller, settings: AppSettings) -> Json:
+    """Our own JSON (one or a list), or the `conversations.json` of a ChatGPT export.
+
+    It is read while it arrives. Each conversation is imported whole or not at all; one that
+    cannot be read is told of in `errors` and the others go on.
+    """
+    if not is_json(request.headers.get("content-type", "")):
+        raise UnsupportedMediaType
+    return Json(await import_conversations(caller.owner, request.stream(), settings))
+
+
+async def _chained(first: list[Raw], rest: AsyncIterator[list[Raw]]) -> AsyncIterator[list[Raw]]:
+    yield first
+    async for part in rest:
+        yield part
+
+
+def _disposition(name: str, extension: str) -> str:
+    """A file name for every browser: plain letters, and the true name beside them."""
+    true_name = re.sub(r'[\x00-\x1f/\\:*?"<>|]+', " ", name).strip(" .")[:NAME_CHARACTERS].strip()
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", true_name).strip("-.") or "conversation"
+    full = quote(f"{true_name or 'conversation'}.{extension}", safe="")
+    return f"attachment; filename=\"{plain}.{extension}\"; filename*=UTF-8''{full}"
