@@ -14,16 +14,25 @@ from typing import Any, TypeVar
 
 from pymongo.errors import PyMongoError
 
-from proxy.documents.api_key import KeyActivity
 from proxy.documents.message import Status
 from proxy.documents.place import Placed, delete_messages, interrupt_replies
 from proxy.documents.worker import Worker, new_worker_id
 from proxy.errors import NotFound, Unavailable
 from proxy.generation import Generation, Progress
+from proxy.leases import Lease, bury, bury_workers
 from proxy.providers.base import Usage
 from proxy.settings import Settings
 
 log = logging.getLogger(__name__)
+
+__all__ = [
+    "Completed",
+    "Engine",
+    "StreamSessionNotFound",
+    "WorkerSilent",
+    "bury",
+    "bury_workers",
+]
 
 T = TypeVar("T")
 
@@ -78,22 +87,20 @@ class Engine:
         self._loops: list[asyncio.Task[None]] = []
         self._stopping = False
         self._closing = asyncio.Event()
-        self._answered: list[str] = []
-        self._seen: dict[str, tuple[int, float]] = {}
-        self._swept_at = 0.0
+        self._lease = Lease(self.worker_id, self.running, settings)
 
     async def start(self) -> None:
         """Register the worker and begin its loops."""
-        await Worker.register(self.worker_id)
+        await self._lease.register()
         lease = self._settings.lease_seconds
         self._loops = [
             asyncio.create_task(_every(seconds, work))
             for seconds, work in (
                 (TICK_SECONDS, self._heartbeats),
                 (TICK_SECONDS, self._checkpoint),
-                (LETTERS_SECONDS, self._read_letters),
-                (lease / 4, self._sign_of_life),
-                (lease / 2, self.sweep),
+                (LETTERS_SECONDS, self._lease.read_letters),
+                (lease / 4, self._lease.beat),
+                (lease / 2, self._lease.sweep),
             )
         ]
 
@@ -262,40 +269,6 @@ class Engine:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _read_letters(self) -> None:
-        if not self.running:
-            return
-        letters = await Worker.letters(self.worker_id)
-        for generation in list(self.running.values()):
-            if generation.attempt in letters:
-                generation.end("stopped")
-        self._answered += letters
-
-    async def _sign_of_life(self) -> None:
-        answered = list(self._answered)
-        await Worker.beat(self.worker_id, answered)
-        del self._answered[: len(answered)]
-
-    async def sweep(self) -> None:
-        """Mark the replies of workers that have not moved for a lease, by our own clock."""
-        now = asyncio.get_running_loop().time()
-        if now - self._swept_at >= self._settings.lease_seconds:
-            # Nobody may be judged dead for a time in which we did not or could not look.
-            self._seen.clear()
-        beats = await Worker.beats_of_all()
-        self._swept_at = now
-        self._seen = {
-            worker: self._seen[worker]
-            if self._seen.get(worker, (None, 0.0))[0] == count
-            else (count, now)
-            for worker, count in beats.items()
-            if worker != self.worker_id
-        }
-        for worker, (_, since) in list(self._seen.items()):
-            if now - since >= self._settings.lease_seconds:
-                await bury(worker)
-                del self._seen[worker]
-
     async def shutdown(self) -> None:
         """No new replies; running ones get their grace, then are stored as interrupted."""
         self._stopping = True
@@ -310,8 +283,7 @@ class Engine:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
         if not self.running:
-            await KeyActivity.free_slots_of(self.worker_id)
-            await Worker.forget(self.worker_id)
+            await self._lease.end()
 
 
 def _tell(hooks: list[Callable[[T], None]], subject: T) -> None:
@@ -333,17 +305,3 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             log.exception("a loop of the engine stumbled; it goes on")
 
-
-async def bury(worker: str) -> None:
-    """Mark what a dead worker left behind as interrupted, and forget the worker."""
-    count = await interrupt_replies(worker)
-    await KeyActivity.free_slots_of(worker)
-    await Worker.forget(worker)
-    if count:
-        log.warning("worker %s died; %d replies are marked interrupted", worker, count)
-
-
-async def bury_workers() -> None:
-    """At start-up, when it is certain that no worker lives on this database."""
-    for worker in await Worker.beats_of_all():
-        await bury(worker)

@@ -34,6 +34,7 @@ FLOORS = {
     "proxy.fallback": 2,
     "proxy.plan_text": 2,
     "proxy.draft": 2,
+    "proxy.leases": 2,
     "proxy.attachments": 2,
     "proxy.prompt": 2,
     "proxy.auth": 3,

@@ -300,7 +300,44 @@ async def _delete_from_pages(owner: str, message_ids: list[int]) -> int:
 async def interrupt_replies(worker: str) -> int:
     """Mark what a dead worker left `streaming` as `interrupted`; how many documents it touched."""
     touched = 0
-    update = {
+    for holder in HOLDERS:
+        # Each pass marks one reply a document; the filter is its own guard.
+        while (
+            result := await holder.collection().update_many(
+                {"messages.worker": worker}, _interruption()
+            )
+        ).matched_count:
+            touched += int(result.matched_count)
+    return touched
+
+
+async def interrupt_attempt(attempt: str) -> None:
+    """Mark one reply that nobody writes any more as `interrupted`."""
+    id_ = int(attempt.partition(":")[0])
+    for holder in HOLDERS:
+        await holder.collection().update_one(
+            {"messages.id": id_, "messages.attempt": attempt}, _interruption()
+        )
+
+
+async def attempts_of(worker: str) -> set[str]:
+    """The attempts that are `streaming` under a worker's name."""
+    fields = {"messages.worker": 1, "messages.attempt": 1}
+    return {
+        message["attempt"]
+        for holder in HOLDERS
+        async for raw in holder.collection().find({"messages.worker": worker}, fields)
+        for message in raw["messages"]
+        if message.get("worker") == worker
+    }
+
+
+HOLDERS: tuple[type[Stored], ...] = (Conversation, MessagePage)
+"""Where messages are; they move from the first to the second."""
+
+
+def _interruption() -> Raw:
+    return {
         "$set": {
             "messages.$.status": "interrupted",
             "messages.$.updated_at": utc_now(),
@@ -311,11 +348,3 @@ async def interrupt_replies(worker: str) -> int:
         },
         "$unset": {"messages.$.worker": 1},
     }
-    holders: tuple[type[Stored], ...] = (Conversation, MessagePage)
-    for holder in holders:
-        # Each pass marks one reply a document; the filter is its own guard.
-        while (
-            result := await holder.collection().update_many({"messages.worker": worker}, update)
-        ).matched_count:
-            touched += int(result.matched_count)
-    return touched
