@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,9 +57,8 @@ def digest(
             if isinstance(found, Skipped):
                 assembly.skip(found.path, found.reason)
                 continue
-            deadline.check()
             key = (top, found.raw_path, options.redact)
-            file = _load(key, found, limits, cache)
+            file = _load(key, found, limits, cache, deadline)
             if file.reason:
                 assembly.skip(found.path, file.reason)
             else:
@@ -70,12 +69,17 @@ def digest(
 
 
 def _load(
-    key: Key, found: SourceFile, limits: DigestLimits, cache: DigestCache | None
+    key: Key,
+    found: SourceFile,
+    limits: DigestLimits,
+    cache: DigestCache | None,
+    deadline: Deadline,
 ) -> CachedFile:
     if cache is not None:
         known = cache.get(key, stamp(found.status))
         if known is not None:
             return known
+    deadline.check()
     started = time.time_ns()
     try:
         data, status = found.read(limits.file_bytes)
@@ -165,10 +169,10 @@ class _Assembly:
             return
         parts = file_part(options.format, path, size, file.body, lines=options.lines)
         tokens = count_of(file.tokens, self._form)
-        candidate = _Candidate(key, path, size, file, parts, tokens)
         if tokens is not None and not self._queue and not self._hold:
-            self._accept(candidate)
+            self._accept(path, size, file, parts, tokens)
             return
+        candidate = _Candidate(key, path, size, file, parts, tokens)
         self._queue.append(candidate)
         if tokens is None:
             self._batch.append(candidate)
@@ -197,41 +201,39 @@ class _Assembly:
                 self._cache.counted(candidate.key, candidate.file, self._form, count)
 
     def _drain(self) -> None:
-        while self._queue and self._queue[0].tokens is not None:
-            self._accept(self._queue.popleft())
+        while self._queue and (tokens := self._queue[0].tokens) is not None:
+            first = self._queue.popleft()
+            self._accept(first.path, first.size_bytes, first.file, first.parts, tokens)
 
-    def _accept(self, candidate: _Candidate) -> None:
-        file, tokens = candidate.file, candidate.tokens or 0
+    def _accept(
+        self,
+        path: str,
+        size_bytes: int,
+        file: CachedFile,
+        parts: tuple[bytes, bytes, bytes],
+        tokens: int,
+    ) -> None:
         options = self._options
-        if options.tree == "only":
-            self._list(candidate, tokens)
-            return
-        head, body, end = candidate.parts
-        if options.format == "json" and not self._pieces:
-            head = b""
-            tokens = self._count(body + end)
-        if options.max_tokens is not None and self._tokens + tokens > options.max_tokens:
-            self.skip(candidate.path, "over budget")
-            return
-        self._list(candidate, tokens)
-        self._tokens += tokens
-        self._manifest[candidate.path] = file.hash
-        if file.redactions:
-            self._redactions.update(dict(_pairs(file.redactions)))
-        self._append(head, body, end)
-
-    def _list(self, candidate: _Candidate, tokens: int) -> None:
-        file = candidate.file
-        count = sum(count for _, count in _pairs(file.redactions)) if file.redactions else 0
-        self._files.append((candidate.path, candidate.size_bytes, tokens, file.encoding, count))
+        if options.tree != "only":
+            if options.format == "json" and not self._pieces:
+                parts = (b"", *parts[1:])
+                tokens = self._count(*parts)
+            if options.max_tokens is not None and self._tokens + tokens > options.max_tokens:
+                self.skip(path, "over budget")
+                return
+            self._tokens += tokens
+            self._manifest[path] = file.hash
+            self._append(parts)
+            if file.redactions:
+                self._redactions.update(dict(_pairs(file.redactions)))
+        redacted = sum(file.redactions[1::2]) if file.redactions else 0  # type: ignore[arg-type]
+        self._files.append((path, size_bytes, tokens, file.encoding, redacted))
         if self._progress is not None:
             self._progress(len(self._files), self._bytes)
 
-    def _append(self, *pieces: bytes) -> None:
-        for piece in pieces:
-            if piece:
-                self._pieces.append(piece)
-                self._bytes += len(piece)
+    def _append(self, pieces: Sequence[bytes]) -> None:
+        self._pieces += pieces
+        self._bytes += sum(map(len, pieces))
         self._check_size(self._bytes)
 
     def _check_size(self, size_bytes: int) -> None:
@@ -264,7 +266,7 @@ class _Assembly:
             self._tokens -= self._count(notes[0])
             notes[0] = notes[0][1:]
             self._tokens += self._count(notes[0])
-        self._append(*notes)
+        self._append(notes)
         pieces = [piece for piece in (start, *self._pieces, end) if piece]
         total = hashlib.sha256()
         for piece in pieces:

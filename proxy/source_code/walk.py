@@ -236,7 +236,7 @@ class _Walker:
     def _entry(
         self, directory: _Directory, key: bytes, name: str, entry: os.DirEntry[str]
     ) -> SourceFile | Skipped | _Directory | None:
-        is_directory = key.endswith(b"/")
+        is_directory = key[-1] == 0x2F
         raw_name = key[:-1] if is_directory else key
         raw_path = directory.path + raw_name
         for rules in directory.rules:
