@@ -217,7 +217,7 @@ class _Assembly:
         if options.tree != "only":
             if options.format == "json" and not self._pieces:
                 parts = (b"", *parts[1:])
-                tokens = self._count(*parts)
+                tokens = self._count(b"".join(parts))
             if options.max_tokens is not None and self._tokens + tokens > options.max_tokens:
                 self.skip(path, "over budget")
                 return
