@@ -12,6 +12,7 @@ from proxy.documents.base import Raw
 from proxy.documents.imported import ImportedConversation, store_imported
 from proxy.documents.message import size_bytes
 from proxy.errors import ProxyError, TooLarge, Unprocessable
+from proxy.json_depth import DepthGuard
 from proxy.settings import Settings
 
 READ_BYTES = 256 * 1024
@@ -21,6 +22,11 @@ ITEM_BYTES = 64 * 1024 * 1024
 """The longest conversation of a file."""
 
 BOM = b"\xef\xbb\xbf"
+
+MAX_DEPTH = 100
+
+UNREADABLE = (ijson.JSONError, UnicodeDecodeError)
+"""What the parser raises over a broken file."""
 
 BROKEN = "From here on the file is not valid JSON; what came before it is imported"
 
@@ -78,6 +84,7 @@ async def _items(body: AsyncIterator[bytes]) -> AsyncIterator[Any]:
     """The items of a JSON list, or the one object; a broken file ends with an `Unprocessable`."""
     found: list[Any] = []
     parser: Any = None
+    guard = DepthGuard(MAX_DEPTH)
     since_item = 0
     async for chunk in _joined(body):
         if parser is None:
@@ -85,8 +92,11 @@ async def _items(body: AsyncIterator[bytes]) -> AsyncIterator[Any]:
             prefix = "item" if chunk.lstrip()[:1] == b"[" else ""
             parser = ijson.items_coro(_Append(found), prefix, use_float=True)
         try:
+            if await asyncio.to_thread(guard.exceeds, chunk):
+                yield Unprocessable(f"The file nests deeper than {MAX_DEPTH} levels")
+                return
             await asyncio.to_thread(parser.send, chunk)
-        except ijson.JSONError:
+        except UNREADABLE:
             for item in found:
                 yield item
             yield Unprocessable(BROKEN, code="invalid_json")
@@ -102,7 +112,7 @@ async def _items(body: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         if parser is None:
             raise ijson.IncompleteJSONError
         parser.close()
-    except ijson.JSONError:
+    except UNREADABLE:
         yield Unprocessable(BROKEN, code="invalid_json")
     for item in found:
         yield item

@@ -17,6 +17,7 @@ FLOORS = {
     "proxy.responses": 0,
     "proxy.openapi": 0,
     "proxy.keys": 0,
+    "proxy.json_depth": 0,
     "proxy.logs": 0,
     "proxy.passwords": 0,
     "proxy.tokens": 0,

@@ -10,6 +10,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    model_validator,
 )
 
 from proxy.documents.base import MAX_ID, as_utc
@@ -54,9 +55,21 @@ UtcTime = Annotated[datetime, AfterValidator(as_utc)]
 
 
 class Body(BaseModel):
-    """The base of request bodies: unknown keys are let through, types are not guessed."""
+    """The base of request bodies: unknown keys are let through, types are not guessed.
+
+    A key that begins with `$` is refused: nobody sends one who does not mean an operator.
+    """
 
     model_config = ConfigDict(extra="ignore", strict=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_operators(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            for key in data:
+                if isinstance(key, str) and key.startswith("$"):
+                    raise ValueError("keys must not begin with '$'")
+        return data
 
 
 class Done(BaseModel):

@@ -47,6 +47,25 @@ def bodies(ids: dict[str, Any]) -> dict[tuple[str, str], Any]:
         },
         ("POST", conversation + "/{conversation_id}/document-references"): references,
         ("DELETE", conversation + "/{conversation_id}/document-references"): references,
+        ("POST", conversation + "/import"): {
+            "format": "poe-openai-proxy.conversation",
+            "version": 1,
+            "id": ids["conversation_id"],
+            "conversation": {
+                "project_id": ids["project_id"],
+                "created_at": "2026-01-01T00:00:00Z",
+                "updated_at": "2026-01-01T00:00:00Z",
+            },
+            "messages": [
+                {
+                    "id": ids["message_id"],
+                    "role": "user",
+                    "content": "taken over",
+                    "created_at": "2026-01-01T00:00:00Z",
+                    "updated_at": "2026-01-01T00:00:00Z",
+                }
+            ],
+        },
         ("POST", "/v1/chat/stop-stream"): {"session_id": str(ids["message_id"])},
         ("POST", "/v1/chat/messages/delete"): {"message_ids": [ids["message_id"]]},
         ("PUT", "/v1/chat/messages/{message_id}"): {"content": "taken over"},
