@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy import __version__
 from proxy.auth import Doorkeeper
@@ -48,15 +50,47 @@ from proxy.usage import UsageRecorder
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": text}
     for status, text in {
+        400: "The request cannot be read",
         401: "No valid key",
+        403: "The key does not allow it, or a page of another origin asks",
         404: "Not found",
         409: "Does not fit the present state",
         413: "Too large",
+        415: "The body is not JSON",
         422: "The request is not valid",
         429: "Too many requests",
         503: "The database or the server is not ready",
     }.items()
 }
+
+
+class Application(FastAPI):
+    """FastAPI behind our own layers.
+
+    They do what FastAPI's outermost ones do (a last catch, a body limit), and stand before
+    the rest, which what the hot path answers never meets.
+    """
+
+    front: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the lifespan."""
+        if scope["type"] == "http":
+            scope["app"] = self
+            await self.front(scope, receive, send)
+        else:
+            await self.routed(scope, receive, send)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """FastAPI's layers from the exception handlers inwards."""
+        layer: Any = super().build_middleware_stack()
+        while not isinstance(layer, ExceptionMiddleware):
+            layer = layer.app
+        return layer
+
+    async def routed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """FastAPI itself."""
+        await super().__call__(scope, receive, send)
 
 
 def create_app(
@@ -105,7 +139,7 @@ def create_app(
             if database is None:
                 opened.close()
 
-    app = FastAPI(
+    app = Application(
         title="Poe OpenAI Proxy",
         version=__version__,
         summary="Poe and OpenAI models behind one OpenAI-style HTTP API with a memory",
@@ -118,15 +152,13 @@ def create_app(
     app.state.registry = registry
     app.state.digests = Digests(settings)
     add_handlers(app)
-    app.add_middleware(completions.HotPath)
-    app.add_middleware(
-        Door,
+    door = Door(
+        completions.HotPath(app.routed),
         body_bytes=settings.body_bytes,
         large_bytes=settings.import_bytes,
         large_paths=(export.IMPORT_PATH,),
     )
-    app.add_middleware(CrossOrigin, settings=settings)
-    app.add_middleware(Edge, access_log=settings.access_log)
+    app.front = Edge(CrossOrigin(door, settings=settings), access_log=settings.access_log)
 
     api = APIRouter(prefix="/v1", responses=ERRORS)
     for module in (

@@ -8,8 +8,8 @@ import math
 import time
 from contextvars import ContextVar
 from functools import cached_property
+from random import getrandbits
 from typing import Any
-from uuid import uuid4
 
 from limits import RateLimitItem, RateLimitItemPerMinute, RateLimitItemPerSecond
 from limits.aio.storage import MongoDBStorage
@@ -41,7 +41,7 @@ class Slot:
 
     def __init__(self, key_id: str) -> None:
         self.key_id = key_id
-        self.id = uuid4().hex
+        self.id = f"{getrandbits(128):032x}"
         self.holders = 1
 
 

@@ -4,7 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Sequence
-from uuid import uuid4
+from random import getrandbits
 
 from fastapi import HTTPException
 from pymongo.errors import PyMongoError
@@ -52,7 +52,7 @@ class Edge:
             await self.app(scope, receive, send)
             return
         sent_id = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        id_ = sent_id if REQUEST_ID.fullmatch(sent_id) else b"req_" + uuid4().hex.encode()
+        id_ = sent_id if REQUEST_ID.fullmatch(sent_id) else b"req_%032x" % getrandbits(128)
         scope.setdefault("state", {})["request_id"] = id_.decode()
         request_id.set(id_.decode())
         status = 0

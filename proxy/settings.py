@@ -61,6 +61,10 @@ class ModelSettings(BaseModel):
     """Poe points a request costs."""
 
 
+NOTHING_SAID = ModelSettings()
+"""Of a model that `proxy.toml` does not name."""
+
+
 def _split(value: Any, separator: str) -> Any:
     if isinstance(value, str):
         return [part.strip() for part in value.split(separator) if part.strip()]
@@ -265,7 +269,8 @@ class Settings(BaseSettings):
 
     def model_settings(self, model: str) -> ModelSettings:
         """What `proxy.toml` says of a model, under its full or its bare name."""
-        return self.models.get(model) or self.models.get(model.split("/", 1)[-1]) or ModelSettings()
+        models = self.models
+        return models.get(model) or models.get(model.split("/", 1)[-1]) or NOTHING_SAID
 
     def model_context_tokens(self, model: str) -> int:
         """The model's window in tokens."""

@@ -5,7 +5,8 @@ import contextlib
 import logging
 import time
 from collections import defaultdict
-from datetime import datetime
+from datetime import date, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from pymongo.errors import PyMongoError
@@ -157,7 +158,12 @@ class UsageRecorder:
 
 def today() -> str:
     """The day in UTC: `2026-11-22`."""
-    return utc_now().date().isoformat()
+    return _day(int(time.time() // 86_400))
+
+
+@lru_cache(maxsize=4)
+def _day(number: int) -> str:
+    return date.fromordinal(date(1970, 1, 1).toordinal() + number).isoformat()
 
 
 def _zeros() -> defaultdict[str, float]:
