@@ -96,6 +96,7 @@ class Draft:
             self._bytes += len(delta.reasoning.encode())
         if delta.tool_calls:
             self._calls.extend(delta.tool_calls)
+            self._bytes += sum(len(str(fragment)) for fragment in delta.tool_calls)
         if delta.finish_reason:
             self.finish_reason = delta.finish_reason
         if delta.usage is not None:

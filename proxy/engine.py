@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 
 from pymongo.errors import PyMongoError
 
+from proxy.documents.leftovers import interrupt_replies
 from proxy.documents.message import Status
-from proxy.documents.place import Placed, delete_messages, interrupt_replies
+from proxy.documents.place import Placed, delete_messages
 from proxy.documents.worker import Worker, new_worker_id
 from proxy.errors import NotFound, Unavailable
 from proxy.generation import Generation, Progress
@@ -127,7 +128,7 @@ class Engine:
 
     def in_background(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run work that nobody waits for, and that a shutdown does."""
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(_logged(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -293,6 +294,13 @@ def _tell(hooks: list[Callable[[T], None]], subject: T) -> None:
             hook(subject)
         except Exception:
             log.exception("a hook of the engine failed")
+
+
+async def _logged(work: Coroutine[Any, Any, Any]) -> None:
+    try:
+        await work
+    except PyMongoError as error:
+        log.warning("work in the background failed: %s", type(error).__name__)
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

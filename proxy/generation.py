@@ -14,17 +14,28 @@ from typing import Any, Literal
 
 from pymongo.errors import PyMongoError
 
-from proxy.documents.base import Raw, utc_now
+from proxy.documents.base import Raw, is_too_large, utc_now
+from proxy.documents.conversation import Conversation
 from proxy.documents.message import Status, packed
-from proxy.documents.place import Place
+from proxy.documents.place import Place, Placed
 from proxy.draft import Draft, Progress
-from proxy.errors import NotFound, ProxyError, StorageUnavailable, Unavailable, UpstreamError
+from proxy.errors import (
+    NotFound,
+    ProxyError,
+    StorageUnavailable,
+    TooLarge,
+    Unavailable,
+    UpstreamError,
+)
 from proxy.fallback import ask_in_turn
 from proxy.providers.base import CompletionRequest, Usage
 from proxy.providers.registry import Route
 from proxy.settings import Settings
 
 log = logging.getLogger(__name__)
+
+WRITE_ATTEMPTS = 8
+"""How often a message that moved meanwhile is looked for in one write."""
 
 UNSTORED = "The database does not answer; the reply could not be stored"
 
@@ -245,15 +256,20 @@ class Generation(Draft):
         fields = self.result_fields()
         deadline = self._loop.time() + self._settings.storage_retry_seconds
         wait = 0.1
+        is_full = False
         while True:
             try:
-                stored = await self.place.write(
-                    self.attempt,
-                    fields,
-                    unset=("worker",),
-                    conversation_fields=self._conversation_fields,
+                if is_full:
+                    await self._make_room()
+                stored = await self._write(
+                    fields, unset=("worker",), conversation_fields=self._conversation_fields
                 )
             except PyMongoError as error:
+                is_full = is_too_large(error)
+                if is_full and "content" in fields:
+                    if self.place.in_page or self._loop.time() > deadline:
+                        fields = self._without_text()
+                    continue
                 if self._loop.time() > deadline:
                     log.exception("reply %d could not be stored", self.message_id)
                     self.status, self.error = "failed", StorageUnavailable(UNSTORED)
@@ -265,6 +281,37 @@ class Generation(Draft):
                 if not stored:
                     self.status, self.error = "stopped", ReplyDeleted()
                 return
+
+    async def _write(self, fields: Raw, **options: Any) -> bool:
+        """Write to the message, wherever it has moved to; False when it is gone."""
+        for _ in range(WRITE_ATTEMPTS):
+            if await self.place.write(self.attempt, fields, counts_as_change=True, **options):
+                return True
+            try:
+                placed = await Placed.find(self.place.owner, self.message_id)
+            except NotFound:
+                return False
+            if placed.message.get("attempt") != self.attempt:
+                return False
+            self.place = placed.place
+        raise PyMongoError("the message is there, and cannot be written")
+
+    async def _make_room(self) -> None:
+        """Move older messages out of a tail that is full."""
+        if not self.place.in_page:
+            await Conversation.move_tail(
+                self.place.conversation_id,
+                max_messages=self._settings.tail_messages,
+                max_bytes=self._settings.tail_bytes,
+            )
+
+    def _without_text(self) -> Raw:
+        """The end of a reply whose page is full: its text stays as it was last written."""
+        self.status = "failed"
+        self.error = TooLarge("The reply does not fit beside its neighbours; its start is stored")
+        kept = ("status", "updated_at", "model", "provider", "duration_ms", "usage", "error")
+        fields = self.result_fields()
+        return {key: fields[key] for key in kept}
 
     def checkpoint_is_due(self, now: float) -> bool:
         """Whether there is new text and the last checkpoint is long enough ago."""
@@ -285,7 +332,14 @@ class Generation(Draft):
         fields: Raw = {"content": self.text}
         if self._reasoning:
             fields["reasoning"] = self.reasoning
-        if await self.place.write(self.attempt, fields, touch=False):
+        try:
+            stored = await self._write(fields, touch=False)
+        except PyMongoError as error:
+            if not is_too_large(error):
+                raise
+            await self._make_room()
+            return
+        if stored:
             self._checkpointed = extent
         else:
             self.end("deleted")

@@ -6,10 +6,11 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pymongo.errors import DocumentTooLarge, PyMongoError
+from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from proxy.documents.base import is_too_large
 from proxy.errors import (
     BadRequest,
     ProxyError,
@@ -87,14 +88,12 @@ def add_handlers(app: FastAPI) -> None:
         body = mapped.body()
         return Json(body, error.status_code, headers=dict(error.headers or {}))
 
-    @app.exception_handler(DocumentTooLarge)
-    async def on_document_too_large(_: Request, error: DocumentTooLarge) -> Response:
-        return error_response(
-            TooLarge("The database cannot hold a document of this size; send less at once")
-        )
-
     @app.exception_handler(PyMongoError)
     async def on_database_error(request: Request, error: PyMongoError) -> Response:
+        if is_too_large(error):
+            return error_response(
+                TooLarge("The database cannot hold a document of this size; send less at once")
+            )
         log.error(
             "database error %s; request id %s",
             type(error).__name__,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from proxy.documents.api_key import KeyActivity
-from proxy.documents.place import attempts_of, interrupt_attempt, interrupt_replies
+from proxy.documents.leftovers import attempts_of, interrupt_attempt, interrupt_replies
 from proxy.documents.worker import Worker
 from proxy.settings import Settings
 

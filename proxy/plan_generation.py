@@ -222,4 +222,4 @@ async def _newest_first(owner: str, conversation: Raw) -> AsyncIterator[list[Raw
     yield [m for m in conversation["messages"] if m["id"] != conversation["system_message_id"]]
     pages = MessagePage.backward(owner, conversation["_id"], conversation["page_count"])
     async for page in pages:
-        yield page
+        yield page["messages"]

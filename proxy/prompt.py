@@ -85,18 +85,26 @@ async def build_prompt(
     ]
     pages = conversation["page_count"]
     kept, omitted, budget = await _newest_that_fit(tail, budget, is_all=not pages)
-    read = 0
-    if pages and not omitted:
-        older = MessagePage.backward(owner, conversation["_id"], pages, before)
-        async for page in older:
-            read += len(page)
-            more, omitted, budget = await _newest_that_fit(
-                [as_chat_message(m) for m in page if is_settled(m)], budget
-            )
+    if before is not None and before > conversation["last_paged_id"]:
+        before = None
+    if omitted and pages:
+        omitted += conversation["paged_messages"]
+    elif pages:
+        read = 0
+        async for page in MessagePage.backward(owner, conversation["_id"], pages, before):
+            read += len(page["messages"])
+            settled = [as_chat_message(m) for m in page["messages"] if is_settled(m)]
+            more, omitted, budget = await _newest_that_fit(settled, budget)
             kept = more + kept
             if omitted:
+                # Of the pages before, those of a history that ends early are counted as they
+                # were made: what was deleted from them since is not taken off.
+                omitted += (
+                    conversation["paged_messages"] - read
+                    if before is None
+                    else page.get("preceding", 0)
+                )
                 break
-    omitted += max(0, conversation.get("paged_messages", 0) - read) if omitted else 0
     return Prompt(joined([*head, *_from_a_question(kept), *new_messages]), omitted)
 
 

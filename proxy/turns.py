@@ -5,8 +5,10 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from pymongo.errors import PyMongoError
+
 from proxy.attachments import AttachedSource, SourceAttachment, attach_source
-from proxy.documents.base import Raw, utc_now
+from proxy.documents.base import Raw, is_too_large, utc_now
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.message import Role, packed, payload_of, size_bytes
@@ -151,13 +153,21 @@ class Turns:
             messages.append(self._reply(reply_id, user_id, routes[0], prompt, turn))
             if source is not None:
                 messages[-1]["attached_source"] = source.record
-            if not await Conversation.append(
-                owner,
-                conversation_id,
-                messages,
-                idempotency_key=turn.idempotency_key,
-                page_count=conversation["page_count"],
-            ):
+            try:
+                appended = await Conversation.append(
+                    owner,
+                    conversation_id,
+                    messages,
+                    idempotency_key=turn.idempotency_key,
+                    page_count=conversation["page_count"],
+                )
+            except PyMongoError as error:
+                if not is_too_large(error):
+                    raise
+                # Large messages came faster than they could move to pages.
+                await self._move_tail(conversation_id)
+                continue
+            if not appended:
                 continue
             if source is not None:
                 await source.remember(owner, conversation_id)
@@ -202,6 +212,8 @@ class Turns:
                 raise BadRequest("Only a reply of the assistant can be regenerated")
             if message.get("status") == "streaming":
                 raise Conflict("This reply is still being written; stop it first")
+            if place.in_page and not await MessagePage.has_room(place.document_id):
+                raise TooLarge("The messages beside this reply leave no room for another one")
             conversation = await Conversation.with_tail(owner, place.conversation_id)
             name = model or _model_of(message) or conversation["model"]
             name = name or self._registry.default_model
@@ -331,13 +343,14 @@ class Turns:
         messages, size = generation.tail_size
         settings = self._settings
         if messages > settings.tail_messages or size + len(generation.text) > settings.tail_bytes:
-            self._engine.in_background(
-                Conversation.move_tail(
-                    generation.place.conversation_id,
-                    max_messages=settings.tail_messages,
-                    max_bytes=settings.tail_bytes,
-                )
-            )
+            self._engine.in_background(self._move_tail(generation.place.conversation_id))
+
+    async def _move_tail(self, conversation_id: str) -> None:
+        await Conversation.move_tail(
+            conversation_id,
+            max_messages=self._settings.tail_messages,
+            max_bytes=self._settings.tail_bytes,
+        )
 
 
 def _message(message_id: int, new: NewMessage) -> Raw:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from beanie import Document
 from pymongo import ReturnDocument
+from pymongo.errors import DocumentTooLarge, PyMongoError
 
 DEFAULT_OWNER = "default"
 """The owner of everything in a set-up that knows one user only."""
@@ -14,6 +15,9 @@ SHARED_OWNER = "*"
 """The owner of what belongs to everybody: all owners see it."""
 
 MAX_ID = 2**63 - 1
+
+TOO_LARGE_CODES = frozenset({10334, 17419, 17420})
+"""What MongoDB answers when a document would exceed 16 MiB."""
 
 Raw = dict[str, Any]
 """A document as it lies in Mongo."""
@@ -30,6 +34,11 @@ def as_utc(value: datetime) -> datetime:
     if value.tzinfo is not None:
         value = value.astimezone(UTC).replace(tzinfo=None)
     return value.replace(microsecond=value.microsecond // 1000 * 1000)
+
+
+def is_too_large(error: PyMongoError) -> bool:
+    """Whether a write failed because its document would exceed 16 MiB."""
+    return isinstance(error, DocumentTooLarge) or getattr(error, "code", 0) in TOO_LARGE_CODES
 
 
 class OwnedCollection:

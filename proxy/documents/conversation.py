@@ -6,9 +6,9 @@ One list in two places, without a transaction:
   guards the append), pages are numbered in order, so the list is pages, then tail.
 - A page counts only when its `number` is below the conversation's `page_count`. One
   update moves messages: it pulls them from the tail and raises `page_count`.
-- The copy in the page was made at a version of the tail, `changes`; every edit or delete
-  in the tail raises that, and the update asks for the same value: an edit or delete that
-  lands in between wins, and the copy is made again.
+- The copy in the page was made at a version of the tail, `changes`; every write to a
+  message in the tail (edit, delete, checkpoint, end of a reply) raises that, and the update
+  asks for the same value: a write that lands in between wins, and the copy is made again.
 - The system message stays in the tail, so that prompt and message change in one update.
 """
 
@@ -282,9 +282,11 @@ class Conversation(Owned):
         tail = conversation["messages"]
         system = [m for m in tail if m["id"] == system_id]
         found = [m for m in tail if m["id"] != system_id and (before is None or m["id"] < before)]
+        if before is not None and before > conversation["last_paged_id"]:
+            before = None
         if len(found) < limit and conversation["page_count"]:
             async for page in MessagePage.backward(owner, id_, conversation["page_count"], before):
-                found = page + found
+                found = page["messages"] + found
                 if len(found) >= limit:
                     break
         if len(found) < limit:

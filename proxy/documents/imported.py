@@ -112,6 +112,7 @@ def _pages(owner: str, id_: str, messages: list[Raw], page_messages: int) -> lis
                 "first_id": held[0]["id"],
                 "last_id": held[-1]["id"],
                 "changes": 0,
+                "preceding": pages[-1]["preceding"] + len(pages[-1]["messages"]) if pages else 0,
                 "messages": list(held),
             }
         )

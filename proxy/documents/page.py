@@ -9,11 +9,20 @@ from pymongo.errors import DuplicateKeyError
 from proxy.documents.base import Owned, Raw
 from proxy.documents.message import Message, size_bytes
 
+READ_PAGES = 8
+"""Pages of one read, at most: what bounds the memory of reading a history."""
+
 MOVE_ATTEMPTS = 4
 """How often a move that lost against an edit is tried again before the next turn tries."""
 
 PAGE_BYTES = 8 * 1024 * 1024
 """A page takes no further message beyond this, well below Mongo's 16 MiB a document."""
+
+DOCUMENT_BYTES = 15 * 1024 * 1024
+"""What may be in a page that grew by edits and by replies written again."""
+
+REPLY_BYTES = 4 * 1024 * 1024
+"""The most that a reply can become; what one that is being written counts for."""
 
 
 class MessagePage(Owned):
@@ -26,6 +35,8 @@ class MessagePage(Owned):
     last_id: int
     changes: int
     """The version of the tail that the messages were copied at."""
+    preceding: int = 0
+    """Messages in all former pages when this one was made."""
     messages: list[Message]
 
     class Settings:
@@ -48,26 +59,61 @@ class MessagePage(Owned):
         cls, owner: str, conversation_id: str, count: int
     ) -> AsyncIterator[list[Raw]]:
         """The messages of the pages that count, oldest page first."""
-        query = {"conversation_id": conversation_id, "number": {"$lt": count}}
-        pages = cls.of(owner).iterate(
-            query, {"messages": 1}, sort=[("number", ASCENDING)], batch_size=8
-        )
-        async for page in pages:
+        async for page in cls._read(owner, conversation_id, range(count)):
             yield page["messages"]
 
     @classmethod
     async def backward(
         cls, owner: str, conversation_id: str, count: int, before: int | None = None
-    ) -> AsyncIterator[list[Raw]]:
-        """The messages with an id below `before`, newest page first; one read a page."""
-        mine = cls.of(owner)
-        for number in range(count - 1, -1, -1):
-            page = await mine.find_one(
-                {"_id": page_id(conversation_id, number)}, {"messages": 1, "first_id": 1}
+    ) -> AsyncIterator[Raw]:
+        """The pages with messages whose ids are below `before`, newest first, and only those."""
+        if before is not None:
+            count = await cls._count_below(owner, conversation_id, count, before)
+        async for page in cls._read(owner, conversation_id, range(count - 1, -1, -1)):
+            if before is not None:
+                page["messages"] = [m for m in page["messages"] if m["id"] < before]
+            yield page
+
+    @classmethod
+    async def _read(cls, owner: str, conversation_id: str, numbers: range) -> AsyncIterator[Raw]:
+        """Pages in the order of their numbers, a few a read: the first reads are the small ones.
+
+        By `_id`: a sorted query may read all pages of a conversation to give the first.
+        """
+        start, size = 0, 1
+        while start < len(numbers):
+            wanted = numbers[start : start + size]
+            found = await cls.of(owner).find(
+                {"_id": {"$in": [page_id(conversation_id, number) for number in wanted]}},
+                {"number": 1, "preceding": 1, "messages": 1},
             )
-            if page is None or (before is not None and page["first_id"] >= before):
-                continue
-            yield [m for m in page["messages"] if before is None or m["id"] < before]
+            for page in sorted(found, key=lambda page: wanted.index(page["number"])):
+                yield page
+            start += size
+            size = min(size * 2, READ_PAGES)
+
+    @classmethod
+    async def _count_below(cls, owner: str, conversation_id: str, count: int, before: int) -> int:
+        """How many pages begin below a message id: halving, as ids rise from page to page."""
+        low, high = 0, count
+        while low < high:
+            middle = (low + high) // 2
+            page = await cls.of(owner).find_one(
+                {"_id": page_id(conversation_id, middle)}, {"first_id": 1}
+            )
+            if page is not None and page["first_id"] < before:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    @classmethod
+    async def has_room(cls, id_: str) -> bool:
+        """Whether one more reply of a page can be written to its full size."""
+        page = await cls.collection().find_one({"_id": id_}, {"messages": 1})
+        return page is not None and (
+            sum(map(_reserved_bytes, page["messages"])) + REPLY_BYTES <= DOCUMENT_BYTES
+        )
 
     @classmethod
     async def take_from(
@@ -79,7 +125,17 @@ class MessagePage(Owned):
         counts only when the update that empties the tail succeeds, which it does at the
         `changes` and `page_count` that the copy was made at.
         """
-        fields = {"owner": 1, "messages": 1, "system_message_id": 1, "page_count": 1, "changes": 1}
+        fields = dict.fromkeys(
+            (
+                "owner",
+                "messages",
+                "system_message_id",
+                "page_count",
+                "paged_messages",
+                "changes",
+            ),
+            1,
+        )
         for _ in range(MOVE_ATTEMPTS):
             conversation = await conversations.find_one({"_id": id_}, fields)
             if conversation is None:
@@ -117,6 +173,7 @@ class MessagePage(Owned):
             "first_id": moving[0]["id"],
             "last_id": moving[-1]["id"],
             "changes": conversation["changes"],
+            "preceding": conversation["paged_messages"],
             "messages": moving,
         }
         pages = cls.collection()
@@ -142,6 +199,12 @@ def page_id(conversation_id: str, number: int) -> str:
     return f"{conversation_id}:{number:06d}"
 
 
+def _reserved_bytes(message: Raw) -> int:
+    """What a message counts for in its page: one that is being written for all it may become."""
+    size = size_bytes(message)
+    return max(size, REPLY_BYTES) if message.get("status") == "streaming" else size
+
+
 def _older_half(conversation: Raw, max_messages: int, max_bytes: int) -> list[Raw]:
     """The oldest messages that must go to bring the tail to half its bounds."""
     system_id = conversation.get("system_message_id")
@@ -156,11 +219,11 @@ def _older_half(conversation: Raw, max_messages: int, max_bytes: int) -> list[Ra
     taken = 0
     for message, size in zip(tail, sizes, strict=True):
         enough = count <= max_messages // 2 and total <= max_bytes // 2
-        # A streaming reply is written by position in the tail; what comes after it waits.
-        if enough or message.get("status") == "streaming" or (taken and taken + size > PAGE_BYTES):
+        reserved = _reserved_bytes(message)
+        if enough or (taken and taken + reserved > PAGE_BYTES):
             break
         moving.append(message)
-        taken += size
+        taken += reserved
         count -= 1
         total -= size
     return moving

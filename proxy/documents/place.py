@@ -1,8 +1,9 @@
 """A message by its id alone: found in a tail or a page, edited, deleted, written again.
 
-A message only ever moves from the tail to a page, so whoever looks in the tails first and
-in the pages second cannot miss it. Each write names one element by its `attempt`
-(`"<id>:<revision>"`): a write that was decided on an older content matches nothing.
+A message only ever moves from the tail to a page, also while its text is being written, so
+whoever looks in the tails first and in the pages second cannot miss it. Each write names one
+element by its `attempt` (`"<id>:<revision>"`): a write that was decided on an older content
+matches nothing.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, ClassVar
 
 from pymongo import ASCENDING, IndexModel
 
-from proxy.documents.base import Owned, Raw, Stored, utc_now
+from proxy.documents.base import Owned, Raw, utc_now
 from proxy.documents.conversation import Conversation
 from proxy.documents.page import MessagePage
 from proxy.errors import Conflict, NotFound
@@ -295,56 +296,3 @@ async def _delete_from_pages(owner: str, message_ids: list[int]) -> int:
             deleted += found
             await Conversation.touch(owner, page["conversation_id"], paged_messages=-found)
     return deleted
-
-
-async def interrupt_replies(worker: str) -> int:
-    """Mark what a dead worker left `streaming` as `interrupted`; how many documents it touched."""
-    touched = 0
-    for holder in HOLDERS:
-        # Each pass marks one reply a document; the filter is its own guard.
-        while (
-            result := await holder.collection().update_many(
-                {"messages.worker": worker}, _interruption()
-            )
-        ).matched_count:
-            touched += int(result.matched_count)
-    return touched
-
-
-async def interrupt_attempt(attempt: str) -> None:
-    """Mark one reply that nobody writes any more as `interrupted`."""
-    id_ = int(attempt.partition(":")[0])
-    for holder in HOLDERS:
-        await holder.collection().update_one(
-            {"messages.id": id_, "messages.attempt": attempt}, _interruption()
-        )
-
-
-async def attempts_of(worker: str) -> set[str]:
-    """The attempts that are `streaming` under a worker's name."""
-    fields = {"messages.worker": 1, "messages.attempt": 1}
-    return {
-        message["attempt"]
-        for holder in HOLDERS
-        async for raw in holder.collection().find({"messages.worker": worker}, fields)
-        for message in raw["messages"]
-        if message.get("worker") == worker
-    }
-
-
-HOLDERS: tuple[type[Stored], ...] = (Conversation, MessagePage)
-"""Where messages are; they move from the first to the second."""
-
-
-def _interruption() -> Raw:
-    return {
-        "$set": {
-            "messages.$.status": "interrupted",
-            "messages.$.updated_at": utc_now(),
-            "messages.$.error": {
-                "type": "interrupted",
-                "message": "The server stopped while this reply was being written",
-            },
-        },
-        "$unset": {"messages.$.worker": 1},
-    }

@@ -5,6 +5,7 @@ costs five times the CPU of one and the openai SDK ten times (see docs/decisions
 """
 
 import asyncio
+import io
 import urllib.request
 from typing import Any
 
@@ -24,6 +25,9 @@ ERROR_BODY_SECONDS = 5.0
 
 JSON_BODY_BYTES = 64 * 1024 * 1024
 """The largest JSON answer that is read whole."""
+
+LARGE_BODY_BYTES = 256 * 1024
+"""From this size on a request's body is written in parts."""
 
 LINGER_SECONDS = 1.0
 """How long a finished stream's connection may take to end, so that it is used again."""
@@ -85,7 +89,7 @@ class Upstream:
         session = self._session or self._open_session()
         try:
             response = await session.request(
-                method, url, data=body, allow_redirects=False, proxy=self._proxy
+                method, url, data=_payload(body), allow_redirects=False, proxy=self._proxy
             )
         except _FAULTS as error:
             raise self.faults.transport(error) from error
@@ -188,6 +192,11 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    """A large body as a file, which aiohttp writes in parts that do not hold up the loop."""
+    return body if body is None or len(body) <= LARGE_BODY_BYTES else io.BytesIO(body)
 
 
 def _checked_url(name: str, base_url: str) -> URL:
