@@ -15,7 +15,7 @@ from proxy.engine import Engine, StreamSessionNotFound
 from proxy.errors import NotFound, ProxyError, TooLarge
 from proxy.responses import Json, dumps
 from proxy.routers.conversations import ConversationId
-from proxy.schemas.common import Done
+from proxy.schemas.common import OR_EVENTS, Done
 from proxy.schemas.messages import (
     MessageCreate,
     MessageDetail,
@@ -96,6 +96,7 @@ async def _history_json(
     "/conversations/{conversation_id}/messages",
     response_model=ReplyOut,
     summary="Send a message and get the reply",
+    responses=OR_EVENTS,
 )
 async def create_message(
     request: Request,
@@ -216,7 +217,12 @@ async def stop_message(message_id: PathId, caller: Caller, engine: ReplyEngine) 
     return Json({"message": "Stream stopped", "session_id": str(message_id)})
 
 
-@router.get("/messages/{message_id}/stream", summary="Join a reply")
+@router.get(
+    "/messages/{message_id}/stream",
+    summary="Join a reply",
+    response_class=StreamingResponse,
+    responses=OR_EVENTS,
+)
 async def join_stream(
     message_id: PathId,
     caller: Caller,
@@ -240,7 +246,10 @@ async def join_stream(
 
 
 @router.post(
-    "/messages/{message_id}/regenerate", response_model=ReplyOut, summary="Write a reply again"
+    "/messages/{message_id}/regenerate",
+    response_model=ReplyOut,
+    summary="Write a reply again",
+    responses=OR_EVENTS,
 )
 async def regenerate_message(
     request: Request,

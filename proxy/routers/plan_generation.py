@@ -8,6 +8,7 @@ from proxy.errors import ProxyError, TooLarge, UpstreamProtocolError
 from proxy.generation import Progress
 from proxy.plan_generation import NewPlan, Outcome, begin_plan
 from proxy.responses import Json, dumps
+from proxy.schemas.common import OR_EVENTS
 from proxy.schemas.plan import document_out
 from proxy.schemas.plan_generation import DocumentGenerate, DocumentGenerated
 from proxy.sse import DONE, encode
@@ -61,7 +62,10 @@ def nothing_written() -> UpstreamProtocolError:
 
 
 @router.post(
-    "/generate", response_model=DocumentGenerated, summary="Let a model write a plan document"
+    "/generate",
+    response_model=DocumentGenerated,
+    summary="Let a model write a plan document",
+    responses=OR_EVENTS,
 )
 async def generate_document(
     body: DocumentGenerate,

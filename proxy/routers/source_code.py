@@ -37,8 +37,8 @@ async def get_complete_source_code(
     project: LoadedProject,
     settings: AppSettings,
     form: Annotated[Format, Query(alias="format")] = "plain",
-    include: Annotated[list[Pattern], Query(max_length=100)] = [],  # noqa: B006
-    exclude: Annotated[list[Pattern], Query(max_length=100)] = [],  # noqa: B006
+    include: Annotated[list[Pattern], Query(max_length=20)] = [],  # noqa: B006
+    exclude: Annotated[list[Pattern], Query(max_length=20)] = [],  # noqa: B006
     max_tokens: Annotated[int | None, Query(ge=1)] = None,
     tree: Literal["false", "true", "only", ""] = "false",
     since: Annotated[str, Query(max_length=200)] = "",

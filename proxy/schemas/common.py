@@ -72,6 +72,12 @@ class Body(BaseModel):
         return data
 
 
+OR_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
+"""For a route's `responses`: with `stream` the answer is server-sent events."""
+
+
 class Done(BaseModel):
     """`{"message": "Conversation deleted"}`."""
 
