@@ -51,14 +51,11 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": text}
     for status, text in {
         400: "The request cannot be read",
-        400: "The request cannot be read",
         401: "No valid key",
-        403: "The key does not allow it, or a page of another origin asks",
         403: "The key does not allow it, or a page of another origin asks",
         404: "Not found",
         409: "Does not fit the present state",
         413: "Too large",
-        415: "The body is not JSON",
         415: "The body is not JSON",
         422: "The request is not valid",
         429: "Too many requests",

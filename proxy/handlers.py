@@ -81,6 +81,7 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def on_http_exception(_: Request, error: HTTPException) -> Response:
         sentence = {
+            400: "The request body is not valid JSON",
             404: "There is nothing at this address; GET / lists what there is",
             405: "This address does not take this method; /docs lists which do",
         }.get(error.status_code, str(error.detail))
