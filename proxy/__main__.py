@@ -1,7 +1,21 @@
-"""`python -m proxy` is the `proxy` command."""
+"""The `proxy` command, also as `python -m proxy`."""
 
 import sys
 
-from proxy.cli import main
 
-sys.exit(main())
+def run() -> int:
+    """Run the command that the arguments name.
+
+    A digest needs nothing of the server, and should not wait for its import.
+    """
+    if sys.argv[1:2] == ["digest"]:
+        from proxy.source_code.command import run_digest_command  # noqa: PLC0415
+
+        return run_digest_command(sys.argv[2:])
+    from proxy.cli import main  # noqa: PLC0415
+
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -16,15 +16,10 @@ from proxy.embedded import EmbeddedError
 from proxy.opening import beside, opened
 from proxy.serving import serve
 from proxy.settings import Settings, SettingsError, load_settings
-from proxy.source_code.command import run_digest_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 2 for a wrong setting or argument."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    if argv[:1] == ["digest"]:
-        # It has options of its own, and needs neither settings nor a database.
-        return run_digest_command(argv[1:])
     arguments = _parser().parse_args(argv)
     try:
         settings = load_settings()
@@ -53,9 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     sub = commands.add_parser("serve", help="start the server (the default)")
     sub.add_argument("--workers", type=int, help="worker processes (PROXY_WORKERS)")
     sub.set_defaults(command=serve)
-    commands.add_parser(
-        "digest", help="print a directory's source as one text (digest --help)", add_help=False
-    )
+    # Only for the list of commands: `__main__` runs it before anything here is imported.
+    commands.add_parser("digest", help="print a directory's source as one text")
     sub = commands.add_parser("export", help="write the whole database to one file")
     sub.add_argument("file", type=Path)
     sub.set_defaults(command=export_to)

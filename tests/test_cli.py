@@ -97,7 +97,8 @@ def test_first_start_says_where_it_is_and_two_workers_keep_everything_over_a_mov
         assert [m["role"] for m in messages] == ["system", "user", "assistant"]
         assert messages[2]["content"] == reply.json()["reply"]
         process.send_signal(signal.SIGTERM)  # type: ignore[attr-defined]
-        assert process.wait(60) == 0  # type: ignore[attr-defined]
+        process.communicate(timeout=60)  # type: ignore[attr-defined]
+        assert process.returncode == 0  # type: ignore[attr-defined]
 
 
 @needs_embedded
