@@ -114,5 +114,5 @@ async def delete_conversation(
     await Conversation.remove(caller.owner, conversation_id)
     engine.end_deleted(caller.owner, conversation_id)
     await MessageRevision.of(caller.owner).delete_many({"conversation_id": conversation_id})
-    return Json({"message": "Conversation deleted"})
     await SourceManifest.forget(caller.owner, conversation_id)
+    return Json({"message": "Conversation deleted"})
