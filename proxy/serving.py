@@ -20,6 +20,7 @@ from proxy.app import create_app
 from proxy.auth import check_exposure, has_keys
 from proxy.embedded import EmbeddedDatabase
 from proxy.engine import bury_workers
+from proxy.logs import configure_logging
 from proxy.opening import database_server, opened
 from proxy.providers.registry import build_providers
 from proxy.settings import Settings, SettingsError, load_settings
@@ -43,7 +44,7 @@ def serve(settings: Settings, arguments: argparse.Namespace) -> int:
     if arguments.workers is not None:
         settings = load_settings(workers=arguments.workers)
     build_providers(settings)
-    _configure_logging(settings)
+    configure_logging(settings.log_level)
     with _listen(settings) as listener:
         runner = _serve_one if settings.workers == 1 else _serve_many
         return runner(settings, listener)
@@ -140,7 +141,7 @@ def _serve_many(settings: Settings, listener: socket.socket) -> int:
 def worker_app() -> FastAPI:
     """The application of one of several workers."""
     settings = load_settings()
-    _configure_logging(settings)
+    configure_logging(settings.log_level)
     return create_app(settings)
 
 
@@ -200,11 +201,3 @@ def print_banner(prepared: Prepared, listener: socket.socket) -> None:
     for label, text in lines:
         print(f"  {label:<12} {text}")
     print("  Ctrl-C stops it", flush=True)
-
-
-def _configure_logging(settings: Settings) -> None:
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    for noisy in ("pymongo", "uvicorn.error", "asyncio"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
