@@ -197,6 +197,10 @@ class Settings(BaseSettings):
     reply_bytes: int = Field(default=4 * MIB, ge=1024, le=4 * MIB)
     document_bytes: int = Field(default=4 * MIB, ge=1024, le=8 * MIB)
     """Content of one plan document version."""
+    conversation_messages: int = Field(default=1_000_000, ge=10)
+    """Messages of one conversation; what is there already is never cut."""
+    page_messages: int = Field(default=10_000, ge=1, le=10_000)
+    """Messages or conversations of one page of a list; a larger `limit` is cut to it."""
     tail_messages: int = Field(default=64, ge=4)
     """Messages embedded in a conversation before the older half moves to a page."""
     tail_bytes: int = Field(default=128 * 1024, ge=1024)

@@ -119,7 +119,8 @@ class Turns:
             DocumentNotFound: says which of `documents` are not there; nothing is stored.
             ModelNotFound: nothing answers for the model; nothing is stored.
             ProxyError: the source that should be attached cannot be; nothing is stored.
-            TooLarge: the message exceeds `message_bytes`.
+            TooLarge: the message exceeds `message_bytes`, or the conversation
+                `conversation_messages`.
             Unprocessable: the idempotency key was used with another body.
         """
         self._engine.check_open()
@@ -139,6 +140,7 @@ class Turns:
                 earlier = await self._earlier(owner, conversation, turn)
                 if earlier is not None:
                     return earlier
+            self._check_length(conversation)
             model = turn.model or conversation["model"] or self._registry.default_model
             routes = await self._registry.resolve(model)
             new = _not_stored_yet(turn.messages, conversation["messages"])
@@ -243,6 +245,14 @@ class Turns:
             generation.project_id = conversation["project_id"]
             self._engine.launch(generation)
             return Reply(place.conversation_id, message.get("reply_to"), message_id, generation)
+
+    def _check_length(self, conversation: Raw) -> None:
+        limit = self._settings.conversation_messages
+        if conversation["paged_messages"] + len(conversation["messages"]) >= limit:
+            raise TooLarge(
+                f"The conversation has {limit} messages, as many as it may; begin a new one",
+                code="conversation_full",
+            )
 
     def _is_continue(self, turn: NewTurn) -> bool:
         return (

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
-from proxy.dependencies import Caller, ReplyEngine
+from proxy.dependencies import AppSettings, Caller, ReplyEngine
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.message import Message
@@ -53,6 +53,7 @@ async def create_conversation(caller: Caller, body: ConversationCreate | None = 
 @router.get("", response_model=list[ConversationOut], summary="List conversations")
 async def list_conversations(
     caller: Caller,
+    settings: AppSettings,
     project_id: Annotated[OptionalId, Query(description="Only this project's")] = None,
     status: Annotated[OptionalId, Query(description="0 normal, 1 archived")] = None,
     limit: Annotated[int | None, Query(ge=1, le=10_000, description="All by default")] = None,
@@ -64,7 +65,7 @@ async def list_conversations(
         project_id=project_id,
         status=status,
         before=before,
-        limit=limit or 0,
+        limit=min(limit, settings.page_messages) if limit else 0,
     )
     return Json([conversation_out(raw) for raw in found])
 

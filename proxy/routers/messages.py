@@ -59,13 +59,17 @@ IdempotencyKey = Annotated[
 async def list_messages(
     conversation_id: ConversationId,
     caller: Caller,
+    settings: AppSettings,
     limit: Annotated[int | None, Query(ge=1, le=10_000, description="The newest ones")] = None,
     before: Annotated[int | None, Query(ge=1, le=MAX_ID, description="A message id")] = None,
 ) -> Response:
     """In order; all of them unless `limit` or `before` ask for a part."""
     if limit is not None or before is not None:
         messages = await Conversation.history_before(
-            caller.owner, conversation_id, before=before, limit=limit or 10_000
+            caller.owner,
+            conversation_id,
+            before=before,
+            limit=min(limit or MAX_ID, settings.page_messages),
         )
         return Json({"conversation_id": conversation_id, "messages": [wire(m) for m in messages]})
     history = Conversation.history(caller.owner, conversation_id)

@@ -167,3 +167,29 @@ async def test_the_server_writes_no_more_replies_than_it_may(live: LiveServer) -
             async with streaming(client, ids[2]) as three:
                 assert three.status == 200
                 await three.rest()
+
+
+async def test_a_conversation_has_a_named_size(wire: Database) -> None:
+    async with locked(wire, conversation_messages=10, tail_messages=4) as client:
+        client.headers.update(bearer(ADMIN))
+        path = f"/v1/chat/conversations/{await create(client, model='')}/messages"
+        answers = [(await client.post(path, json={"content": "Hi"})) for _ in range(7)]
+        assert [answer.status_code for answer in answers] == [200] * 5 + [413] * 2
+        assert answers[-1].json()["error"]["code"] == "conversation_full"
+        assert len((await client.get(path)).json()["messages"]) == 10
+
+
+async def test_a_page_of_a_list_has_a_named_size(wire: Database) -> None:
+    async with locked(wire, page_messages=3) as client:
+        client.headers.update(bearer(ADMIN))
+        for _ in range(5):
+            id_ = await create(client, model="")
+        path = f"/v1/chat/conversations/{id_}/messages"
+        for _ in range(3):
+            await client.post(path, json={"content": "Hi"})
+        for asked, given in ((2, 2), (3, 3), (9, 3)):
+            page = (await client.get(path, params={"limit": asked})).json()["messages"]
+            assert len(page) == given
+            listed = await client.get("/v1/chat/conversations", params={"limit": asked})
+            assert len(listed.json()) == given
+        assert len((await client.get(path)).json()["messages"]) == 6
