@@ -169,7 +169,9 @@ class Doorkeeper:
 
     async def _by_session(self, token: str) -> CallerInfo:
         hash_ = hash_key(token)
-        cached = self._cached(hash_)
+        # Apart from keys: a key sent as a cookie is no session.
+        kept_as = f"session {hash_}"
+        cached = self._cached(kept_as)
         if cached is not None:
             return cached
         raw = await Session.by_hash(hash_)
@@ -184,7 +186,7 @@ class Doorkeeper:
                 by_cookie=True,
             )
         )
-        return await self._keep(hash_, caller, raw["expires_at"])
+        return await self._keep(kept_as, caller, raw["expires_at"])
 
     def _cached(self, hash_: str) -> CallerInfo | None:
         until, caller = self._cache.get(hash_, (0.0, None))

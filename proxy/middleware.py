@@ -14,6 +14,7 @@ from proxy.auth import Doorkeeper
 from proxy.caller import CallerInfo, current_caller
 from proxy.errors import ProxyError, StorageUnavailable, TooLarge
 from proxy.handlers import error_response
+from proxy.keys import FORMAT, PREFIX
 from proxy.limits import BEGINS_REPLY, Limits
 from proxy.logs import request_id
 
@@ -79,7 +80,7 @@ class Edge:
                 access.info(
                     "%s %s %d %.1f ms key=%s",
                     scope["method"],
-                    scope["path"].encode("unicode_escape").decode(),
+                    FORMAT.sub(PREFIX + "...", scope["path"]).encode("unicode_escape").decode(),
                     status,
                     (time.perf_counter() - began) * 1000,
                     (caller.key_id if caller else "") or "-",

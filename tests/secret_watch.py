@@ -5,8 +5,8 @@ import re
 
 KNOWN = (
     "an-operator-key-of-the-settings",
-    "correct horse battery staple",
-    "battery staple",
+    "the passphrase of the tests",
+    "zebra crossing 42",
     "secret-detail",
     "sk-test-0123456789",
     "upstream-secret-key",

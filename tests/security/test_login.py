@@ -17,7 +17,7 @@ from tests.conftest import client_of, make_settings, running_app
 from tests.security.support import ADMIN, bearer, locked
 
 HERE = "/v1/chat/conversations"
-PASSWORD = "correct horse battery staple"
+PASSWORD = "the passphrase of the tests"
 
 
 @pytest.fixture
