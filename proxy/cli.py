@@ -13,6 +13,7 @@ from proxy import __version__
 from proxy.admin_commands import add_admin_commands
 from proxy.backup import BackupError, Counts, export_database, import_database
 from proxy.embedded import EmbeddedError
+from proxy.errors import ProxyError
 from proxy.opening import beside, opened
 from proxy.serving import serve
 from proxy.settings import Settings, SettingsError, load_settings
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (SettingsError, EmbeddedError) as error:
         print(f"proxy: {error}", file=sys.stderr)
         return 2
-    except BackupError as error:
+    except (BackupError, ProxyError) as error:
         print(f"proxy: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

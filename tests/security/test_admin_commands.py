@@ -1,12 +1,14 @@
 """`proxy keys` and `proxy users`, as an operator types them."""
 
 import argparse
+import asyncio
 import io
 from datetime import timedelta
 
 import pytest
 
 from proxy.admin_commands import add_admin_commands, duration
+from proxy.cli import main
 from proxy.database import Database
 from proxy.documents.user import Session, User
 from proxy.errors import ProxyError
@@ -142,3 +144,13 @@ async def test_a_short_password_and_a_name_that_is_no_owner_are_refused(
             await run("users", "create", "ada", "--password-stdin")
         with pytest.raises(ProxyError, match="--owner"):
             await run("users", "create", "阿达", "--password-stdin")
+
+
+async def test_the_command_line_says_in_one_sentence_what_is_wrong(
+    wire_uri: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PROXY_MONGODB_URI", wire_uri)
+    monkeypatch.setenv("PROXY_MONGODB_DATABASE", "test_admin_commands")
+    # The command brings an event loop of its own.
+    assert await asyncio.to_thread(main, ["keys", "revoke", "nothing"]) == 1
+    assert capsys.readouterr().err.startswith("proxy: There is no key 'nothing'")
