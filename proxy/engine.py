@@ -43,6 +43,7 @@ LETTERS_SECONDS = 0.5
 
 CHECKPOINTS_AT_ONCE = 8
 
+
 @dataclass(frozen=True, slots=True)
 class Completed:
     """What one call of a model came to, stored or not; given to every `Engine.on_completion`.
@@ -312,4 +313,3 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
             log.warning("the database does not answer: %s", type(error).__name__)
         except Exception:
             log.exception("a loop of the engine stumbled; it goes on")
-
