@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from proxy.errors import Forbidden
 from proxy.settings import Settings
 from proxy.source_code.base import DigestLimits, DigestOptions
 from proxy.source_code.cache import DigestCache, Manifests
@@ -31,6 +32,7 @@ class Digests:
 
     def __init__(self, settings: Settings) -> None:
         self._roots = settings.source_roots
+        self._data_dir = settings.data_dir.resolve()
         self._limits = DigestLimits(
             file_bytes=settings.source_file_bytes,
             digest_bytes=settings.source_digest_bytes,
@@ -51,7 +53,8 @@ class Digests:
         unknown one gives the whole.
 
         Raises:
-            Conflict, Forbidden, NotFound: as `resolve_root` has it.
+            Conflict, Forbidden, NotFound: as `resolve_root` has it; the data directory is
+                forbidden, too.
             BadRequest, RequestTimedOut, TooLarge: as `digest` has it.
         """
         work = partial(self._make, ai_work_dir, options, since_etag)
@@ -59,6 +62,8 @@ class Digests:
 
     def _make(self, ai_work_dir: str | None, options: DigestOptions, since_etag: str) -> MadeDigest:
         root = resolve_root(ai_work_dir, self._roots)
+        if root.is_relative_to(self._data_dir):
+            raise Forbidden("The server's own data directory is no source directory")
         scope = _scope(root, options)
         known: bool | None = None
         if since_etag:

@@ -22,6 +22,10 @@ _LINK_ERRORS = (errno.ELOOP, errno.EMLINK)
 _GITFILE_BYTES = 4096
 
 
+SERVER_DATA = {"embedded.json", "mongodb-uri"}
+"""What a data directory of this server holds: everybody's conversations, and the password."""
+
+
 class UnreadableError(Exception):
     """A file that cannot be read; the message is the reason for `skipped`."""
 
@@ -187,6 +191,9 @@ class _Walker:
             raw = os.fsencode(name)
             # With its slash a directory sorts where its files belong.
             keyed.append((raw + b"/" if entry.is_dir(follow_symlinks=False) else raw, name, entry))
+        if {name for _, name, _ in keyed} >= SERVER_DATA:
+            yield Skipped(display_path(directory.path) or "./", "a server's data directory")
+            return
         if git and directory.path and self._is_repository(directory):
             yield Skipped(display_path(directory.path), "nested repository")
             return

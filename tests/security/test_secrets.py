@@ -3,6 +3,7 @@
 import json
 import logging
 import traceback
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -128,3 +129,25 @@ def test_the_watch_notices_a_secret_in_a_log_line() -> None:
         logger.exception("oh")
     logger.warning("harmless")
     assert len(watch.found) == 2
+
+
+@pytest.mark.parametrize("directory", ["", "data", "data/mongodb", "other"])
+async def test_a_project_never_reads_a_servers_data_directory(
+    mock: Database, tmp_path: Path, directory: str
+) -> None:
+    for data in (tmp_path / "data", tmp_path / "other" / "deep"):
+        (data / "mongodb").mkdir(parents=True)
+        for name in ("embedded.json", "mongodb-uri", "embedded.log", "mongodb/table.wt"):
+            (data / name).write_text('{"password": "upstream-secret-key"}')
+    (tmp_path / "main.py").write_text("print()")
+    fields = {"name": "x", "ai_work_dir": str(tmp_path / directory)}
+    async with locked(mock, data_dir=tmp_path / "data", source_roots=[tmp_path]) as client:
+        client.headers.update(bearer(ADMIN))
+        await client.post("/v1/projects", json=fields)
+        answer = await client.get("/v1/projects/1/complete-source-code")
+    assert answer.status_code == (403 if directory.startswith("data") else 200)
+    assert "upstream-secret-key" not in answer.text
+    assert "embedded" not in answer.text
+    if not directory:
+        assert "main.py" in answer.text
+        assert {"path": "data/", "reason": "a server's data directory"} in answer.json()["skipped"]
