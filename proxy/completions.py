@@ -252,7 +252,7 @@ class Answer(Response):
     def _usage(self, relayed: Relayed) -> Usage:
         return relayed.usage or Usage(
             estimate_tokens(message.get("content") for message in self._call.body["messages"]),
-            estimate_tokens(relayed.texts),
+            (relayed.text_bytes + 3) // 4,
             "estimated",
         )
 

@@ -22,6 +22,11 @@ HELD_BYTES = 1024 * 1024
 BODY_BYTES = 64 * 1024 * 1024
 """The largest answer that is not a stream."""
 
+READ_BYTES = 32 * 1024
+"""How much of a stream's end is read for its usage and finish reason."""
+
+_TEXTS = re.compile(rb'"(?:content|reasoning_content|reasoning)": ?"([^"\\]*(?:\\.[^"\\]*)*)"')
+
 _FRAME_ENDS = re.compile(rb"(?<=\n\n)|(?<=\r\n\r\n)")
 
 
@@ -54,11 +59,48 @@ class WholeFrames:
         return self._held
 
 
+class Tail:
+    """Reads along with a passing stream and parses only its end.
+
+    Usage and the finish reason come last; what lies before costs a count of its texts' bytes,
+    for an upstream that does not report usage.
+    """
+
+    def __init__(self, response: RawResponse) -> None:
+        self._response = response
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
+        self._text_bytes = 0
+
+    def feed(self, block: bytes) -> None:
+        """Take the next whole frames."""
+        self._kept.append(block)
+        self._kept_bytes += len(block)
+        if self._kept_bytes > READ_BYTES:
+            last = self._kept.pop()
+            self._count()
+            self._kept, self._kept_bytes = [last], len(last)
+
+    def _count(self) -> None:
+        for block in self._kept:
+            self._text_bytes += sum(map(len, _TEXTS.findall(block)))
+
+    def end(self) -> tuple[ReplyScanner, int]:
+        """The end of the stream, read; and about how many bytes of text there were in all."""
+        self._count()
+        end = b"".join(self._kept)[-READ_BYTES:]
+        whole = _FRAME_ENDS.split(end, maxsplit=1)
+        scanner = ReplyScanner(self._response)
+        scanner.feed(end if len(end) < READ_BYTES else whole[-1])
+        scanner.end()
+        return scanner, self._text_bytes
+
+
 class Relayed:
     """An answer whose first byte is here.
 
-    Of a stream `first` are its first frames, else it is the whole body. `usage`, `text` and
-    `reasoning` are those of the end.
+    Of a stream `first` are its first frames, else it is the whole body. `usage` and about how
+    many `text_bytes` there were are known at the end.
     """
 
     def __init__(self, provider: str, model: str, response: RawResponse) -> None:
@@ -67,7 +109,7 @@ class Relayed:
         self.response = response
         self.first = b""
         self.usage: Usage | None = None
-        self.texts: tuple[str, ...] = ()
+        self.text_bytes = 0
         self._reads = aiter(response)
 
     @classmethod
@@ -89,7 +131,7 @@ class Relayed:
         return self
 
     async def _read_first_frames(self) -> None:
-        self._scanner = ReplyScanner(self.response)
+        self._tail = Tail(self.response)
         self._frames = WholeFrames()
         async for data in self._reads:
             self.first = self._frames.feed(data)
@@ -100,9 +142,10 @@ class Relayed:
         if b'"error"' in self.first:
             before, error = before_error(self.first, self.response)
             if error is not None:
-                self._scanner.feed(before)
-                self._scanner.read()
-                if not (self._scanner.text or self._scanner.reasoning or self._scanner.tool_calls):
+                begun = ReplyScanner(self.response)
+                begun.feed(before)
+                begun.read()
+                if not (begun.text or begun.reasoning or begun.tool_calls):
                     raise error
 
     async def _read_body(self) -> None:
@@ -124,7 +167,7 @@ class Relayed:
             raise self.response.faults.in_band(body["error"], self.model)
         self.usage = usage_of(body.get("usage"))
         if self.usage is None:
-            self.texts = tuple(_texts_of(body))
+            self.text_bytes = sum(len(text.encode()) for text in _texts_of(body))
 
     async def blocks(self) -> AsyncGenerator[bytes, None]:
         """The stream's whole frames, those together that arrived together.
@@ -133,7 +176,7 @@ class Relayed:
             UpstreamError: it broke, said that it failed, or ended early; all whole frames
                 before that were given.
         """
-        feed, scan = self._frames.feed, self._scanner.feed
+        feed, scan = self._frames.feed, self._tail.feed
         block = self.first
         try:
             while True:
@@ -154,10 +197,9 @@ class Relayed:
                 scan(rest)
                 yield rest
         finally:
-            self._scanner.end()
-            self.usage = self._scanner.usage
-            self.texts = (self._scanner.text, self._scanner.reasoning)
-        if not self._scanner.finish_reason and not self._scanner.done:
+            end, self.text_bytes = self._tail.end()
+            self.usage = end.usage
+        if not end.finish_reason and not end.done:
             raise ReplyTruncated("The provider ended the reply early")
 
     def close(self) -> None:
