@@ -161,8 +161,11 @@ async def _prepared(
 
 
 async def _stop_when_dead(embedded: EmbeddedDatabase) -> None:
-    log.error(await embedded.died())
-    signal.raise_signal(signal.SIGTERM)
+    log.error("%s; the server stops", await embedded.died())
+    # Nothing can be stored any more, and every orderly step would wait for a database: what
+    # was checkpointed is on disk, and the next start marks the rest interrupted.
+    logging.shutdown()
+    os._exit(1)
 
 
 def _end_myself(sentence: str) -> None:
