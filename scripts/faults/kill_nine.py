@@ -174,11 +174,13 @@ async def converse(
 
 def _read(turn: Turn, data: bytes) -> None:
     if data == b"[DONE]":
-        turn.done = turn.text == reply_text()
         return
     frame = json.loads(data)
     if "assistant_message_id" in frame:
         turn.user_id, turn.reply_id = frame["user_message_id"], frame["assistant_message_id"]
+    elif frame.get("finish_reason"):
+        # Only this acknowledges a reply: an error frame says that it is not all stored.
+        turn.done = True
     elif frame.get("content"):
         turn.text += frame["content"]
         turn.seen.append((time.monotonic(), len(turn.text)))
