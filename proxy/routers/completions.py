@@ -57,7 +57,7 @@ DESCRIPTION: dict[str, Any] = {
     responses={
         200: {
             "description": "A `chat.completion`, or with `stream` its chunks as server-sent events",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {}},
         }
     },
     openapi_extra=DESCRIPTION,

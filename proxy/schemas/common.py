@@ -72,9 +72,7 @@ class Body(BaseModel):
         return data
 
 
-OR_EVENTS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
-}
+OR_EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 """For a route's `responses`: with `stream` the answer is server-sent events."""
 
 
