@@ -22,7 +22,7 @@ HELD_BYTES = 1024 * 1024
 BODY_BYTES = 64 * 1024 * 1024
 """The largest answer that is not a stream."""
 
-READ_BYTES = 32 * 1024
+READ_BYTES = 8 * 1024
 """How much of a stream's end is read for its usage and finish reason."""
 
 _TEXTS = re.compile(rb'"(?:content|reasoning_content|reasoning)": ?"([^"\\]*(?:\\.[^"\\]*)*)"')
