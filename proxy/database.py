@@ -67,6 +67,10 @@ class Database:
         await init_beanie(
             database=self.database, document_models=DOCUMENTS, skip_indexes=not indexes
         )
+        if indexes and (await self.database.command("hello")).get("setName") == "secantus":
+            for document in DOCUMENTS:
+                if document.NARROW_INDEXES:
+                    await document.collection().create_indexes(document.NARROW_INDEXES)
         await Counter.create_missing()
         await PlanCategory.create_builtin()
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from proxy.documents.api_key import KeyActivity
-from proxy.documents.leftovers import attempts_of, interrupt_attempt, interrupt_replies
+from proxy.documents.leftovers import attempts_of, interrupt_replies
 from proxy.documents.worker import Worker
 from proxy.settings import Settings
 
@@ -83,11 +83,12 @@ class Lease:
                 del self._seen[worker]
 
         orphans = await attempts_of(self.worker_id)
-        orphans -= {reply.attempt for reply in self._running.values()}
-        for attempt in orphans & self._orphans:
-            await interrupt_attempt(attempt)
+        for reply in self._running.values():
+            orphans.pop(reply.attempt, None)
+        for attempt in orphans.keys() & self._orphans:
+            await orphans[attempt].interrupt()
             log.warning("reply %s is marked interrupted: nobody writes it", attempt)
-        self._orphans = orphans
+        self._orphans = set(orphans)
 
     async def end(self) -> None:
         """At an orderly end, when nothing carries the worker's name any more."""

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
 from pymongo.errors import PyMongoError
 
@@ -26,7 +27,7 @@ from proxy.responses import dumps
 from proxy.settings import Settings
 from proxy.source_code.digests import Digests
 
-APPEND_ATTEMPTS = 8
+APPEND_ATTEMPTS = 32
 """How often ids are reserved anew when newer messages moved to a page meanwhile."""
 
 REPLY_FIELDS = (
@@ -109,6 +110,7 @@ class Turns:
         self._registry = registry
         self._engine = engine
         self._continue_messages = {text.strip().casefold() for text in settings.continue_messages}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         engine.on_end.append(self._make_room)
 
     async def begin(self, owner: str, conversation_id: str, turn: NewTurn) -> Reply:
@@ -123,6 +125,14 @@ class Turns:
                 `conversation_messages`.
             Unprocessable: the idempotency key was used with another body.
         """
+        if turn.idempotency_key is None:
+            return await self._begin(owner, conversation_id, turn)
+        # Copies of a request come in crowds; within this worker they take turns.
+        lock = self._locks.setdefault(conversation_id, asyncio.Lock())
+        async with lock:
+            return await self._begin(owner, conversation_id, turn)
+
+    async def _begin(self, owner: str, conversation_id: str, turn: NewTurn) -> Reply:
         self._engine.check_open()
         size = sum(size_bytes(_message(0, m)) for m in turn.messages)
         if size > self._settings.message_bytes + size_bytes({}):
@@ -160,8 +170,7 @@ class Turns:
                     owner,
                     conversation_id,
                     messages,
-                    idempotency_key=turn.idempotency_key,
-                    page_count=conversation["page_count"],
+                    appends=conversation["appends"] if turn.idempotency_key else None,
                 )
             except PyMongoError as error:
                 if not is_too_large(error):
@@ -324,10 +333,10 @@ class Turns:
         """The reply that this idempotency key began in this conversation."""
         found = _with_key(conversation["messages"], turn.idempotency_key)
         if found is None and conversation["page_count"]:
-            page = await MessagePage.of(owner).find_one(
+            page = await MessagePage.collection().find_one(
                 {
-                    "messages.idempotency.key": turn.idempotency_key,
                     "conversation_id": conversation["_id"],
+                    "messages.idempotency.key": turn.idempotency_key,
                 },
                 {"messages": 1},
             )

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from beanie import Document
-from pymongo import ReturnDocument
+from pymongo import ASCENDING, IndexModel, ReturnDocument
 from pymongo.errors import DocumentTooLarge, PyMongoError
 
 DEFAULT_OWNER = "default"
@@ -102,6 +102,29 @@ class OwnedCollection:
         async for raw in cursor.skip(skip).limit(limit):
             yield raw
 
+    async def find_unique(
+        self, field: str, value: Any, projection: Mapping[str, Any] | None = None
+    ) -> Raw | None:
+        """`findOne` by a field that is unique in the whole collection.
+
+        The owner is compared after reading: not every server uses an index where it does not
+        cover the whole filter.
+        """
+        found = await self.find_any(field, [value], projection)
+        return found[0] if found else None
+
+    async def find_any(
+        self, field: str, values: Sequence[Any], projection: Mapping[str, Any] | None = None
+    ) -> list[Raw]:
+        """`find` by values of one field; the owner is compared after reading."""
+        fields = {**projection, "owner": 1} if projection else None
+        filter_ = {field: values[0] if len(values) == 1 else {"$in": list(values)}}
+        return [
+            raw
+            async for raw in self._collection.find(filter_, fields)
+            if raw["owner"] == self._owner
+        ]
+
     async def aggregate(self, pipeline: Sequence[Raw]) -> list[Raw]:
         """`aggregate` over the owner's documents only."""
         stages = [{"$match": {"owner": self._visible}}, *pipeline]
@@ -163,6 +186,9 @@ class Stored(Document):
     NOUN: ClassVar[str] = "Document"
     """What a 404 calls it."""
 
+    NARROW_INDEXES: ClassVar[list[IndexModel]] = []
+    """For a server that uses an index only where it covers every field of the filter."""
+
     @classmethod
     def collection(cls) -> Any:
         """The raw asynchronous collection, for work that is already authorised."""
@@ -173,6 +199,10 @@ class Owned(Stored):
     """The base of documents that belong to an owner."""
 
     owner: str = DEFAULT_OWNER
+
+    NARROW_INDEXES: ClassVar[list[IndexModel]] = [
+        IndexModel([("_id", ASCENDING), ("owner", ASCENDING)], name="id_of_owner")
+    ]
 
     @classmethod
     def of(cls, owner: str) -> OwnedCollection:

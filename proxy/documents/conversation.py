@@ -5,11 +5,16 @@ One list in two places, without a transaction:
 - All messages of a page have smaller ids than all messages of the tail (`last_paged_id`
   guards the append), pages are numbered in order, so the list is pages, then tail.
 - A page counts only when its `number` is below the conversation's `page_count`. One
-  update moves messages: it pulls them from the tail and raises `page_count`.
+  update moves messages: it pulls them from the tail and raises `page_count`, `changes` and
+  `appends`.
 - The copy in the page was made at a version of the tail, `changes`; every write to a
   message in the tail (edit, delete, checkpoint, end of a reply) raises that, and the update
   asks for the same value: a write that lands in between wins, and the copy is made again.
+- An append under an idempotency key asks for the `appends` that it searched at: nothing was
+  appended or moved since.
 - The system message stays in the tail, so that prompt and message change in one update.
+- A filter names the `_id` and one guard: the embedded server uses an index only where it
+  covers the whole filter, and would look at every conversation otherwise.
 """
 
 from collections.abc import AsyncIterator
@@ -67,6 +72,17 @@ class Conversation(Owned):
     last_paged_id: int = 0
     paged_messages: int = 0
     changes: int = 0
+    appends: int = 0
+
+    NARROW_INDEXES: ClassVar = [
+        IndexModel(
+            [("_id", ASCENDING), ("owner", ASCENDING), ("last_paged_id", ASCENDING)],
+            name="id_of_owner_and_last_paged",
+        ),
+        IndexModel([("_id", ASCENDING), ("changes", ASCENDING)], name="id_and_changes"),
+        IndexModel([("_id", ASCENDING), ("appends", ASCENDING)], name="id_and_appends"),
+        IndexModel([("_id", ASCENDING), ("messages.attempt", ASCENDING)], name="id_and_attempt"),
+    ]
 
     class Settings:
         """Where it is kept and what finds it."""
@@ -147,17 +163,16 @@ class Conversation(Owned):
         return raw
 
     @classmethod
-    async def prompt_message_id(cls, owner: str, id_: str) -> int | None:
-        """The id of the system message, when there is one.
+    async def prompt_state(cls, owner: str, id_: str) -> Raw:
+        """`{"system_message_id", "changes"}`.
 
         Raises:
             ConversationNotFound: there is none for this owner.
         """
-        raw = await cls.of(owner).find_one({"_id": id_}, {"system_message_id": 1})
+        raw = await cls.of(owner).find_one({"_id": id_}, {"system_message_id": 1, "changes": 1})
         if raw is None:
             raise ConversationNotFound
-        found: int | None = raw.get("system_message_id")
-        return found
+        return raw
 
     @classmethod
     async def change(cls, owner: str, id_: str, fields: Raw) -> None:
@@ -171,27 +186,25 @@ class Conversation(Owned):
             raise ConversationNotFound
 
     @classmethod
-    async def put_prompt(
-        cls, owner: str, id_: str, fields: Raw, *, present_id: int | None, new_id: int
-    ) -> bool:
+    async def put_prompt(cls, state: Raw, fields: Raw, new_id: int) -> bool:
         """Give a first system prompt its message, or take the message of an emptied one away.
 
-        False when the system message is not `present_id` any more: look again.
+        False when the conversation has changed since its `prompt_state`: look again.
         """
-        update: Raw = {"$set": {**fields, "updated_at": utc_now()}}
+        update: Raw = {"$set": {**fields, "updated_at": utc_now()}, "$inc": {"changes": 1}}
         if fields["system_prompt"]:
             message = Message(
                 id=new_id, role="system", content=fields["system_prompt"], attempt=f"{new_id}:0"
             )
             update["$set"]["system_message_id"] = new_id
             update["$push"] = {"messages": message.raw()}
-        elif present_id is not None:
+        else:
             update["$set"]["system_message_id"] = None
-            update["$pull"] = {"messages": {"id": present_id}}
-            update["$inc"] = {"changes": 1}
-        return bool(
-            await cls.of(owner).update_one({"_id": id_, "system_message_id": present_id}, update)
+            update["$pull"] = {"messages": {"id": state["system_message_id"]}}
+        result = await cls.collection().update_one(
+            {"_id": state["_id"], "changes": state["changes"]}, update
         )
+        return bool(result.matched_count)
 
     @classmethod
     async def remove(cls, owner: str, id_: str) -> None:
@@ -202,39 +215,33 @@ class Conversation(Owned):
         """
         if not await cls.of(owner).delete_one({"_id": id_}):
             raise ConversationNotFound
-        await MessagePage.of(owner).delete_many({"conversation_id": id_})
+        await MessagePage.collection().delete_many({"conversation_id": id_})
 
     # Messages
 
     @classmethod
     async def append(
-        cls,
-        owner: str,
-        id_: str,
-        messages: list[Raw],
-        *,
-        idempotency_key: str | None = None,
-        page_count: int = 0,
+        cls, owner: str, id_: str, messages: list[Raw], *, appends: int | None = None
     ) -> bool:
         """Push messages with reserved ids onto the tail: one `$push`.
 
         False when nothing was stored: the conversation is gone, newer messages have already
-        moved to a page (reserve higher ids), or with an `idempotency_key` a message has it,
-        or a page came after the `page_count` that was searched for it.
+        moved to a page (reserve higher ids), or anything came since the `appends` given.
         """
-        query: Raw = {"_id": id_, "last_paged_id": {"$lt": messages[0]["id"]}}
-        if idempotency_key is not None:
-            query["page_count"] = page_count
-            query["messages.idempotency.key"] = {"$ne": idempotency_key}
-        return bool(
-            await cls.of(owner).update_one(
-                query,
-                {
-                    "$push": {"messages": {"$each": messages}},
-                    "$set": {"updated_at": messages[-1]["updated_at"]},
-                },
-            )
+        query: Raw = {"_id": id_}
+        if appends is None:
+            query |= {"owner": owner, "last_paged_id": {"$lt": messages[0]["id"]}}
+        else:
+            query["appends"] = appends
+        result = await cls.collection().update_one(
+            query,
+            {
+                "$push": {"messages": {"$each": messages}},
+                "$set": {"updated_at": messages[-1]["updated_at"]},
+                "$inc": {"appends": 1},
+            },
         )
+        return bool(result.matched_count)
 
     @classmethod
     async def move_tail(cls, id_: str, *, max_messages: int, max_bytes: int) -> bool:

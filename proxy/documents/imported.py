@@ -67,6 +67,7 @@ async def store_imported(
                 "last_paged_id": pages[-1]["last_id"] if pages else 0,
                 "paged_messages": start,
                 "changes": 0,
+                "appends": 0,
             }
         )
     except BaseException:

@@ -1,5 +1,7 @@
 """Replies that nobody writes any more: found by the name of their worker, marked interrupted."""
 
+from dataclasses import dataclass
+
 from proxy.documents.base import Raw, Stored, utc_now
 from proxy.documents.conversation import Conversation
 from proxy.documents.page import MessagePage
@@ -22,25 +24,32 @@ async def interrupt_replies(worker: str) -> int:
     return touched
 
 
-async def interrupt_attempt(attempt: str) -> None:
-    """Mark one reply that nobody writes any more as `interrupted`."""
-    id_ = int(attempt.partition(":")[0])
-    for holder in HOLDERS:
-        await holder.collection().update_one(
-            {"messages.id": id_, "messages.attempt": attempt}, _interruption(holder)
-        )
-
-
-async def attempts_of(worker: str) -> set[str]:
-    """The attempts that are `streaming` under a worker's name."""
+async def attempts_of(worker: str) -> dict[str, "Held"]:
+    """The attempts that are `streaming` under a worker's name, and where."""
     fields = {"messages.worker": 1, "messages.attempt": 1}
     return {
-        message["attempt"]
+        message["attempt"]: Held(holder, raw["_id"], message["attempt"])
         for holder in HOLDERS
         async for raw in holder.collection().find({"messages.worker": worker}, fields)
         for message in raw["messages"]
         if message.get("worker") == worker
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One writing of a reply in the document that holds it."""
+
+    holder: type[Stored]
+    document_id: str
+    attempt: str
+
+    async def interrupt(self) -> None:
+        """Mark it as `interrupted`; where it moved meanwhile, nothing happens."""
+        await self.holder.collection().update_one(
+            {"_id": self.document_id, "messages.attempt": self.attempt},
+            _interruption(self.holder),
+        )
 
 
 def _interruption(holder: type[Stored]) -> Raw:

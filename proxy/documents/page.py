@@ -37,6 +37,11 @@ class MessagePage(Owned):
     """The version of the tail that the messages were copied at."""
     preceding: int = 0
     """Messages in all former pages when this one was made."""
+
+    NARROW_INDEXES: ClassVar = [
+        *Owned.NARROW_INDEXES,
+        IndexModel([("_id", ASCENDING), ("messages.attempt", ASCENDING)], name="id_and_attempt"),
+    ]
     messages: list[Message]
 
     class Settings:
@@ -45,13 +50,11 @@ class MessagePage(Owned):
         name = "message_pages"
         indexes: ClassVar = [
             IndexModel(
-                [("conversation_id", ASCENDING), ("number", ASCENDING)], name="conversation_number"
+                [("conversation_id", ASCENDING), ("messages.idempotency.key", ASCENDING)],
+                name="conversation_and_key",
             ),
             IndexModel([("messages.id", ASCENDING)], name="message_id", unique=True, sparse=True),
             IndexModel([("messages.worker", ASCENDING)], name="message_worker", sparse=True),
-            IndexModel(
-                [("messages.idempotency.key", ASCENDING)], name="idempotency_key", sparse=True
-            ),
         ]
 
     @classmethod
@@ -83,8 +86,9 @@ class MessagePage(Owned):
         start, size = 0, 1
         while start < len(numbers):
             wanted = numbers[start : start + size]
-            found = await cls.of(owner).find(
-                {"_id": {"$in": [page_id(conversation_id, number) for number in wanted]}},
+            found = await cls.of(owner).find_any(
+                "_id",
+                [page_id(conversation_id, number) for number in wanted],
                 {"number": 1, "preceding": 1, "messages": 1},
             )
             for page in sorted(found, key=lambda page: wanted.index(page["number"])):
@@ -123,7 +127,7 @@ class MessagePage(Owned):
 
         Safe at every instant and against every other mover: the page is written first and
         counts only when the update that empties the tail succeeds, which it does at the
-        `changes` and `page_count` that the copy was made at.
+        `changes` that the copy was made at.
         """
         fields = dict.fromkeys(
             (
@@ -147,14 +151,15 @@ class MessagePage(Owned):
             if ids is None:
                 continue
             result = await conversations.update_one(
-                {
-                    "_id": id_,
-                    "changes": conversation["changes"],
-                    "page_count": conversation["page_count"],
-                },
+                {"_id": id_, "changes": conversation["changes"]},
                 {
                     "$pull": {"messages": {"id": {"$in": ids}}},
-                    "$inc": {"page_count": 1, "paged_messages": len(ids)},
+                    "$inc": {
+                        "page_count": 1,
+                        "paged_messages": len(ids),
+                        "changes": 1,
+                        "appends": 1,
+                    },
                     "$set": {"last_paged_id": ids[-1]},
                 },
             )

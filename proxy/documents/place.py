@@ -119,14 +119,14 @@ class Placed:
             MessageNotFound: there is none for this owner.
         """
         element = {"messages": {"$elemMatch": {"id": message_id}}}
-        tail = await Conversation.of(owner).find_one(
-            {"messages.id": message_id}, {**element, "system_message_id": 1}
+        tail = await Conversation.of(owner).find_unique(
+            "messages.id", message_id, {**element, "system_message_id": 1}
         )
         if tail is not None:
             place = Place(owner, tail["_id"], tail["_id"])
             return cls(place, tail["messages"][0], tail.get("system_message_id") == message_id)
-        page = await MessagePage.of(owner).find_one(
-            {"messages.id": message_id}, {**element, "conversation_id": 1, "number": 1}
+        page = await MessagePage.of(owner).find_unique(
+            "messages.id", message_id, {**element, "conversation_id": 1, "number": 1}
         )
         if page is None or not await _counts(owner, page):
             raise MessageNotFound
@@ -182,9 +182,9 @@ class Placed:
 async def _counts(owner: str, page: Raw) -> bool:
     """Whether a page is part of its conversation (and not the leftover of a broken move)."""
     conversation = await Conversation.of(owner).find_one(
-        {"_id": page["conversation_id"], "page_count": {"$gt": page["number"]}}, {"_id": 1}
+        {"_id": page["conversation_id"]}, {"page_count": 1}
     )
-    return conversation is not None
+    return conversation is not None and conversation["page_count"] > page["number"]
 
 
 async def edit_message(
@@ -221,10 +221,14 @@ async def change_conversation(owner: str, id_: str, fields: Raw, new_id: int = 0
         await Conversation.change(owner, id_, fields)
         return
     while True:
-        present = await Conversation.prompt_message_id(owner, id_)
+        state = await Conversation.prompt_state(owner, id_)
+        present = state.get("system_message_id")
+        if present is None and not prompt:
+            await Conversation.change(owner, id_, fields)
+            return
         if present is None or not prompt:
-            if await Conversation.put_prompt(owner, id_, fields, present_id=present, new_id=new_id):
-                await MessageRevision.of(owner).delete_many({"message_id": present})
+            if await Conversation.put_prompt(state, fields, new_id):
+                await MessageRevision.collection().delete_many({"message_id": present})
                 return
             continue
         try:
@@ -239,28 +243,39 @@ async def change_conversation(owner: str, id_: str, fields: Raw, new_id: int = 0
             return
 
 
+async def remove_conversation(owner: str, id_: str) -> None:
+    """Delete a conversation with its pages and revisions.
+
+    Raises:
+        ConversationNotFound: there is none for this owner.
+    """
+    await Conversation.remove(owner, id_)
+    await MessageRevision.collection().delete_many({"conversation_id": id_})
+
+
 async def list_revisions(owner: str, message: Raw) -> list[Raw]:
     """The former contents of a message, oldest first."""
-    found = await MessageRevision.of(owner).find(
-        {"message_id": message["id"], "number": {"$lt": message.get("revision", 0)}},
-        sort=[("number", ASCENDING)],
-    )
-    return [{**raw["message"], "replaced_at": raw["replaced_at"]} for raw in found]
+    found = await MessageRevision.of(owner).find_any("message_id", [message["id"]])
+    passed = [raw for raw in found if raw["number"] < message.get("revision", 0)]
+    passed.sort(key=lambda raw: int(raw["number"]))
+    return [{**raw["message"], "replaced_at": raw["replaced_at"]} for raw in passed]
 
 
 async def delete_messages(owner: str, message_ids: list[int]) -> int:
     """`$pull` messages wherever they are; how many there were."""
+    if not message_ids:
+        return 0
     deleted = await _delete_from_tails(owner, message_ids)
     deleted += await _delete_from_pages(owner, message_ids)
     if deleted:
-        await MessageRevision.of(owner).delete_many({"message_id": {"$in": message_ids}})
+        await MessageRevision.collection().delete_many({"message_id": {"$in": message_ids}})
     return deleted
 
 
 async def _delete_from_tails(owner: str, message_ids: list[int]) -> int:
     mine, wanted, deleted = Conversation.of(owner), set(message_ids), 0
-    holds = {"messages.id": {"$in": message_ids}}
-    while tails := await mine.find(holds, {"system_message_id": 1}):
+    fields = {"messages.id": 1, "system_message_id": 1, "changes": 1}
+    while tails := await mine.find_any("messages.id", message_ids, fields):
         for tail in tails:
             update: Raw = {
                 "$pull": {"messages": {"id": {"$in": message_ids}}},
@@ -269,30 +284,28 @@ async def _delete_from_tails(owner: str, message_ids: list[int]) -> int:
             }
             if tail.get("system_message_id") in wanted:
                 update["$set"].update(system_prompt="", system_message_id=None)
-            # The guard keeps prompt and message together if a first prompt is set meanwhile.
-            before = await mine.find_one_and_update(
-                {"_id": tail["_id"], "system_message_id": tail.get("system_message_id")} | holds,
-                update,
-                {"messages.id": 1},
+            # One that changed meanwhile is found again.
+            result = await Conversation.collection().update_one(
+                {"_id": tail["_id"], "changes": tail["changes"]}, update
             )
-            if before is not None:
-                deleted += len(wanted.intersection(m["id"] for m in before["messages"]))
+            if result.matched_count:
+                deleted += len(wanted.intersection(m["id"] for m in tail["messages"]))
     return deleted
 
 
 async def _delete_from_pages(owner: str, message_ids: list[int]) -> int:
     mine, wanted, deleted = MessagePage.of(owner), set(message_ids), 0
-    holds = {"messages.id": {"$in": message_ids}}
-    for page in await mine.find(holds, {"conversation_id": 1, "number": 1}):
+    fields = {"conversation_id": 1, "number": 1}
+    for page in await mine.find_any("messages.id", message_ids, fields):
         if not await _counts(owner, page):
             continue
         before = await mine.find_one_and_update(
-            {"_id": page["_id"]} | holds,
+            {"_id": page["_id"]},
             {"$pull": {"messages": {"id": {"$in": message_ids}}}},
             {"messages.id": 1},
         )
-        if before is not None:
-            found = len(wanted.intersection(m["id"] for m in before["messages"]))
-            deleted += found
-            await Conversation.touch(owner, page["conversation_id"], paged_messages=-found)
+        found = wanted.intersection(m["id"] for m in before["messages"]) if before else None
+        if found:
+            deleted += len(found)
+            await Conversation.touch(owner, page["conversation_id"], paged_messages=-len(found))
     return deleted

@@ -8,7 +8,7 @@ from proxy.dependencies import AppSettings, Caller, ReplyEngine
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.message import Message
-from proxy.documents.place import MessageRevision, attempt_name, change_conversation
+from proxy.documents.place import attempt_name, change_conversation, remove_conversation
 from proxy.documents.project import Project
 from proxy.documents.source_manifest import SourceManifest
 from proxy.responses import Json
@@ -112,8 +112,7 @@ async def delete_conversation(
     conversation_id: ConversationId, caller: Caller, engine: ReplyEngine
 ) -> Json:
     """With all its messages; a reply that is being written ends."""
-    await Conversation.remove(caller.owner, conversation_id)
+    await remove_conversation(caller.owner, conversation_id)
     engine.end_deleted(caller.owner, conversation_id)
-    await MessageRevision.of(caller.owner).delete_many({"conversation_id": conversation_id})
     await SourceManifest.forget(caller.owner, conversation_id)
     return Json({"message": "Conversation deleted"})
