@@ -2,8 +2,9 @@
 
 One list in two places, without a transaction:
 
-- All messages of a page have smaller ids than all messages of the tail (`last_paged_id`
-  guards the append), pages are numbered in order, so the list is pages, then tail.
+- All messages of a page have smaller ids than all messages of the tail, pages are numbered
+  in order, so the list is pages, then tail. Turns may arrive in another order than their ids
+  were reserved: a move first raises `last_paged_id`, and nothing is appended below that.
 - A page counts only when its `number` is below the conversation's `page_count`. One
   update moves messages: it pulls them from the tail and raises `page_count`, `changes` and
   `appends`.

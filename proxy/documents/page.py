@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
-from pymongo import ASCENDING, IndexModel
+from pymongo import ASCENDING, IndexModel, ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from proxy.documents.base import Owned, Raw
@@ -34,13 +34,14 @@ class MessagePage(Owned):
     first_id: int
     last_id: int
     changes: int
-    """The version of the tail that the messages were copied at."""
+    """The version of the tail that the messages were copied at; deletes raise it."""
     preceding: int = 0
     """Messages in all former pages when this one was made."""
 
     NARROW_INDEXES: ClassVar = [
         *Owned.NARROW_INDEXES,
         IndexModel([("_id", ASCENDING), ("messages.attempt", ASCENDING)], name="id_and_attempt"),
+        IndexModel([("_id", ASCENDING), ("changes", ASCENDING)], name="id_and_changes"),
     ]
     messages: list[Message]
 
@@ -125,9 +126,10 @@ class MessagePage(Owned):
     ) -> bool:
         """Move the older half of a tail over its bounds into the next page; whether it did.
 
-        Safe at every instant and against every other mover: the page is written first and
-        counts only when the update that empties the tail succeeds, which it does at the
-        `changes` that the copy was made at.
+        Safe at every instant and against every other mover: first nothing may be appended
+        below the last message that moves any more, then the page is written, and it counts
+        only when the update that empties the tail succeeds, which it does at the `changes`
+        that the copy was made at.
         """
         fields = dict.fromkeys(
             (
@@ -147,6 +149,18 @@ class MessagePage(Owned):
             moving = _older_half(conversation, max_messages, max_bytes)
             if not moving:
                 return False
+            last_id = moving[-1]["id"]
+            conversation = await conversations.find_one_and_update(
+                {"_id": id_},
+                {"$max": {"last_paged_id": last_id}},
+                projection=fields,
+                return_document=ReturnDocument.AFTER,
+            )
+            if conversation is None:
+                return False
+            moving = _fitting([m for m in _in_order(conversation) if m["id"] <= last_id])
+            if not moving:
+                continue
             ids = await cls._prepare(conversation, moving)
             if ids is None:
                 continue
@@ -160,7 +174,6 @@ class MessagePage(Owned):
                         "changes": 1,
                         "appends": 1,
                     },
-                    "$set": {"last_paged_id": ids[-1]},
                 },
             )
             if result.matched_count:
@@ -210,25 +223,33 @@ def _reserved_bytes(message: Raw) -> int:
     return max(size, REPLY_BYTES) if message.get("status") == "streaming" else size
 
 
-def _older_half(conversation: Raw, max_messages: int, max_bytes: int) -> list[Raw]:
-    """The oldest messages that must go to bring the tail to half its bounds."""
+def _in_order(conversation: Raw) -> list[Raw]:
+    """The messages of a tail that may move: all but the system message."""
     system_id = conversation.get("system_message_id")
-    tail = sorted(
+    return sorted(
         (m for m in conversation["messages"] if m["id"] != system_id), key=lambda m: int(m["id"])
     )
+
+
+def _older_half(conversation: Raw, max_messages: int, max_bytes: int) -> list[Raw]:
+    """The oldest messages that must go to bring the tail to half its bounds."""
+    tail = _in_order(conversation)
     sizes = [size_bytes(m) for m in tail]
     count, total = len(tail), sum(sizes)
     if count <= max_messages and total <= max_bytes:
         return []
-    moving: list[Raw] = []
+    moved = 0
+    while moved < count and (count - moved > max_messages // 2 or total > max_bytes // 2):
+        total -= sizes[moved]
+        moved += 1
+    return _fitting(tail[:moved])
+
+
+def _fitting(messages: list[Raw]) -> list[Raw]:
+    """The first of them that fill a page, at least one."""
     taken = 0
-    for message, size in zip(tail, sizes, strict=True):
-        enough = count <= max_messages // 2 and total <= max_bytes // 2
-        reserved = _reserved_bytes(message)
-        if enough or (taken and taken + reserved > PAGE_BYTES):
-            break
-        moving.append(message)
-        taken += reserved
-        count -= 1
-        total -= size
-    return moving
+    for position, message in enumerate(messages):
+        taken += _reserved_bytes(message)
+        if position and taken > PAGE_BYTES:
+            return messages[:position]
+    return messages

@@ -295,17 +295,21 @@ async def _delete_from_tails(owner: str, message_ids: list[int]) -> int:
 
 async def _delete_from_pages(owner: str, message_ids: list[int]) -> int:
     mine, wanted, deleted = MessagePage.of(owner), set(message_ids), 0
-    fields = {"conversation_id": 1, "number": 1}
-    for page in await mine.find_any("messages.id", message_ids, fields):
-        if not await _counts(owner, page):
-            continue
-        before = await mine.find_one_and_update(
-            {"_id": page["_id"]},
-            {"$pull": {"messages": {"id": {"$in": message_ids}}}},
-            {"messages.id": 1},
-        )
-        found = wanted.intersection(m["id"] for m in before["messages"]) if before else None
-        if found:
-            deleted += len(found)
-            await Conversation.touch(owner, page["conversation_id"], paged_messages=-len(found))
+    fields = {"conversation_id": 1, "number": 1, "changes": 1, "messages.id": 1}
+    remaining = True
+    while remaining:
+        remaining = False
+        for page in await mine.find_any("messages.id", message_ids, fields):
+            if not await _counts(owner, page):
+                continue
+            result = await MessagePage.collection().update_one(
+                {"_id": page["_id"], "changes": page["changes"]},
+                {"$pull": {"messages": {"id": {"$in": message_ids}}}, "$inc": {"changes": 1}},
+            )
+            if not result.matched_count:
+                remaining = True
+                continue
+            found = len(wanted.intersection(m["id"] for m in page["messages"]))
+            deleted += found
+            await Conversation.touch(owner, page["conversation_id"], paged_messages=-found)
     return deleted
