@@ -100,6 +100,8 @@ class Generation(Draft):
         self.error: ProxyError | None = None
         self.tail_size: tuple[int, int] | None = None
         """Messages and bytes of the tail that it was appended to, where it was."""
+        self.omitted_messages = 0
+        """Messages of the history that its prompt left out."""
         self.project_id = 0
         """The label of its conversation, for whoever counts."""
 
@@ -216,6 +218,8 @@ class Generation(Draft):
         }
         if self._reasoning:
             fields["reasoning"] = self.reasoning
+        if self.omitted_messages:
+            fields["omitted_messages"] = self.omitted_messages
         if self.finish_reason is not None:
             fields["finish_reason"] = self.finish_reason
         if self.first_token_ms is not None:

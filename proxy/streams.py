@@ -112,7 +112,13 @@ class ContentFrames:
 
     def ending(self, error: ProxyError | None, message: Raw, *, differs: bool) -> bytes:
         """`{"content": "", "finish_reason": "stop"}` or `{"error": {…}}`, then `[DONE]`."""
-        return ending_frame(error, message.get("finish_reason"), differs=differs) + DONE
+        frame = ending_frame(
+            error,
+            message.get("finish_reason"),
+            differs=differs,
+            omitted_messages=message.get("omitted_messages", 0),
+        )
+        return frame + DONE
 
 
 def progress_frame(progress: Progress) -> bytes:
@@ -200,7 +206,11 @@ async def cancelled_with(request: Request | None, generation: Generation) -> Asy
 
 
 def ending_frame(
-    error: ProxyError | None, finish_reason: str | None, *, differs: bool = False
+    error: ProxyError | None,
+    finish_reason: str | None,
+    *,
+    differs: bool = False,
+    omitted_messages: int = 0,
 ) -> bytes:
     """The last frame before `[DONE]`: a finish reason, or an error that is never content."""
     if error is not None:
@@ -209,6 +219,8 @@ def ending_frame(
     frame: dict[str, Any] = {"content": "", "finish_reason": finish_reason or "stop"}
     if differs:
         frame["stored_text_differs"] = True
+    if omitted_messages:
+        frame["omitted_messages"] = omitted_messages
     return encode(frame)
 
 
@@ -274,4 +286,5 @@ async def whole_reply(
         "reply": message["content"],
         "status": message.get("status", "complete"),
         "finish_reason": message.get("finish_reason"),
+        **({"omitted_messages": omitted} if (omitted := message.get("omitted_messages")) else {}),
     }

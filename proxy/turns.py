@@ -198,6 +198,7 @@ class Turns:
                 settings=self._settings,
             )
             generation.project_id = conversation["project_id"]
+            generation.omitted_messages = prompt.omitted_messages
             generation.tail_size = (
                 len(conversation["messages"]) + len(messages),
                 sum(map(size_bytes, conversation["messages"])) + sum(map(size_bytes, messages)),
@@ -252,6 +253,7 @@ class Turns:
                 settings=self._settings,
             )
             generation.project_id = conversation["project_id"]
+            generation.omitted_messages = prompt.omitted_messages
             self._engine.launch(generation)
             return Reply(place.conversation_id, message.get("reply_to"), message_id, generation)
 

@@ -1,0 +1,27 @@
+"""`kill -9` of the server, its database or both: a small run of the script that does many."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "faults" / "kill_nine.py"
+
+
+async def test_nothing_acknowledged_is_lost_when_everything_is_killed() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(SCRIPT),
+        *("--kills", "3", "--streams", "8", "--seed", "8"),
+        env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    text = output.decode()
+    assert process.returncode == 0, text
+    report = json.loads(text[text.index("\n{") :])
+    assert report["lost"] == []
+    assert sum(report["kills"].values()) == 3
+    assert report["acknowledged_messages"] >= 8
