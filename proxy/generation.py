@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from pymongo.errors import PyMongoError
 
@@ -19,14 +19,8 @@ from proxy.documents.conversation import Conversation
 from proxy.documents.message import Status, packed
 from proxy.documents.place import Place, Placed
 from proxy.draft import Draft, Progress
-from proxy.errors import (
-    NotFound,
-    ProxyError,
-    StorageUnavailable,
-    TooLarge,
-    Unavailable,
-    UpstreamError,
-)
+from proxy.endings import EndReason, ReplyDeleted, ReplyInterrupted, ReplyTruncated
+from proxy.errors import NotFound, ProxyError, StorageUnavailable, TooLarge, UpstreamError
 from proxy.fallback import ask_in_turn
 from proxy.providers.base import CompletionRequest, Usage
 from proxy.providers.registry import Route
@@ -39,31 +33,15 @@ WRITE_ATTEMPTS = 8
 
 UNSTORED = "The database does not answer; the reply could not be stored"
 
-__all__ = ["Draft", "Generation", "Progress", "estimate_tokens"]
-
-EndReason = Literal["stopped", "deleted", "shutdown", "too_long"]
-"""Why a reply was ended from this side."""
-
-
-class ReplyTruncated(UpstreamError):
-    """The upstream's stream ended without saying that the reply was complete."""
-
-    type = "truncated"
-    message = "The provider ended the reply early; what arrived is stored"
-
-
-class ReplyInterrupted(Unavailable):
-    """The server stops."""
-
-    type = "interrupted"
-    message = "The server is stopping; the text so far is stored"
-
-
-class ReplyDeleted(NotFound):
-    """Somebody deleted the conversation or the message while the reply was written."""
-
-    type = "deleted"
-    message = "The message was deleted while the reply was being written"
+__all__ = [
+    "Draft",
+    "Generation",
+    "Progress",
+    "ReplyDeleted",
+    "ReplyInterrupted",
+    "ReplyTruncated",
+    "estimate_tokens",
+]
 
 
 class Generation(Draft):

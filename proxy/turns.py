@@ -1,31 +1,37 @@
 """A turn: the new message and the place for its reply are stored, then the model is asked."""
 
 import asyncio
-import hashlib
-from dataclasses import dataclass, field
-from typing import Any
 from weakref import WeakValueDictionary
 
 from pymongo.errors import PyMongoError
 
-from proxy.attachments import AttachedSource, SourceAttachment, attach_source
+from proxy.attachments import AttachedSource, attach_source
 from proxy.documents.base import Raw, is_too_large, utc_now
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
-from proxy.documents.message import Role, packed, payload_of, size_bytes
+from proxy.documents.message import size_bytes
 from proxy.documents.page import MessagePage
 from proxy.documents.place import Place, Placed, attempt_name
 from proxy.documents.reference import context_documents
 from proxy.engine import Engine
 from proxy.errors import BadRequest, Conflict, TooLarge, Unavailable, Unprocessable
 from proxy.generation import Generation
+from proxy.new_turn import (
+    NewMessage,
+    NewTurn,
+    Reply,
+    fingerprint,
+    message_of,
+    not_stored_yet,
+)
 from proxy.plan_text import document_context
 from proxy.prompt import Prompt, build_prompt
 from proxy.providers.base import CompletionRequest
 from proxy.providers.registry import Registry, Route
-from proxy.responses import dumps
 from proxy.settings import Settings
 from proxy.source_code.digests import Digests
+
+__all__ = ["NewMessage", "NewTurn", "Reply", "Turns", "fingerprint"]
 
 APPEND_ATTEMPTS = 32
 """How often ids are reserved anew when newer messages moved to a page meanwhile."""
@@ -42,61 +48,6 @@ REPLY_FIELDS = (
     "attached_source",
 )
 """What an earlier writing of a reply left and a new one does not take over."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewMessage:
-    """One new message; `payload` is OpenAI's message where it is more than text."""
-
-    role: Role
-    content: str
-    payload: dict[str, Any] | None = None
-
-    def as_chat_message(self) -> dict[str, Any]:
-        """As OpenAI's protocol has it."""
-        return self.payload or {"role": self.role, "content": self.content}
-
-
-@dataclass(frozen=True, slots=True)
-class NewTurn:
-    """What a client sends for one turn.
-
-    `content`, `role` and `payload` are its last message, `preceding` those before it.
-    `parameters` go to the model as they are. `idempotency_key` with `fingerprint` (a hash of
-    the body) makes it happen once.
-    """
-
-    content: str
-    role: Role = "user"
-    model: str = ""
-    payload: dict[str, Any] | None = None
-    preceding: tuple[NewMessage, ...] = ()
-    parameters: dict[str, Any] = field(default_factory=dict)
-    documents: list[int] = field(default_factory=list)
-    system_prompt_append: str = ""
-    source: SourceAttachment | None = None
-    idempotency_key: str | None = None
-    fingerprint: str = ""
-
-    @property
-    def messages(self) -> list[NewMessage]:
-        """All new messages in order."""
-        return [*self.preceding, NewMessage(self.role, self.content, self.payload)]
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """The reply to a turn; `generation` is None when it is written elsewhere or has ended."""
-
-    conversation_id: str
-    user_message_id: int | None
-    message_id: int
-    generation: Generation | None = None
-
-
-def fingerprint(*parts: Any) -> str:
-    """A hash of what a request asks for."""
-    return hashlib.sha256(dumps(parts)).hexdigest()
 
 
 class Turns:
@@ -134,7 +85,7 @@ class Turns:
 
     async def _begin(self, owner: str, conversation_id: str, turn: NewTurn) -> Reply:
         self._engine.check_open()
-        size = sum(size_bytes(_message(0, m)) for m in turn.messages)
+        size = sum(size_bytes(message_of(0, m)) for m in turn.messages)
         if size > self._settings.message_bytes + size_bytes({}):
             raise TooLarge(
                 f"The message is larger than {self._settings.message_bytes} bytes; "
@@ -153,7 +104,7 @@ class Turns:
             self._check_length(conversation)
             model = turn.model or conversation["model"] or self._registry.default_model
             routes = await self._registry.resolve(model)
-            new = _not_stored_yet(turn.messages, conversation["messages"])
+            new = not_stored_yet(turn.messages, conversation["messages"])
             source = None
             if turn.source is not None:
                 source = await attach_source(self._digests, owner, conversation, turn.source)
@@ -161,7 +112,7 @@ class Turns:
             stored = new if stores_last else new[:-1]
             reply_id = first_id + len(stored)
             user_id = reply_id - 1 if stores_last else None
-            messages = [_message(id_, message) for id_, message in enumerate(stored, first_id)]
+            messages = [message_of(id_, message) for id_, message in enumerate(stored, first_id)]
             messages.append(self._reply(reply_id, user_id, routes[0], prompt, turn))
             if source is not None:
                 messages[-1]["attached_source"] = source.record
@@ -372,36 +323,6 @@ class Turns:
             max_messages=self._settings.tail_messages,
             max_bytes=self._settings.tail_bytes,
         )
-
-
-def _message(message_id: int, new: NewMessage) -> Raw:
-    now = utc_now()
-    message: Raw = {
-        "id": message_id,
-        "role": new.role,
-        "content": new.content,
-        "created_at": now,
-        "updated_at": now,
-        "status": "complete",
-        "revision": 0,
-        "attempt": attempt_name(message_id, 0),
-    }
-    if new.payload is not None:
-        message["payload"] = packed(new.payload)
-    return message
-
-
-def _not_stored_yet(new: list[NewMessage], stored: list[Raw]) -> list[NewMessage]:
-    """The new messages without the last reply's tool calls, which clients send with the results."""
-    called = _call_ids(payload_of(stored[-1])) if stored else []
-    if called and len(new) > 1 and _call_ids(new[0].payload) == called:
-        return new[1:]
-    return new
-
-
-def _call_ids(payload: Raw | None) -> list[Any]:
-    calls = (payload or {}).get("tool_calls")
-    return [call.get("id") for call in calls if isinstance(call, dict)] if calls else []
 
 
 def _with_key(messages: list[Raw], key: str | None) -> Raw | None:

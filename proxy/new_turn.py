@@ -1,0 +1,98 @@
+"""What a client sends for one turn, and the reply that comes of it."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxy.attachments import SourceAttachment
+from proxy.documents.base import Raw, utc_now
+from proxy.documents.message import Role, packed, payload_of
+from proxy.documents.place import attempt_name
+from proxy.generation import Generation
+from proxy.responses import dumps
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """One new message; `payload` is OpenAI's message where it is more than text."""
+
+    role: Role
+    content: str
+    payload: dict[str, Any] | None = None
+
+    def as_chat_message(self) -> dict[str, Any]:
+        """As OpenAI's protocol has it."""
+        return self.payload or {"role": self.role, "content": self.content}
+
+
+@dataclass(frozen=True, slots=True)
+class NewTurn:
+    """What a client sends for one turn.
+
+    `content`, `role` and `payload` are its last message, `preceding` those before it.
+    `parameters` go to the model as they are. `idempotency_key` with `fingerprint` (a hash of
+    the body) makes it happen once.
+    """
+
+    content: str
+    role: Role = "user"
+    model: str = ""
+    payload: dict[str, Any] | None = None
+    preceding: tuple[NewMessage, ...] = ()
+    parameters: dict[str, Any] = field(default_factory=dict)
+    documents: list[int] = field(default_factory=list)
+    system_prompt_append: str = ""
+    source: SourceAttachment | None = None
+    idempotency_key: str | None = None
+    fingerprint: str = ""
+
+    @property
+    def messages(self) -> list[NewMessage]:
+        """All new messages in order."""
+        return [*self.preceding, NewMessage(self.role, self.content, self.payload)]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The reply to a turn; `generation` is None when it is written elsewhere or has ended."""
+
+    conversation_id: str
+    user_message_id: int | None
+    message_id: int
+    generation: Generation | None = None
+
+
+def fingerprint(*parts: Any) -> str:
+    """A hash of what a request asks for."""
+    return hashlib.sha256(dumps(parts)).hexdigest()
+
+
+def message_of(message_id: int, new: NewMessage) -> Raw:
+    """A new message as it is stored."""
+    now = utc_now()
+    message: Raw = {
+        "id": message_id,
+        "role": new.role,
+        "content": new.content,
+        "created_at": now,
+        "updated_at": now,
+        "status": "complete",
+        "revision": 0,
+        "attempt": attempt_name(message_id, 0),
+    }
+    if new.payload is not None:
+        message["payload"] = packed(new.payload)
+    return message
+
+
+def not_stored_yet(new: list[NewMessage], stored: list[Raw]) -> list[NewMessage]:
+    """The new messages without the last reply's tool calls, which clients send with the results."""
+    called = _call_ids(payload_of(stored[-1])) if stored else []
+    if called and len(new) > 1 and _call_ids(new[0].payload) == called:
+        return new[1:]
+    return new
+
+
+def _call_ids(payload: Raw | None) -> list[Any]:
+    calls = (payload or {}).get("tool_calls")
+    return [call.get("id") for call in calls if isinstance(call, dict)] if calls else []
