@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 
 import pytest
@@ -60,7 +61,8 @@ async def test_a_server_that_outlived_its_owner_is_ended_by_the_next_start(
     remember(settings, pid=orphan.pid)
     assert record_lock_is_held(storage / "WiredTiger.lock")
     async with EmbeddedDatabase(settings) as database:
-        assert orphan.wait() == 0
+        # Asked to end, never killed; it may be asked before it has set up how it ends.
+        assert orphan.wait() in (0, -signal.SIGTERM)
         assert database.pid != orphan.pid
 
 
