@@ -39,29 +39,12 @@ from proxy.routers import (
     source_code,
     usage,
 )
-from proxy.schemas.common import ErrorBody
 from proxy.settings import Settings, load_settings
 from proxy.shutdown import draining_on_signals
 from proxy.source_code.digests import Digests
 from proxy.tokens import count_tokens
 from proxy.turns import Turns
 from proxy.usage import UsageRecorder
-
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody, "description": text}
-    for status, text in {
-        400: "The request cannot be read",
-        401: "No valid key",
-        403: "The key does not allow it, or a page of another origin asks",
-        404: "Not found",
-        409: "Does not fit the present state",
-        413: "Too large",
-        415: "The body is not JSON",
-        422: "The request is not valid",
-        429: "Too many requests",
-        503: "The database or the server is not ready",
-    }.items()
-}
 
 
 class Application(FastAPI):
@@ -160,7 +143,7 @@ def create_app(
     )
     app.front = Edge(CrossOrigin(door, settings=settings), access_log=settings.access_log)
 
-    api = APIRouter(prefix="/v1", responses=ERRORS)
+    api = APIRouter(prefix="/v1")
     for module in (
         conversations,
         messages,

@@ -14,6 +14,7 @@ from proxy.dependencies import caller as caller_of
 from proxy.errors import BadRequest, UnsupportedMediaType
 from proxy.handlers import is_json
 from proxy.remembered import answer, conversation_of, new_turn
+from proxy.schemas.common import ASKS_A_MODEL
 from proxy.schemas.completions import (
     MODEL_RULE,
     ChatCompletion,
@@ -55,10 +56,11 @@ DESCRIPTION: dict[str, Any] = {
     summary="Chat completion, as OpenAI's API has it",
     response_model=ChatCompletion,
     responses={
+        **ASKS_A_MODEL,
         200: {
             "description": "A `chat.completion`, or with `stream` its chunks as server-sent events",
             "content": {"text/event-stream": {}},
-        }
+        },
     },
     openapi_extra=DESCRIPTION,
 )

@@ -15,7 +15,7 @@ from proxy.engine import Engine, StreamSessionNotFound
 from proxy.errors import NotFound, ProxyError, TooLarge
 from proxy.responses import Json, dumps
 from proxy.routers.conversations import ConversationId
-from proxy.schemas.common import OR_EVENTS, Done
+from proxy.schemas.common import ASKS_A_MODEL, OR_EVENTS, Done
 from proxy.schemas.messages import (
     MessageCreate,
     MessageDetail,
@@ -100,7 +100,7 @@ async def _history_json(
     "/conversations/{conversation_id}/messages",
     response_model=ReplyOut,
     summary="Send a message and get the reply",
-    responses=OR_EVENTS,
+    responses=ASKS_A_MODEL,
 )
 async def create_message(
     request: Request,
@@ -253,7 +253,7 @@ async def join_stream(
     "/messages/{message_id}/regenerate",
     response_model=ReplyOut,
     summary="Write a reply again",
-    responses=OR_EVENTS,
+    responses=ASKS_A_MODEL,
 )
 async def regenerate_message(
     request: Request,

@@ -8,7 +8,7 @@ from proxy.errors import ProxyError, TooLarge, UpstreamProtocolError
 from proxy.generation import Progress
 from proxy.plan_generation import NewPlan, Outcome, begin_plan
 from proxy.responses import Json, dumps
-from proxy.schemas.common import OR_EVENTS
+from proxy.schemas.common import ASKS_A_MODEL
 from proxy.schemas.plan import document_out
 from proxy.schemas.plan_generation import DocumentGenerate, DocumentGenerated
 from proxy.sse import DONE, encode
@@ -65,7 +65,7 @@ def nothing_written() -> UpstreamProtocolError:
     "/generate",
     response_model=DocumentGenerated,
     summary="Let a model write a plan document",
-    responses=OR_EVENTS,
+    responses=ASKS_A_MODEL,
 )
 async def generate_document(
     body: DocumentGenerate,

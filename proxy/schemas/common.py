@@ -75,6 +75,14 @@ class Body(BaseModel):
 OR_EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 """For a route's `responses`: with `stream` the answer is server-sent events."""
 
+ASKS_A_MODEL: dict[int | str, dict[str, Any]] = {
+    **OR_EVENTS,
+    402: {"description": "The account at the model's provider has no credit left"},
+    502: {"description": "The model's provider failed, or rejects this server's key"},
+    504: {"description": "The model's provider did not answer in time"},
+}
+"""For a route's `responses`: how a provider can fail before the reply begins."""
+
 
 class Done(BaseModel):
     """`{"message": "Conversation deleted"}`."""
