@@ -104,6 +104,12 @@ def test_operation_ids_are_unique() -> None:
     assert len(ids) == len(set(ids))
 
 
+def test_operation_ids_are_names_that_a_generated_client_can_have() -> None:
+    ids = {operation.values[2]["operationId"] for operation in OPERATIONS}
+    assert {"list_conversations", "create_message", "create_completion"} <= ids
+    assert all(re.fullmatch(r"[a-z]+(_[a-z]+){1,4}", name) for name in ids), ids
+
+
 def test_tags_come_in_the_order_a_newcomer_needs() -> None:
     assert [tag["name"] for tag in DOCUMENT["tags"]] == list(TAGS)
     used = {operation.values[2]["tags"][0] for operation in OPERATIONS}

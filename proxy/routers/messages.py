@@ -177,7 +177,7 @@ async def stop_stream(body: StreamStop, caller: Caller, engine: ReplyEngine) -> 
 
 
 @router.post("/messages/delete", response_model=Done, summary="Delete messages")
-async def delete_many_messages(body: MessagesDelete, caller: Caller, engine: ReplyEngine) -> Json:
+async def delete_messages(body: MessagesDelete, caller: Caller, engine: ReplyEngine) -> Json:
     """One or many, of any conversations; says how many there were."""
     deleted = await engine.delete(caller.owner, body.message_ids)
     return Json({"message": f"{deleted} messages deleted"})

@@ -27,6 +27,7 @@ _TREES: dict[str, Tree] = {"false": "none", "": "none", "true": "top", "only": "
     response_model=SourceCodeOut,
     summary="Get a project's source as one text",
     responses={
+        200: {"content": {"text/plain": {}}},
         304: {"description": "The digest named by If-None-Match is still the same"},
         403: {"description": "The directory is not one that the server may read"},
         408: {"description": "Reading took too long"},
