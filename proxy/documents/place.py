@@ -262,18 +262,19 @@ async def list_revisions(owner: str, message: Raw) -> list[Raw]:
 
 
 async def delete_messages(owner: str, message_ids: list[int]) -> int:
-    """`$pull` messages wherever they are; how many there were."""
+    """`$pull` messages wherever they are; how many this caller deleted, however many race."""
     if not message_ids:
         return 0
+    # Ids of other owners are among those that were asked for, never among the deleted.
     deleted = await _delete_from_tails(owner, message_ids)
     deleted += await _delete_from_pages(owner, message_ids)
     if deleted:
-        await MessageRevision.collection().delete_many({"message_id": {"$in": message_ids}})
-    return deleted
+        await MessageRevision.collection().delete_many({"message_id": {"$in": deleted}})
+    return len(deleted)
 
 
-async def _delete_from_tails(owner: str, message_ids: list[int]) -> int:
-    mine, wanted, deleted = Conversation.of(owner), set(message_ids), 0
+async def _delete_from_tails(owner: str, message_ids: list[int]) -> list[int]:
+    mine, wanted, deleted = Conversation.of(owner), set(message_ids), list[int]()
     fields = {"messages.id": 1, "system_message_id": 1, "changes": 1}
     while tails := await mine.find_any("messages.id", message_ids, fields):
         for tail in tails:
@@ -289,12 +290,12 @@ async def _delete_from_tails(owner: str, message_ids: list[int]) -> int:
                 {"_id": tail["_id"], "changes": tail["changes"]}, update
             )
             if result.matched_count:
-                deleted += len(wanted.intersection(m["id"] for m in tail["messages"]))
+                deleted += wanted.intersection(m["id"] for m in tail["messages"])
     return deleted
 
 
-async def _delete_from_pages(owner: str, message_ids: list[int]) -> int:
-    mine, wanted, deleted = MessagePage.of(owner), set(message_ids), 0
+async def _delete_from_pages(owner: str, message_ids: list[int]) -> list[int]:
+    mine, wanted, deleted = MessagePage.of(owner), set(message_ids), list[int]()
     fields = {"conversation_id": 1, "number": 1, "changes": 1, "messages.id": 1}
     remaining = True
     while remaining:
@@ -309,7 +310,7 @@ async def _delete_from_pages(owner: str, message_ids: list[int]) -> int:
             if not result.matched_count:
                 remaining = True
                 continue
-            found = len(wanted.intersection(m["id"] for m in page["messages"]))
+            found = wanted.intersection(m["id"] for m in page["messages"])
             deleted += found
-            await Conversation.touch(owner, page["conversation_id"], paged_messages=-found)
+            await Conversation.touch(owner, page["conversation_id"], paged_messages=-len(found))
     return deleted
