@@ -177,7 +177,7 @@ async def rotate_key(arguments: argparse.Namespace) -> int:
     raw = await _named_key(arguments)
     secret, raw = await ApiKey.rotate(raw["owner"], raw["_id"])
     _print_secret(secret, raw)
-    print("The former key stops working within two seconds")
+    print("The former key stops working within two seconds", file=sys.stderr)
     return 0
 
 

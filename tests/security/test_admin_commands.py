@@ -52,7 +52,7 @@ async def test_a_key_made_in_a_shell_opens_the_server(
         assert "working" in shown
 
         await run("keys", "rotate", "laptop")
-        rotated = capsys.readouterr().out.splitlines()[0]
+        (rotated,) = capsys.readouterr().out.splitlines()
         assert await status(client, rotated) == 200
 
         await run("keys", "revoke", "laptop", "--owner", "ada")
