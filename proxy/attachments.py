@@ -52,7 +52,7 @@ async def attach_source(
             "This conversation belongs to no project; set its project_id to attach source code"
         ) from None
     last = await SourceManifest.last(owner, conversation["_id"]) if wanted.since_last else None
-    made = await digests.make(
+    digest = await digests.make(
         project.get("ai_work_dir"),
         DigestOptions(
             include=wanted.include,
@@ -61,7 +61,6 @@ async def attach_source(
             since=last[1] if last else None,
         ),
     )
-    digest = made.digest
     record: Raw = {
         "sha256": digest.sha256,
         "files": len(digest.file_rows),

@@ -20,7 +20,7 @@ from proxy.documents.plan_document import PlanDocument
 from proxy.documents.plan_file import PlanFile
 from proxy.documents.project import Project
 from proxy.documents.reference import ProjectReferences
-from proxy.documents.source_manifest import SourceManifest
+from proxy.documents.source_manifest import AnsweredDigest, SourceManifest
 from proxy.documents.usage import Usage
 from proxy.documents.user import Session, User
 from proxy.documents.worker import Worker
@@ -39,6 +39,7 @@ DOCUMENTS: list[type[Stored]] = [
     PlanFile,
     Project,
     SourceManifest,
+    AnsweredDigest,
     ProjectReferences,
     Worker,
     ApiKey,

@@ -165,6 +165,8 @@ class Settings(BaseSettings):
     """Texts of files that are kept between digests; each worker keeps its own."""
     source_digests: int = Field(default=2, ge=1)
     """Digests made at once by one worker; further ones wait."""
+    source_answers: int = Field(default=20, ge=0)
+    """Answered digests of a project that `since` may name; the oldest are forgotten."""
     source_allow_unredacted: bool = False
     """Whether `redact=false` may leave secrets in a digest."""
 

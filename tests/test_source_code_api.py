@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from proxy.database import Database
+from proxy.documents.source_manifest import AnsweredDigest
 from proxy.tokens import count_tokens
 from tests.conftest import client_of, make_settings, running_app
 
@@ -195,6 +196,49 @@ async def test_since_can_be_continued(api: httpx.AsyncClient, tree: Path) -> Non
         answer = await api.get(url, params={"since": etag})
         assert [file["path"] for file in answer.json()["files"]] == [f"{number}.py"]
         etag = answer.headers["etag"]
+
+
+async def test_since_is_known_to_every_worker_and_after_a_restart(
+    database: Database, tree: Path, tmp_path: Path
+) -> None:
+    settings = make_settings(source_roots=[tmp_path / "projects"])
+    async with running_app(database, settings) as one, client_of(one) as first:
+        url = await create(first, tree)
+        etag = (await first.get(url)).headers["etag"]
+        (tree / "main.py").write_text("changed\n")
+        async with running_app(database, settings) as two, client_of(two) as second:
+            changed = await second.get(url, params={"since": etag})
+    async with running_app(database, settings) as three, client_of(three) as third:
+        nothing = await third.get(url, params={"since": changed.headers["etag"]})
+
+    assert [file["path"] for file in changed.json()["files"]] == ["main.py"]
+    assert changed.json()["since"]["known"] is True
+    assert (nothing.json()["files"], nothing.json()["unchanged"]) == ([], 3)
+
+
+async def test_an_answer_is_kept_as_long_as_it_is_among_the_newest(
+    mock: Database, tree: Path, tmp_path: Path
+) -> None:
+    settings = make_settings(source_roots=[tmp_path / "projects"], source_answers=2)
+
+    async def known(etag: str) -> bool:
+        answer = await client.get(url, params={"since": etag, "tree": "only"})
+        return bool(answer.json()["since"]["known"])
+
+    async with running_app(mock, settings) as app, client_of(app) as client:
+        url = await create(client, tree)
+        other = await create(client, tree)
+        await client.get(other)
+        etags = []
+        for number in range(3):
+            (tree / "main.py").write_text(f"{number}\n")
+            etags.append((await client.get(url)).headers["etag"])
+            await asyncio.sleep(0.002)  # times are kept in milliseconds
+        assert [await known(etag) for etag in etags] == [False, True, True]
+        assert await AnsweredDigest.collection().count_documents({}) == 3
+
+        await client.delete(url.removesuffix("/complete-source-code"))
+        assert await AnsweredDigest.collection().count_documents({}) == 1
 
 
 async def test_secrets_stay_home_unless_the_operator_allows(

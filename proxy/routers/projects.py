@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from proxy.dependencies import Caller, LoadedProject, PathId
 from proxy.documents.project import Project
+from proxy.documents.source_manifest import AnsweredDigest
 from proxy.responses import Json
 from proxy.schemas.common import Done
 from proxy.schemas.projects import ProjectCreate, ProjectOut, ProjectUpdate, project_out
@@ -41,4 +42,5 @@ async def update_project(project_id: PathId, body: ProjectUpdate, caller: Caller
 async def delete_project(project_id: PathId, caller: Caller) -> Json:
     """Its conversations and documents stay, under the label."""
     await Project.remove(caller.owner, project_id)
+    await AnsweredDigest.forget(caller.owner, project_id)
     return Json({"message": "Project deleted successfully"})

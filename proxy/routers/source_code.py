@@ -1,6 +1,9 @@
 """`/v1/projects/{id}/complete-source-code`: what people feed a model with."""
 
+import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from itertools import islice
 from typing import Annotated, Literal
 
@@ -8,11 +11,13 @@ import orjson
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from proxy.dependencies import AppSettings, LoadedProject
+from proxy.dependencies import AppSettings, Caller, LoadedProject
+from proxy.documents.source_manifest import AnsweredDigest
 from proxy.errors import Forbidden
 from proxy.schemas.source_code import SourceCodeOut
 from proxy.source_code.base import DigestOptions, Format, Tree
-from proxy.source_code.digests import Digests, MadeDigest
+from proxy.source_code.digests import Digests
+from proxy.source_code.result import Digest
 
 router = APIRouter(prefix="/projects", tags=["Projects"])
 
@@ -35,6 +40,7 @@ _TREES: dict[str, Tree] = {"false": "none", "": "none", "true": "top", "only": "
 )
 async def get_complete_source_code(
     request: Request,
+    caller: Caller,
     project: LoadedProject,
     settings: AppSettings,
     form: Annotated[Format, Query(alias="format")] = "plain",
@@ -67,25 +73,40 @@ async def get_complete_source_code(
         redact=redact,
     )
     digests: Digests = request.app.state.digests
-    made = await digests.make(project.get("ai_work_dir"), options, since_etag=_bare(since))
+    directory = project.get("ai_work_dir")
+    owner, id_, choice = caller.owner, project["_id"], _choice(directory, options)
+    known: bool | None = None
+    if since_etag := _bare(since):
+        earlier = await AnsweredDigest.recall(owner, id_, f"{choice}:{since_etag}")
+        known = earlier is not None
+        options = replace(options, since=earlier)
+    digest = await digests.make(directory, options)
+    etag = await asyncio.to_thread(digest.etag)
+    if options.tree != "only":
+        await AnsweredDigest.remember(
+            owner, id_, f"{choice}:{etag}", digest.manifest, kept=settings.source_answers
+        )
     as_text = _quality(accept, "text/plain") > _quality(accept, "application/json")
     headers = {
-        "ETag": f'"{made.etag}{"-text" if as_text else ""}"',
+        "ETag": f'"{etag}{"-text" if as_text else ""}"',
         "Vary": "Accept",
         "Cache-Control": "private, no-cache",
     }
     if _matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     if as_text:
-        headers["X-Total-Tokens"] = str(made.digest.total_tokens)
-        headers["X-Skipped"] = str(len(made.digest.skipped))
-        headers["Content-Length"] = str(made.digest.total_bytes)
-        return StreamingResponse(
-            _chunks(made.digest.pieces), media_type="text/plain", headers=headers
-        )
-    return StreamingResponse(
-        _json(made, _bare(since)), media_type="application/json", headers=headers
-    )
+        headers["X-Total-Tokens"] = str(digest.total_tokens)
+        headers["X-Skipped"] = str(len(digest.skipped_rows))
+        headers["Content-Length"] = str(digest.total_bytes)
+        return StreamingResponse(_chunks(digest.pieces), media_type="text/plain", headers=headers)
+    named = None if known is None else {"etag": since_etag, "known": known}
+    return StreamingResponse(_json(digest, named), media_type="application/json", headers=headers)
+
+
+def _choice(directory: str | None, options: DigestOptions) -> str:
+    """Names the directory and the choice of its files: between others nothing is compared."""
+    choice = (directory, options.include, options.exclude, options.redact)
+    return hashlib.sha256(repr(choice).encode("utf-8", "replace")).hexdigest()[:16]
 
 
 async def _chunks(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
@@ -107,14 +128,13 @@ async def _chunks(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
         yield b"".join(held)
 
 
-async def _json(made: MadeDigest, since: str) -> AsyncIterator[bytes]:
+async def _json(digest: Digest, since: dict[str, object] | None) -> AsyncIterator[bytes]:
     """The body, without ever holding the escaped text as a whole."""
     yield b'{"completeSourceCode":"'
-    async for chunk in _chunks(made.digest.pieces):
+    async for chunk in _chunks(digest.pieces):
         yield orjson.dumps(chunk.decode())[1:-1]
-    named = None if made.since_known is None else {"etag": since, "known": made.since_known}
-    yield b'","since":' + orjson.dumps(named) + b","
-    async for chunk in _chunks(islice(made.digest.summary(), 1, None)):
+    yield b'","since":' + orjson.dumps(since) + b","
+    async for chunk in _chunks(islice(digest.summary(), 1, None)):
         yield chunk
 
 

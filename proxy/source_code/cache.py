@@ -1,9 +1,8 @@
-"""What is remembered between digests: the files' texts, and what an ETag stood for."""
+"""The files' texts, remembered between digests."""
 
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
 from typing import NamedTuple
 
 _ENTRY_BYTES = 600
@@ -83,28 +82,3 @@ class DigestCache:
             found = self._files.get(key)
             if found is not None and found[1] is file.body and form not in found[6]:
                 self._files[key] = (*found[:6], (*found[6], form, tokens))
-
-
-class Manifests:
-    """The manifests of digests that were answered, by ETag; the oldest dropped first."""
-
-    def __init__(self, max_paths: int = 500_000) -> None:
-        self._max_paths = max_paths
-        self._paths = 0
-        self._manifests: OrderedDict[tuple[str, str], Mapping[str, str]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def remember(self, scope: str, etag: str, manifest: Mapping[str, str]) -> None:
-        """Keep what an ETag stands for. `scope` is the root and the choice of files."""
-        with self._lock:
-            old = self._manifests.pop((scope, etag), None)
-            self._paths += len(manifest) + 1 - (len(old) + 1 if old is not None else 0)
-            self._manifests[scope, etag] = manifest
-            while self._paths > self._max_paths:
-                _, dropped = self._manifests.popitem(last=False)
-                self._paths -= len(dropped) + 1
-
-    def recall(self, scope: str, etag: str) -> Mapping[str, str] | None:
-        """The manifest, or None when it is not (or no longer) known."""
-        with self._lock:
-            return self._manifests.get((scope, etag))

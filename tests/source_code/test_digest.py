@@ -12,7 +12,7 @@ import pytest
 
 from proxy.errors import BadRequest, NotFound, RequestTimedOut, TooLarge
 from proxy.source_code.base import DigestLimits, DigestOptions, Format
-from proxy.source_code.cache import DigestCache, Manifests
+from proxy.source_code.cache import DigestCache
 from proxy.source_code.digest import digest
 from proxy.source_code.result import Digest, changed_paths
 from proxy.tokens import TOKENIZER_NAME, count_tokens
@@ -318,20 +318,6 @@ def test_no_thread_stays_behind_a_digest_that_failed(root: Path) -> None:
         digest(root, limits=DigestLimits(digest_bytes=50))
 
     assert threading.active_count() == before
-
-
-def test_manifests_are_bounded_and_belong_to_their_scope() -> None:
-    manifests = Manifests(max_paths=10)
-    manifests.remember("a", "1", {"x": "1"})
-    manifests.remember("a", "1", {"x": "1"})
-    assert manifests.recall("a", "1") == {"x": "1"}
-    assert manifests.recall("b", "1") is None
-
-    manifests.remember("a", "2", dict.fromkeys("abcdefgh", "1"))
-    assert manifests.recall("a", "1") is None
-    assert manifests.recall("a", "2") is not None
-    manifests.remember("a", "3", dict.fromkeys("abcdefghijkl", "1"))
-    assert manifests.recall("a", "2") is None
 
 
 def test_progress_counts_up(root: Path) -> None:
