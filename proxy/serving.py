@@ -3,12 +3,16 @@
 import argparse
 import asyncio
 import logging
+import multiprocessing
 import os
 import signal
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing.process import BaseProcess
 from types import FrameType
 
 import uvicorn
@@ -78,10 +82,10 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
+def _config(app: FastAPI | Callable[[], FastAPI], settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        factory=isinstance(app, str),
+        factory=not isinstance(app, FastAPI),
         workers=settings.workers,
         log_config=None,
         access_log=False,
@@ -92,7 +96,7 @@ def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
 
 
 def _serve_one(settings: Settings, listener: socket.socket) -> int:
-    config = _config("", settings)
+    config = _config(create_app, settings)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         return runner.run(_serve_in_loop(settings, listener))
 
@@ -121,7 +125,7 @@ async def _serve_in_loop(settings: Settings, listener: socket.socket) -> int:
 
 def _serve_many(settings: Settings, listener: socket.socket) -> int:
     async def start() -> Prepared:
-        return await stack.enter_async_context(_prepared(settings, on_died=_end_myself))
+        return await stack.enter_async_context(_prepared(settings, on_died=_end_at_once))
 
     stack = AsyncExitStack()
     with asyncio.Runner() as runner:
@@ -130,7 +134,8 @@ def _serve_many(settings: Settings, listener: socket.socket) -> int:
             # Workers are new processes: they read the same settings, and where the database is.
             os.environ["PROXY_MONGODB_URI"] = prepared.settings.mongodb_uri.get_secret_value()
             os.environ["PROXY_WORKERS"] = str(settings.workers)
-            config = _config("proxy.serving:worker_app", settings)
+            app = partial(worker_app, on_embedded=prepared.embedded is not None)
+            config = _config(app, settings)
             print_banner(prepared, listener)
             Multiprocess(config, sockets=[listener]).run()
             return _ended(prepared.embedded, failed=False)
@@ -138,11 +143,25 @@ def _serve_many(settings: Settings, listener: socket.socket) -> int:
             runner.run(stack.aclose())
 
 
-def worker_app() -> FastAPI:
-    """The application of one of several workers."""
+def worker_app(*, on_embedded: bool) -> FastAPI:
+    """The application of one of several workers, which ends with the process that began it."""
     settings = load_settings()
     configure_logging(settings.log_level)
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_end_with, args=(parent, on_embedded), daemon=True).start()
     return create_app(settings)
+
+
+def _end_with(parent: BaseProcess, on_embedded: bool) -> None:
+    """Wait for the end of the parent; left alone, a worker would hold the port for ever.
+
+    The embedded database ends with the parent. Any other is still there, and so the running
+    replies have their grace.
+    """
+    parent.join()
+    if on_embedded:
+        _end_at_once("the process that holds the embedded database has ended")
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @asynccontextmanager
@@ -161,16 +180,18 @@ async def _prepared(
 
 
 async def _stop_when_dead(embedded: EmbeddedDatabase) -> None:
-    log.error("%s; the server stops", await embedded.died())
-    # Nothing can be stored any more, and every orderly step would wait for a database: what
-    # was checkpointed is on disk, and the next start marks the rest interrupted.
+    _end_at_once(await embedded.died())
+
+
+def _end_at_once(sentence: str) -> None:
+    """End this process, because its database has gone for good.
+
+    Nothing can be stored any more, and every orderly step would wait for a database: what
+    was checkpointed is on disk, and the next start marks the rest interrupted.
+    """
+    log.error("%s; the server stops", sentence)
     logging.shutdown()
     os._exit(1)
-
-
-def _end_myself(sentence: str) -> None:
-    log.error(sentence)
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _ended(embedded: EmbeddedDatabase | None, *, failed: bool) -> int:

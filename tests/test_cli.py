@@ -1,7 +1,9 @@
 """The `proxy` command as an operator runs it: a process of its own."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -99,6 +101,50 @@ def test_first_start_says_where_it_is_and_two_workers_keep_everything_over_a_mov
         process.send_signal(signal.SIGTERM)  # type: ignore[attr-defined]
         process.communicate(timeout=60)  # type: ignore[attr-defined]
         assert process.returncode == 0  # type: ignore[attr-defined]
+
+
+def released(url: str) -> None:
+    """Return once nobody holds the port any more."""
+    port = int(url.rpartition(":")[2])
+    deadline = time.monotonic() + 40
+    while True:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                assert time.monotonic() < deadline, "a worker still holds the port"
+                time.sleep(0.1)  # the end of another process: nothing to wait on
+            else:
+                return
+
+
+@needs_embedded
+@pytest.mark.parametrize("killed", ["database", "first process"])
+def test_workers_end_with_the_embedded_database_and_with_the_process_that_holds_it(
+    tmp_path: Path, killed: str
+) -> None:
+    """Nobody waits for a database that is gone, and the server can be started again."""
+    patience = {"PROXY_SHUTDOWN_GRACE_SECONDS": "600", "PROXY_STORAGE_RETRY_SECONDS": "600"}
+    with running(tmp_path, "serve", "--workers", "2", **patience) as (url, process):
+        record = json.loads((tmp_path / "data" / "embedded.json").read_text())
+        pid = record["pid"] if killed == "database" else process.pid  # type: ignore[attr-defined]
+        os.kill(pid, signal.SIGKILL)
+        _, err = process.communicate(timeout=60)  # type: ignore[attr-defined]
+        released(url)
+        assert "the server stops" in err
+        assert "Traceback" not in err
+    with running(tmp_path):
+        pass
+
+
+def test_workers_on_another_database_end_with_the_process_that_began_them(
+    tmp_path: Path, wire_uri: str
+) -> None:
+    with running(tmp_path, "serve", "--workers", "2", PROXY_MONGODB_URI=wire_uri) as (url, process):
+        process.kill()  # type: ignore[attr-defined]
+        process.communicate(timeout=60)  # type: ignore[attr-defined]
+        released(url)
 
 
 @needs_embedded
