@@ -4,6 +4,8 @@ Requests and log-in attempts are counted by the `limits` library's moving window
 so all workers count together. Replies being written hold a slot in their key's document.
 """
 
+import asyncio
+import logging
 import math
 import time
 from contextvars import ContextVar
@@ -14,18 +16,24 @@ from typing import Any
 from limits import RateLimitItem, RateLimitItemPerMinute, RateLimitItemPerSecond
 from limits.aio.storage import MongoDBStorage
 from limits.aio.strategies import MovingWindowRateLimiter
+from pymongo.errors import PyMongoError
 
 from proxy.caller import CallerInfo
 from proxy.database import Database
 from proxy.documents.api_key import KeyActivity
 from proxy.documents.base import utc_now
 from proxy.engine import Engine
-from proxy.errors import TooManyRequests, Unavailable
+from proxy.errors import ProxyError, TooManyRequests
 from proxy.generation import Generation
 from proxy.settings import Settings
 from proxy.usage import UsageRecorder
 
+log = logging.getLogger(__name__)
+
 TRIES = 5
+
+FREE_SECONDS = 0.5
+"""How long to wait for a database that did not answer when a slot was given back."""
 
 BEGINS_REPLY = ("/messages", "/regenerate", "/completions", "/generate")
 """How the paths end to which a POST begins a reply."""
@@ -130,11 +138,11 @@ class Limits:
         """Take a slot for the reply that a request begins.
 
         Raises:
-            TooManyRequests: the key's tokens of this day or its streams are used up.
-            Unavailable: the server writes as many replies as it may.
+            TooManyRequests: the key's tokens of this day or its streams are used up, or the
+                server writes as many replies as it may.
         """
         if self._replies >= self._share:
-            raise Unavailable(
+            raise TooManyRequests(
                 f"The server is writing {self._replies} replies, as many as it may; try again",
                 code="too_many_streams",
                 retry_after_seconds=2,
@@ -143,8 +151,12 @@ class Limits:
         self._replies += 1
         try:
             await self._take(caller, slot)
-        except BaseException:
+        except ProxyError:
             self._replies -= 1
+            raise
+        except BaseException:
+            # Nobody knows whether it was taken.
+            self.release(slot)
             raise
         current_slot.set(slot)
         return slot
@@ -175,7 +187,21 @@ class Limits:
         if slot.holders == 0:
             self._replies -= 1
             if slot.key_id:
-                self._engine.in_background(KeyActivity.free_slot(slot.key_id, slot.id))
+                self._engine.in_background(self._free(slot))
+
+    async def _free(self, slot: Slot) -> None:
+        """Give a slot back, again until the database answers: a forgotten one counts for good.
+
+        A worker that ends gives all its slots back by itself.
+        """
+        while not self._engine.is_stopping:
+            try:
+                await KeyActivity.free_slot(slot.key_id, slot.id)
+            except PyMongoError as error:
+                log.warning("a slot is not free yet: %s", type(error).__name__)
+                await asyncio.sleep(FREE_SECONDS)
+            else:
+                return
 
     def _launched(self, _: Generation) -> None:
         if slot := current_slot.get():
