@@ -230,7 +230,13 @@ class Doorkeeper:
                 code="loopback_only",
             )
         origin = headers.get(b"origin")
-        if origin is not None and not is_loopback_origin(origin) and not self._is_listed(origin):
+        if origin is None:
+            # What a page embeds carries no origin; a link that somebody follows is no page's.
+            if headers.get(b"sec-fetch-site") == b"cross-site" and (
+                headers.get(b"sec-fetch-mode") != b"navigate"
+            ):
+                raise foreign_origin()
+        elif not is_loopback_origin(origin) and not self._is_listed(origin):
             raise foreign_origin()
         if method not in READS and _has_body(headers) and not _is_json(headers):
             raise UnsupportedMediaType

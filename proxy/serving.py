@@ -221,6 +221,7 @@ def print_banner(prepared: Prepared, listener: socket.socket) -> None:
         lines.append(("Keys", "needed: `proxy keys create NAME` makes one"))
     else:
         lines.append(("Keys", "none: open to this machine only (`proxy keys create` locks it)"))
+        lines.append(("Log-in", "any name and password, while there is no key and no user"))
     print(f"Poe OpenAI Proxy {__version__}")
     for label, text in lines:
         print(f"  {label:<12} {text}")

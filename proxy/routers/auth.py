@@ -79,5 +79,6 @@ async def get_caller(caller: Caller) -> Json:
 
 
 def _is_remote(request: Request) -> bool:
-    """Whether the browser is elsewhere: then the cookie travels over TLS only."""
-    return not is_loopback_host(request.headers.get("host", "").encode("latin-1"))
+    """Whether the browser is elsewhere, or on TLS: then the cookie travels over TLS only."""
+    host = request.headers.get("host", "").encode("latin-1")
+    return request.url.scheme == "https" or not is_loopback_host(host)

@@ -77,6 +77,19 @@ async def test_a_page_from_elsewhere_gets_nothing(client: httpx.AsyncClient) -> 
     assert response.status_code == 200
 
 
+async def test_what_a_page_from_elsewhere_embeds_is_refused(client: httpx.AsyncClient) -> None:
+    embedded = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
+    for path in (HERE, "/openapi.json"):
+        assert (await client.get(path, headers=embedded)).status_code == 403
+    assert (await client.post(HERE, headers=embedded)).status_code == 403
+    # A link that somebody follows, and pages of this machine.
+    for site, mode in (("cross-site", "navigate"), ("same-origin", "cors"), ("none", "navigate")):
+        headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode}
+        assert (await client.get("/docs", headers=headers)).status_code == 200
+    from_here = {"Sec-Fetch-Site": "cross-site", "Origin": "http://127.0.0.1:5173"}
+    assert (await client.get(HERE, headers=from_here)).status_code == 200
+
+
 async def test_a_listed_origin_is_welcome(database: Database) -> None:
     settings = make_settings(cors_origins=["https://ui.example"])
     async with running_app(database, settings) as app, client_of(app) as client:

@@ -69,6 +69,10 @@ async def test_the_cookie_is_kept_from_scripts_other_sites_and_open_lines(
     assert not here["secure"]
     away = cookie_of(await log_in(client, Host="chat.example"))[SESSION_COOKIE]
     assert away["secure"]
+    tls = await client.post(
+        "https://127.0.0.1:8000/v1/auth/login", json={"userName": "Ada", "password": PASSWORD}
+    )
+    assert cookie_of(tls)[SESSION_COOKIE]["secure"]
     stored = await Session.collection().find_one({"_id": hash_key(here.value)})
     assert here.value not in str(stored)
 
