@@ -193,7 +193,7 @@ def test_a_used_port_is_told(tmp_path: Path) -> None:
 def test_a_wrong_setting_is_one_sentence_that_names_it(
     tmp_path: Path, variables: dict[str, str], named: str
 ) -> None:
-    assert named in failed(tmp_path, **variables)
+    assert named in failed(tmp_path, **{"PROXY_PORT": "0", **variables})
 
 
 @needs_embedded
