@@ -23,6 +23,8 @@ from proxy.responses import Json
 
 log = logging.getLogger(__name__)
 
+LENGTHS = {"too_long": ("most", "max_length"), "too_short": ("least", "min_length")}
+
 
 def error_response(error: ProxyError) -> Json:
     """The answer to an error, with `Retry-After` in whole seconds where one is known."""
@@ -64,6 +66,11 @@ def is_json(content_type: str) -> bool:
 
 
 def _message(item: dict[str, Any]) -> str:
+    if isinstance(item.get("input"), str) and item["type"] in LENGTHS:
+        # Pydantic counts "items" of a text that has a validator of ours.
+        word, name = LENGTHS[item["type"]]
+        limit = item["ctx"][name]
+        return f"String should have at {word} {limit} character{'' if limit == 1 else 's'}"
     return str(item["msg"]).removeprefix("Value error, ")
 
 

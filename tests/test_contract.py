@@ -279,6 +279,42 @@ async def test_project_life(client: httpx.AsyncClient) -> None:
         assert response.json()["detail"] == "Project not found"
 
 
+async def test_a_null_counts_as_absent(client: httpx.AsyncClient) -> None:
+    # Some clients write out every field of their classes.
+    id_ = await create(client, project_id=None, name=None, status=None, system_prompt=None)
+    turn = await say(
+        client,
+        id_,
+        "hi",
+        role=None,
+        model=None,
+        stream=None,
+        documents=None,
+        system_prompt_append=None,
+        attach=None,
+        on_disconnect=None,
+    )
+    assert turn.status_code == 200, turn.text
+    document = {"category_id": 2, "filename": "a.md", "content": "x"}
+    empty = {"project_id": None, "version": None, "source": None, "related_log_id": None}
+    saved = await client.post("/v1/plan/documents", json=document | empty)
+    assert saved.status_code == 200, saved.text
+    assert (saved.json()["project_id"], saved.json()["source"]) == (0, "user")
+    # What is needed is needed.
+    refused = await client.post("/v1/plan/documents", json=document | {"filename": None})
+    assert refused.status_code == 422
+    assert refused.json()["error"]["param"] == "filename"
+
+
+async def test_pages_of_lists_take_empty_strings_as_absent(client: httpx.AsyncClient) -> None:
+    id_ = await create(client)
+    await say(client, id_, "hi")
+    for path in (CONVERSATIONS, f"{CONVERSATIONS}/{id_}/messages"):
+        everything = (await client.get(path)).json()
+        assert (await client.get(f"{path}?limit=&before=")).json() == everything
+        assert (await client.get(f"{path}?limit=0")).status_code == 422
+
+
 BAD_TURNS = [
     {},
     {"content": ""},

@@ -12,7 +12,7 @@ from proxy.documents.place import attempt_name, change_conversation, remove_conv
 from proxy.documents.project import Project
 from proxy.documents.source_manifest import SourceManifest
 from proxy.responses import Json
-from proxy.schemas.common import Done, OptionalId, UtcTime
+from proxy.schemas.common import EMPTY_IS_ABSENT, Done, Limit, OptionalId, UtcTime
 from proxy.schemas.conversations import (
     ConversationCreate,
     ConversationCreated,
@@ -56,8 +56,10 @@ async def list_conversations(
     settings: AppSettings,
     project_id: Annotated[OptionalId, Query(description="Only this project's")] = None,
     status: Annotated[OptionalId, Query(description="0 normal, 1 archived")] = None,
-    limit: Annotated[int | None, Query(ge=1, le=10_000, description="All by default")] = None,
-    before: Annotated[UtcTime | None, Query(description="Only less recently active")] = None,
+    limit: Annotated[Limit, Query(description="All by default")] = None,
+    before: Annotated[
+        UtcTime | None, EMPTY_IS_ABSENT, Query(description="Only less recently active")
+    ] = None,
 ) -> Json:
     """Newest activity first; empty filters count as absent."""
     found = await Conversation.summaries(

@@ -15,7 +15,7 @@ from proxy.engine import Engine, StreamSessionNotFound
 from proxy.errors import NotFound, ProxyError, TooLarge
 from proxy.responses import Json, dumps
 from proxy.routers.conversations import ConversationId
-from proxy.schemas.common import ASKS_A_MODEL, OR_EVENTS, Done
+from proxy.schemas.common import ASKS_A_MODEL, EMPTY_IS_ABSENT, OR_EVENTS, Done, Id, Limit
 from proxy.schemas.messages import (
     MessageCreate,
     MessageDetail,
@@ -60,8 +60,8 @@ async def list_messages(
     conversation_id: ConversationId,
     caller: Caller,
     settings: AppSettings,
-    limit: Annotated[int | None, Query(ge=1, le=10_000, description="The newest ones")] = None,
-    before: Annotated[int | None, Query(ge=1, le=MAX_ID, description="A message id")] = None,
+    limit: Annotated[Limit, Query(description="The newest ones")] = None,
+    before: Annotated[Id | None, EMPTY_IS_ABSENT, Query(description="A message id")] = None,
 ) -> Response:
     """In order; all of them unless `limit` or `before` ask for a part."""
     if limit is not None or before is not None:

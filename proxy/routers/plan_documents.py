@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BeforeValidator, StringConstraints
+from pydantic import BeforeValidator, Field
 from starlette.responses import StreamingResponse
 
 from proxy.dependencies import AppSettings, Caller, PathId
@@ -20,7 +20,7 @@ from proxy.errors import TooLarge, Unprocessable
 from proxy.plan_diff import unified_diff
 from proxy.plan_text import merged
 from proxy.responses import Json, dumps
-from proxy.schemas.common import OptionalId, ProjectLabel, Text
+from proxy.schemas.common import EMPTY_IS_ABSENT, Label, OptionalId, ProjectLabel, Text
 from proxy.schemas.plan import (
     DocumentCreate,
     DocumentDiff,
@@ -40,8 +40,9 @@ from proxy.settings import Settings
 
 router = APIRouter(prefix="/plan/documents", tags=["Plan documents"])
 
-MAX_PAGE_SIZE = 200
-"""Documents of one page of newest versions."""
+PAGE_SIZE = 20
+MAX_PAGE_SIZE = 1_000
+"""Documents of one page of newest versions; a few at a time are in memory."""
 
 MERGED_BYTES = CONTEXT_BYTES
 """Text of one merge."""
@@ -49,13 +50,7 @@ MERGED_BYTES = CONTEXT_BYTES
 SORT_FIELDS = {"filename": "filename", "created_time": "created_at", "version": "version"}
 
 
-def _absent(value: object) -> object:
-    return value or None
-
-
-OptionalText = Annotated[
-    Annotated[Text, StringConstraints(max_length=500)] | None, BeforeValidator(_absent), Query()
-]
+OptionalText = Annotated[Label | None, EMPTY_IS_ABSENT, Query()]
 
 
 @router.post("", response_model=DocumentOut, summary="Save a plan document")
@@ -94,10 +89,17 @@ async def list_latest(
         BeforeValidator(lambda v: v or "created_time"),
     ] = "created_time",
     order: Annotated[Literal["asc", "desc"], BeforeValidator(lambda v: v or "desc")] = "desc",
-    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
-    page_size: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = 20,
+    page: Annotated[
+        Annotated[int, Field(ge=1, le=1_000_000)] | None, EMPTY_IS_ABSENT, Query()
+    ] = None,
+    page_size: Annotated[
+        Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE)] | None,
+        EMPTY_IS_ABSENT,
+        Query(description=f"{PAGE_SIZE} by default"),
+    ] = None,
 ) -> Response:
     """Newest first unless `sort_by` and `order` say otherwise; empty filters count as absent."""
+    page, page_size = page or 1, page_size or PAGE_SIZE
     files = _filter(project_id=project_id, category_id=category_id)
     if query:
         files["filename"] = {"$regex": _literal(query), "$options": "i"}

@@ -47,8 +47,14 @@ Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 ProjectLabel = Annotated[int, Field(ge=0, le=MAX_ID)]
 """A project id, or 0 for none."""
 
-OptionalId = Annotated[ProjectLabel | None, BeforeValidator(lambda value: value or None)]
+EMPTY_IS_ABSENT = BeforeValidator(lambda value: value or None)
+"""For a parameter of a query string that clients send whether or not it is filled in."""
+
+OptionalId = Annotated[ProjectLabel | None, EMPTY_IS_ABSENT]
 """A number in a query string; an empty one counts as absent."""
+
+Limit = Annotated[Annotated[int, Field(ge=1, le=10_000)] | None, EMPTY_IS_ABSENT]
+"""How many entries of a list, in a query string."""
 
 UtcTime = Annotated[datetime, AfterValidator(as_utc)]
 """ISO 8601; a naive time is UTC."""
@@ -58,18 +64,23 @@ class Body(BaseModel):
     """The base of request bodies: unknown keys are let through, types are not guessed.
 
     A key that begins with `$` is refused: nobody sends one who does not mean an operator.
+    A null counts as absent where a field may be absent: many clients write out every field.
     """
 
     model_config = ConfigDict(extra="ignore", strict=False)
 
     @model_validator(mode="before")
     @classmethod
-    def _no_operators(cls, data: Any) -> Any:
-        if isinstance(data, dict):
-            for key in data:
-                if isinstance(key, str) and key.startswith("$"):
-                    raise ValueError("keys must not begin with '$'")
-        return data
+    def _what_was_meant(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        for key in data:
+            if isinstance(key, str) and key.startswith("$"):
+                raise ValueError("keys must not begin with '$'")
+        if None not in data.values():
+            return data
+        needed = {name for name, field in cls.model_fields.items() if field.is_required()}
+        return {key: value for key, value in data.items() if value is not None or key in needed}
 
 
 OR_EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}

@@ -90,6 +90,10 @@ async def test_a_wrong_tag_is_one_sentence(client: httpx.AsyncClient) -> None:
             assert response.status_code == 422
             assert isinstance(response.json()["detail"], str)
     assert await tags(client, document["id"]) == []
+    long = (await client.post(url, json={"tag_name": "长" * 101})).json()["detail"]
+    assert long == "tag_name: String should have at most 100 characters"
+    empty = (await client.post(url, json={"tag_name": ""})).json()["detail"]
+    assert empty == "tag_name: String should have at least 1 character"
 
 
 async def test_tags_stay_with_the_file_when_it_gets_a_new_version(
