@@ -34,12 +34,14 @@ from typing import Any, ClassVar
 class ProxyError(Exception):
     """The base: a message for a person, a status and a type for a program.
 
-    `retry_after_seconds` becomes the `Retry-After` header. `extra` are further keys of
+    `usual_code` is what OpenAI's API calls it: clients look at that where one status means
+    several things. `retry_after_seconds` becomes the `Retry-After` header. `extra` are further keys of
     the JSON body (for instance the ids of a message that was stored before the failure).
     """
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
+    usual_code: ClassVar[str | None] = None
     message: ClassVar[str] = "Something went wrong on the server; the log has the request id"
 
     def __init__(
@@ -52,7 +54,7 @@ class ProxyError(Exception):
         extra: dict[str, Any] | None = None,
     ) -> None:
         self.detail = message or self.message
-        self.code = code
+        self.code = code or self.usual_code
         self.param = param
         self.retry_after_seconds = retry_after_seconds
         self.extra = extra or {}
@@ -145,6 +147,7 @@ class TooManyRequests(BadRequest):
 
     status = 429
     type = "rate_limit_error"
+    usual_code = "rate_limit_exceeded"
     message = "Too many requests; wait and try again"
 
 
@@ -209,6 +212,7 @@ class UpstreamOutOfCredit(UpstreamError):
 
     status = 402
     type = "insufficient_quota"
+    usual_code = "insufficient_quota"
     message = "The account at the model's provider has no credit left"
     retryable = False
 
@@ -218,6 +222,7 @@ class UpstreamRateLimited(UpstreamError):
 
     status = 429
     type = "rate_limit_error"
+    usual_code = "rate_limit_exceeded"
     message = "The model's provider limits the rate of requests; wait and try again"
 
 
@@ -243,6 +248,7 @@ class UpstreamTooLarge(UpstreamError):
 
     status = 413
     type = "context_length_exceeded"
+    usual_code = "context_length_exceeded"
     message = "The conversation is longer than the model accepts"
     retryable = False
 
@@ -252,5 +258,6 @@ class ModelNotFound(UpstreamError):
 
     status = 404
     type = "model_not_found"
+    usual_code = "model_not_found"
     message = "No configured provider offers this model; GET /v1/models lists what there is"
     retryable = False

@@ -69,6 +69,7 @@ class Registry:
         self._lists: dict[str, list[dict[str, Any]]] = {}
         self._index: dict[str, Route] = {}
         self._merged: list[dict[str, Any]] = []
+        self._named: dict[str, dict[str, Any]] = {}
         self._due_at: float | None = None
         self._refreshing: asyncio.Task[None] | None = None
         self._merge()
@@ -114,6 +115,17 @@ class Registry:
         """
         await self._fresh()
         return self._merged
+
+    async def model(self, name: str) -> dict[str, Any]:
+        """One model object, by the name it is listed under or as `<provider>/<name>`.
+
+        Raises:
+            ModelNotFound: nobody lists it.
+        """
+        await self._fresh()
+        if name not in self._named:
+            raise ModelNotFound
+        return self._named[name]
 
     def start(self) -> None:
         """Ask the providers for their models in the background."""
@@ -182,6 +194,7 @@ class Registry:
     def _merge(self) -> None:
         index: dict[str, Route] = {}
         merged: dict[str, dict[str, Any]] = {}
+        qualified: dict[str, dict[str, Any]] = {}
         for name, model in self._settings.models.items():
             if model.route:
                 merged[name] = {"id": name, "object": "model", "created": 0, "owned_by": "proxy"}
@@ -196,10 +209,13 @@ class Registry:
                 route = Route(provider, name)
                 index.setdefault(name, route)
                 index.setdefault(name.casefold(), route)
-                shown = name if name not in merged else f"{provider.name}/{name}"
+                full_name = f"{provider.name}/{name}"
+                qualified[full_name] = {**entry, "id": full_name}
+                shown = name if name not in merged else full_name
                 merged.setdefault(shown, {**entry, "id": shown})
         self._index = index
         self._merged = list(merged.values())
+        self._named = qualified | merged
 
 
 def build_providers(settings: Settings) -> list[Provider]:

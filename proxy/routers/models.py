@@ -5,7 +5,6 @@ from typing import Any
 from fastapi import APIRouter
 
 from proxy.dependencies import Models
-from proxy.errors import ModelNotFound
 from proxy.responses import Json
 
 router = APIRouter(prefix="/models", tags=["Models"])
@@ -19,8 +18,5 @@ async def list_models(registry: Models) -> Json:
 
 @router.get("/{model:path}", response_model=dict[str, Any], summary="Get a model")
 async def get_model(model: str, registry: Models) -> Json:
-    """One of the listed models; names may hold slashes."""
-    for entry in await registry.models():
-        if entry["id"] == model:
-            return Json(entry)
-    raise ModelNotFound
+    """One of the listed models, also as `<provider>/<model>`; names may hold slashes."""
+    return Json(await registry.model(model))

@@ -181,6 +181,17 @@ async def test_models_that_are_configured_but_not_listed_are_found() -> None:
     assert await ids(registry) == ["x", "hidden"]
 
 
+async def test_one_model_is_found_by_its_listed_and_by_its_full_name() -> None:
+    registry = Registry(settings(), providers=[Listed("a", ["v/x", "y"]), Listed("b", ["y"])])
+    assert await ids(registry) == ["v/x", "y", "b/y"]
+    for name in ("v/x", "a/v/x", "y", "a/y", "b/y"):
+        found = await registry.model(name)
+        assert (found["id"], found["object"]) == (name, "model")
+    for name in ("b/v/x", "x", "", "a/"):
+        with pytest.raises(errors.ModelNotFound):
+            await registry.model(name)
+
+
 async def test_a_route_names_its_fallbacks_in_order() -> None:
     models = {"fast": {"route": ["b/y", "a/x", "x"]}}
     registry = Registry(settings(models=models), providers=[Listed("a", ["x"]), Listed("b", ["y"])])

@@ -108,19 +108,23 @@ async def test_models(client: AsyncOpenAI) -> None:
     assert set(listed) == {"test-model", "vendor/other"}
     assert (await client.models.retrieve("test-model")).id == "test-model"
     assert (await client.models.retrieve("vendor/other")).id == "vendor/other"
-    with pytest.raises(openai.NotFoundError):
+    assert (await client.models.retrieve("openai/vendor/other")).id == "openai/vendor/other"
+    with pytest.raises(openai.NotFoundError) as caught:
         await client.models.retrieve("none")
+    assert caught.value.code == "model_not_found"
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    ("status", "error"),
+    ("status", "error", "code"),
     [
-        (400, openai.BadRequestError),
-        (404, openai.NotFoundError),
-        (429, openai.RateLimitError),
-        (500, openai.InternalServerError),
-        (401, openai.InternalServerError),
+        (400, openai.BadRequestError, None),
+        (404, openai.NotFoundError, "model_not_found"),
+        (413, openai.APIStatusError, "context_length_exceeded"),
+        (429, openai.RateLimitError, "rate_limit_exceeded"),
+        (402, openai.APIStatusError, "insufficient_quota"),
+        (500, openai.InternalServerError, None),
+        (401, openai.InternalServerError, None),
     ],
 )
 async def test_an_upstreams_refusal_has_its_class(
@@ -129,12 +133,14 @@ async def test_an_upstreams_refusal_has_its_class(
     stream: bool,
     status: int,
     error: type[openai.APIStatusError],
+    code: str | None,
 ) -> None:
     server.upstream.play(server.upstream.status(status, "because of this"))
     with pytest.raises(error) as caught:
         await client.chat.completions.create(model="test-model", messages=HELLO, stream=stream)
     assert caught.value.request_id
     assert caught.value.type
+    assert caught.value.code == code
     assert isinstance(caught.value.body, dict)
     assert caught.value.message
 
