@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from itertools import islice
 from typing import Annotated, Literal
@@ -17,11 +17,9 @@ from proxy.errors import Forbidden
 from proxy.schemas.source_code import SourceCodeOut
 from proxy.source_code.base import DigestOptions, Format, Tree
 from proxy.source_code.digests import Digests
-from proxy.source_code.result import Digest
+from proxy.source_code.result import Digest, chunks
 
 router = APIRouter(prefix="/projects", tags=["Projects"])
-
-_CHUNK_BYTES = 256 * 1024
 
 Pattern = Annotated[str, Query(max_length=1000)]
 _TREES: dict[str, Tree] = {"false": "none", "": "none", "true": "top", "only": "only"}
@@ -98,7 +96,7 @@ async def get_complete_source_code(
         headers["X-Total-Tokens"] = str(digest.total_tokens)
         headers["X-Skipped"] = str(len(digest.skipped_rows))
         headers["Content-Length"] = str(digest.total_bytes)
-        return StreamingResponse(_chunks(digest.pieces), media_type="text/plain", headers=headers)
+        return StreamingResponse(_text(digest), media_type="text/plain", headers=headers)
     named = None if known is None else {"etag": since_etag, "known": known}
     return StreamingResponse(_json(digest, named), media_type="application/json", headers=headers)
 
@@ -109,32 +107,18 @@ def _choice(directory: str | None, options: DigestOptions) -> str:
     return hashlib.sha256(repr(choice).encode("utf-8", "replace")).hexdigest()[:16]
 
 
-async def _chunks(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """The text in chunks of some size, none of which cuts a character in two."""
-    held: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        begin = 0
-        while len(piece) - begin + size >= _CHUNK_BYTES:
-            end = begin + _CHUNK_BYTES - size
-            while end < len(piece) and piece[end] & 0xC0 == 0x80:
-                end += 1
-            yield b"".join((*held, piece[begin:end]))
-            begin, held, size = end, [], 0
-        if begin < len(piece):
-            held.append(piece[begin:] if begin else piece)
-            size += len(held[-1])
-    if held:
-        yield b"".join(held)
+async def _text(digest: Digest) -> AsyncIterator[bytes]:
+    for chunk in chunks(digest.pieces):
+        yield chunk
 
 
 async def _json(digest: Digest, since: dict[str, object] | None) -> AsyncIterator[bytes]:
     """The body, without ever holding the escaped text as a whole."""
     yield b'{"completeSourceCode":"'
-    async for chunk in _chunks(digest.pieces):
+    for chunk in chunks(digest.pieces):
         yield orjson.dumps(chunk.decode())[1:-1]
     yield b'","since":' + orjson.dumps(since) + b","
-    async for chunk in _chunks(islice(digest.summary(), 1, None)):
+    for chunk in chunks(islice(digest.summary(), 1, None)):
         yield chunk
 
 

@@ -6,19 +6,21 @@ The tree with its token counts goes to standard error, so that
 
 import argparse
 import multiprocessing
+import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from pathlib import Path
 
 from proxy.errors import ProxyError
-from proxy.source_code.base import DigestLimits, DigestOptions
+from proxy.source_code.base import Deadline, DigestLimits, DigestOptions, Skipped
 from proxy.source_code.digest import digest
 from proxy.source_code.formats import draw_tree
 from proxy.source_code.result import Digest
-from proxy.tokens import count_tokens_of_each
+from proxy.source_code.walk import SourceFile, walk
+from proxy.tokens import count_tokens_of_utf8
 
 _GIB = 1024**3
 _REDRAW_SECONDS = 0.1
@@ -39,33 +41,49 @@ def run_digest_command(args: Sequence[str]) -> int:
         redact=arguments.redact,
     )
     limits = DigestLimits(digest_bytes=arguments.max_bytes, seconds=24 * 3600)
-    progress = _Progress() if sys.stderr.isatty() else None
     try:
-        with _counter() as counter:
-            shown = progress.show if progress else None
-            made = digest(root, options, limits, progress=shown, counter=counter)
+        made = _make(root, options, limits)
     except ProxyError as error:
         print(f"proxy digest: {error.detail}", file=sys.stderr)
         return 1
     except BrokenExecutor:
         print("proxy digest: the process that counts tokens ended early", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        if progress:
-            progress.clear()
-    try:
-        for piece in made.pieces:
-            sys.stdout.buffer.write(piece)
-        sys.stdout.flush()
     except BrokenPipeError:
         # Whoever reads has seen enough, as in `proxy digest . | head`.
-        sys.stderr.close()
         return 1
+    except OSError as error:
+        print(f"proxy digest: the text cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
     if not arguments.quiet:
         sys.stderr.write(_report(made))
     return 0
+
+
+def _make(root: Path, options: DigestOptions, limits: DigestLimits) -> Digest:
+    """Write the text, with a bar beside it on a terminal."""
+    progress = _Progress() if sys.stderr.isatty() else None
+    # A writer of our own, since Python's may be unbuffered. The context is left when all
+    # is written: a disk that is full must not go unnoticed.
+    with _counter() as counter, open(sys.stdout.fileno(), "wb", closefd=False) as out:
+        try:
+            if progress:
+                progress.expect(walk(root, options, limits, Deadline(limits.seconds)))
+            made = digest(
+                *(root, options, limits),
+                progress=progress.show if progress else None,
+                counter=counter,
+                # The bar and the text on one terminal would run through each other.
+                write=None if progress and sys.stdout.isatty() else out.write,
+                manifest=False,
+            )
+        finally:
+            if progress:
+                progress.clear()
+        out.writelines(made.pieces)
+    return made
 
 
 def _counter() -> Executor:
@@ -76,13 +94,13 @@ def _counter() -> Executor:
     """
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     counter = ProcessPoolExecutor(1, mp_context=context, initializer=_begin_counting)
-    counter.submit(count_tokens_of_each, [])
+    counter.submit(count_tokens_of_utf8, [])
     return counter
 
 
 def _begin_counting() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
-    count_tokens_of_each([""])
+    count_tokens_of_utf8([b""])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -138,21 +156,40 @@ def _report(made: Digest) -> str:
 
 
 class _Progress:
-    """One line on a terminal, redrawn ten times a second."""
+    """A bar on a terminal, redrawn ten times a second."""
 
     def __init__(self) -> None:
         self._drawn = 0.0
+        self._expected = 0
+        self._width = max(0, min(30, shutil.get_terminal_size().columns - 50))
+
+    def expect(self, found: Iterable[SourceFile | Skipped]) -> None:
+        """Count the files first: looking is quick beside reading."""
+        files = 0
+        for item in found:
+            if isinstance(item, SourceFile):
+                files += 1
+                self._draw(f"looking: {files:,} files")
+        self._expected = files
+        self._drawn = 0.0
 
     def show(self, files: int, size_bytes: int) -> None:
-        now = time.monotonic()
-        if now - self._drawn >= _REDRAW_SECONDS:
-            self._drawn = now
-            sys.stderr.write(f"\r\x1b[Kfiles: {files:,}, {size_bytes / 1e6:,.1f} MB")
-            sys.stderr.flush()
+        done = min(files / max(self._expected, 1), 1)
+        bar = ("#" * round(done * self._width)).ljust(self._width, ".")
+        self._draw(
+            f"[{bar}] {done:4.0%} {files:,} of {self._expected:,} files, {size_bytes / 1e6:,.1f} MB"
+        )
 
     def clear(self) -> None:
         sys.stderr.write("\r\x1b[K")
         sys.stderr.flush()
+
+    def _draw(self, line: str) -> None:
+        now = time.monotonic()
+        if now - self._drawn >= _REDRAW_SECONDS:
+            self._drawn = now
+            sys.stderr.write(f"\r\x1b[K{line}")
+            sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -3,29 +3,29 @@
 import hashlib
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.errors import BadRequest, TooLarge
+from proxy.errors import BadRequest
 from proxy.source_code.base import Deadline, DigestLimits, DigestOptions, Skipped
 from proxy.source_code.cache import CachedFile, Counts, DigestCache, Key, count_of, stamp
 from proxy.source_code.formats import closing, draw_tree, file_part, opening, removed_part
 from proxy.source_code.redaction import redact
-from proxy.source_code.result import Digest
+from proxy.source_code.result import Digest, GrowingText
 from proxy.source_code.text import NotTextError, to_utf8
 from proxy.source_code.walk import SourceFile, UnreadableError, walk
-from proxy.tokens import count_tokens_of_each
+from proxy.tokens import count_tokens_of_utf8
 
 # A file written this shortly before it was read may be written again within the same
 # tick of the file system's clock, and would look unchanged.
 _RACY_NS = 2_000_000_000
-_BATCH_BYTES = 1024 * 1024
-_BATCHES_UNDER_WAY = 3
+_BATCH_BYTES = 256 * 1024
+_BATCHES_UNDER_WAY = 12
 
 Progress = Callable[[int, int], None]
-"""Called with the number of files and the bytes of text so far."""
+"""Called with the number of files that were looked at, and the bytes of text so far."""
 
 
 def digest(
@@ -35,10 +35,14 @@ def digest(
     cache: DigestCache | None = None,
     progress: Progress | None = None,
     counter: Executor | None = None,
+    write: Callable[[bytes], object] | None = None,
+    manifest: bool = True,
 ) -> Digest:
     """Read a directory; blocking, so run it in a thread.
 
-    Tokens are counted beside, in a thread of its own or by `counter`.
+    Tokens are counted beside, in a thread of its own or by `counter`. The text goes to
+    `write` as it grows, if there is one: then only a part of it is ever in memory. Without
+    a `manifest` no later digest can build on this one.
 
     Raises:
         NotFound: the directory is gone (404).
@@ -52,18 +56,25 @@ def digest(
     top = str(root)
     own = ThreadPoolExecutor(1, thread_name_prefix="tokens")
     try:
-        assembly = _Assembly(options, limits, counter or own, cache, progress)
+        assembly = _Assembly(options, limits, counter or own, cache, write)
+        looked_at = 0
         for found in walk(root, options, limits, deadline):
             if isinstance(found, Skipped):
                 assembly.skip(found.path, found.reason)
                 continue
             key = (top, found.raw_path, options.redact)
-            file = _load(key, found, limits, cache, deadline)
+            file = _load(key, found, limits, cache, deadline, hashed=manifest or cache is not None)
             if file.reason:
                 assembly.skip(found.path, file.reason)
             else:
                 assembly.add(key, found, file)
-        return assembly.finish()
+            if progress is not None:
+                looked_at += 1
+                progress(looked_at, assembly.size_bytes)
+        made = assembly.finish()
+        if progress is not None:
+            progress(looked_at, made.total_bytes)
+        return made
     finally:
         own.shutdown(cancel_futures=True)
 
@@ -74,6 +85,8 @@ def _load(
     limits: DigestLimits,
     cache: DigestCache | None,
     deadline: Deadline,
+    *,
+    hashed: bool,
 ) -> CachedFile:
     if cache is not None:
         known = cache.get(key, stamp(found.status))
@@ -85,14 +98,14 @@ def _load(
         data, status = found.read(limits.file_bytes)
     except UnreadableError as error:
         return CachedFile(b"", "", "", reason=str(error))
-    file = _decoded(data, found.name, redacted=key[2])
+    file = _decoded(data, found.name, redacted=key[2], hashed=hashed)
     settled = max(status.st_mtime_ns, status.st_ctime_ns) < started - _RACY_NS
     if cache is not None and settled and len(data) == status.st_size:
         cache.put(key, stamp(status), file)
     return file
 
 
-def _decoded(data: bytes, name: str, *, redacted: bool) -> CachedFile:
+def _decoded(data: bytes, name: str, *, redacted: bool, hashed: bool) -> CachedFile:
     try:
         body, encoding = to_utf8(data)
     except NotTextError as error:
@@ -101,7 +114,8 @@ def _decoded(data: bytes, name: str, *, redacted: bool) -> CachedFile:
     if redacted:
         body, redactions = redact(body, name)
     counts: Counts = tuple(part for pair in redactions.items() for part in pair)
-    return CachedFile(body, encoding, hashlib.sha256(body).hexdigest()[:32], counts)
+    name_of_text = hashlib.sha256(body).hexdigest()[:32] if hashed else ""
+    return CachedFile(body, encoding, name_of_text, counts)
 
 
 def _pairs(counts: Counts) -> Iterator[tuple[str, int]]:
@@ -127,21 +141,23 @@ class _Assembly:
         limits: DigestLimits,
         counter: Executor,
         cache: DigestCache | None,
-        progress: Progress | None,
+        write: Callable[[bytes], object] | None,
     ) -> None:
         self._options = options
         self._limits = limits
         self._counter = counter
         self._cache = cache
-        self._progress = progress
         self._form = f"{options.format}{'+lines' if options.lines else ''}"
         self._queue: deque[_Candidate] = deque()
         self._batch: list[_Candidate] = []
         self._batch_bytes = self._held_bytes = 0
         self._under_way: deque[tuple[list[_Candidate], Future[list[int]]]] = deque()
-        self._pieces: list[bytes] = []
-        self._bytes = self._unchanged = 0
-        self._tokens = self._count(opening(options.format, None), closing(options.format))
+        self._text = GrowingText(limits.digest_bytes, write)
+        self._unchanged = self._parts = 0
+        start = opening(options.format, None)
+        self._tokens = self._count(start, closing(options.format))
+        if options.tree == "none":
+            self._text.begin(start)
         self._files: list[tuple[str, int, int, str, int]] = []
         self._skipped: list[tuple[str, str]] = []
         self._redactions: Counter[str] = Counter()
@@ -153,8 +169,12 @@ class _Assembly:
         )
 
     def _count(self, *parts: bytes) -> int:
-        texts = [part.decode() for part in parts if part]
-        return sum(self._counter.submit(count_tokens_of_each, texts).result()) if texts else 0
+        texts = [part for part in parts if part]
+        return sum(self._counter.submit(count_tokens_of_utf8, texts).result()) if texts else 0
+
+    @property
+    def size_bytes(self) -> int:
+        return self._text.size_bytes
 
     def skip(self, path: str, reason: str) -> None:
         self._skipped.append((path, reason))
@@ -181,15 +201,15 @@ class _Assembly:
                 self._send()
         if self._hold:
             self._held_bytes += len(file.body)
-            self._check_size(self._held_bytes)
+            self._text.check(self._held_bytes)
         else:
             self._drain()
 
     def _send(self) -> None:
         batch, self._batch, self._batch_bytes = self._batch, [], 0
         if batch:
-            texts = [b"".join(candidate.parts).decode() for candidate in batch]
-            self._under_way.append((batch, self._counter.submit(count_tokens_of_each, texts)))
+            texts = [b"".join(candidate.parts) for candidate in batch]
+            self._under_way.append((batch, self._counter.submit(count_tokens_of_utf8, texts)))
         while len(self._under_way) > _BATCHES_UNDER_WAY:
             self._receive()
 
@@ -215,33 +235,21 @@ class _Assembly:
     ) -> None:
         options = self._options
         if options.tree != "only":
-            if options.format == "json" and not self._pieces:
+            if options.format == "json" and not self._parts:
                 parts = (b"", *parts[1:])
                 tokens = self._count(b"".join(parts))
             if options.max_tokens is not None and self._tokens + tokens > options.max_tokens:
                 self.skip(path, "over budget")
                 return
             self._tokens += tokens
-            self._manifest[path] = file.hash
-            self._append(parts)
+            if file.hash:
+                self._manifest[path] = file.hash
+            self._parts += 1
+            self._text.append(parts)
             if file.redactions:
                 self._redactions.update(dict(_pairs(file.redactions)))
         redacted = sum(file.redactions[1::2]) if file.redactions else 0  # type: ignore[arg-type]
         self._files.append((path, size_bytes, tokens, file.encoding, redacted))
-        if self._progress is not None:
-            self._progress(len(self._files), self._bytes)
-
-    def _append(self, pieces: Sequence[bytes]) -> None:
-        self._pieces += pieces
-        self._bytes += sum(map(len, pieces))
-        self._check_size(self._bytes)
-
-    def _check_size(self, size_bytes: int) -> None:
-        if size_bytes > self._limits.digest_bytes:
-            raise TooLarge(
-                f"The source is more than {self._limits.digest_bytes} bytes of text; "
-                "narrow it with 'include' or 'exclude'"
-            )
 
     def finish(self) -> Digest:
         """Count what is left, and put the frame around it."""
@@ -261,23 +269,21 @@ class _Assembly:
             raise BadRequest(
                 f"'max_tokens' is less than what stands around the files ({self._tokens} tokens)"
             )
+        if tree is not None:
+            self._text.begin(start)
         self._drain()
-        if notes and options.format == "json" and not self._pieces:
+        if notes and options.format == "json" and not self._parts:
             self._tokens -= self._count(notes[0])
             notes[0] = notes[0][1:]
             self._tokens += self._count(notes[0])
-        self._append(notes)
-        pieces = [piece for piece in (start, *self._pieces, end) if piece]
-        total = hashlib.sha256()
-        for piece in pieces:
-            total.update(piece)
+        self._text.append((*notes, end))
         return Digest(
-            pieces,
+            self._text.pieces,
             self._files,
             sorted(self._skipped),
-            sum(map(len, pieces)),
+            self._text.size_bytes,
             self._tokens,
-            total.hexdigest(),
+            self._text.finish(),
             dict(sorted(self._redactions.items())),
             self._manifest,
             self._unchanged,

@@ -15,6 +15,7 @@ import orjson
 from proxy.source_code.base import Format
 
 _XML_ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_PLAIN_END = b"========\n\n"  # one for all: many files end alike
 _runs_of_equals = re.compile(rb"={8,}").findall
 _runs_of_backticks = re.compile(rb"`{3,}").findall
 
@@ -49,7 +50,8 @@ def file_part(
     fence = "========"
     if b"========" in body or fence in path:
         fence = "=" * _longer(_runs_of_equals(body) + _runs_of_equals(path.encode()), 8)
-    return f"{fence} {path} {size} {fence}\n".encode(), body, end + f"{fence}\n\n".encode()
+    after = _PLAIN_END if fence == "========" and not end else end + f"{fence}\n\n".encode()
+    return f"{fence} {path} {size} {fence}\n".encode(), body, after
 
 
 def removed_part(form: Format, path: str) -> bytes:

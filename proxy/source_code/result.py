@@ -1,16 +1,18 @@
 """What a digest is: the text, and everything that is to be said of it."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
 import orjson
 
+from proxy.errors import TooLarge
 from proxy.source_code.base import Skipped
 from proxy.tokens import TOKENIZER_NAME
 
 _JSON_SLICE = 500
+_CHUNK_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,84 @@ class Digest:
         for path, content in sorted(self.manifest.items()):
             total.update(f"{path}\n{content}\n".encode())
         return total.hexdigest()[:32]
+
+
+class GrowingText:
+    """The text while files are added: kept in pieces, or handed to `write` in chunks."""
+
+    def __init__(self, limit_bytes: int, write: Callable[[bytes], object] | None) -> None:
+        self.pieces: list[bytes] = []
+        """What was not handed to `write`."""
+        self.size_bytes = 0
+        self._limit_bytes = limit_bytes
+        self._write = write
+        self._begun = False
+        self._held_bytes = 0
+        self._hash = hashlib.sha256()
+
+    def begin(self, start: bytes) -> None:
+        """Put what stands before the first file, which may be known only after the last."""
+        self.pieces.insert(0, start)
+        self._begun = True
+        self.size_bytes += len(start)
+        self._held_bytes += len(start)
+
+    def append(self, pieces: Iterable[bytes]) -> None:
+        """Add to the end.
+
+        Raises:
+            TooLarge: the text is over the limit.
+        """
+        before = len(self.pieces)
+        self.pieces += pieces
+        added = sum(map(len, self.pieces[before:]))
+        self.size_bytes += added
+        self._held_bytes += added
+        self.check(self.size_bytes)
+        if self._write is not None and self._begun and self._held_bytes >= _CHUNK_BYTES:
+            self._hand_over(self._write)
+
+    def check(self, size_bytes: int) -> None:
+        """Raises `TooLarge` (413) for a text of so many bytes."""
+        if size_bytes > self._limit_bytes:
+            raise TooLarge(
+                f"The source is more than {self._limit_bytes} bytes of text; "
+                "narrow it with 'include' or 'exclude'"
+            )
+
+    def finish(self) -> str:
+        """The text's hash; nothing is held back any more."""
+        if self._write is not None:
+            self._hand_over(self._write)
+        for chunk in chunks(self.pieces):
+            self._hash.update(chunk)
+        return self._hash.hexdigest()
+
+    def _hand_over(self, write: Callable[[bytes], object]) -> None:
+        for chunk in chunks(self.pieces):
+            self._hash.update(chunk)
+            write(chunk)
+        self.pieces.clear()
+        self._held_bytes = 0
+
+
+def chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """UTF-8 in chunks of some size, none of which cuts a character in two."""
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        begin = 0
+        while len(piece) - begin + size >= _CHUNK_BYTES:
+            end = begin + _CHUNK_BYTES - size
+            while end < len(piece) and piece[end] & 0xC0 == 0x80:
+                end += 1
+            yield b"".join((*held, piece[begin:end]))
+            begin, held, size = end, [], 0
+        if begin < len(piece):
+            held.append(piece[begin:] if begin else piece)
+            size += len(held[-1])
+    if held:
+        yield b"".join(held)
 
 
 def changed_paths(

@@ -53,6 +53,8 @@ def to_utf8(data: bytes) -> tuple[bytes, str]:
         return _marked(data, "utf-16")
     if b"\0" in data:
         raise NotTextError("binary")
+    if data.isascii():
+        return data, "utf-8"
     try:
         data.decode()
     except UnicodeDecodeError:

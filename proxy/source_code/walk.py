@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from proxy.errors import Conflict, Forbidden, NotFound, TooLarge
 from proxy.source_code.base import Deadline, DigestLimits, DigestOptions, Skipped, display_path
@@ -30,8 +31,7 @@ class UnreadableError(Exception):
     """A file that cannot be read; the message is the reason for `skipped`."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
+class SourceFile(NamedTuple):
     """A regular file, as it was when the directory was listed.
 
     `directory_fd` is open only until the next file is asked for.

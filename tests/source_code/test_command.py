@@ -59,15 +59,31 @@ def test_every_choice_is_an_option(root: Path) -> None:
 def test_a_terminal_sees_progress_that_is_cleared_again(root: Path) -> None:
     ours, theirs = pty.openpty()
     done = subprocess.run(
-        [*COMMAND, str(root), "-q"], cwd=HERE, stdout=subprocess.PIPE, stderr=theirs, check=True
+        [*COMMAND, str(root), "-q"],
+        cwd=HERE,
+        env={**os.environ, "COLUMNS": "80"},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        check=True,
     )
     os.close(theirs)
     shown = os.read(ours, 10_000).decode()
     os.close(ours)
 
     assert done.stdout.decode() == digest(root).text
-    assert "files: 1, 0.0 MB" in shown
+    assert "looking: 1 files" in shown
+    assert "[##########....................]  33% 1 of 3 files, 0.0 MB" in shown
     assert shown.endswith("\r\x1b[K")
+
+
+def test_on_a_terminal_the_text_comes_after_the_bar(root: Path) -> None:
+    ours, theirs = pty.openpty()
+    subprocess.run([*COMMAND, str(root), "-q"], cwd=HERE, stdout=theirs, stderr=theirs, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+
+    assert shown.rpartition("MB")[2] == "\r\x1b[K" + digest(root).text.replace("\n", "\r\n")
 
 
 def test_a_missing_directory_is_one_sentence(tmp_path: Path) -> None:
@@ -104,3 +120,16 @@ def test_a_reader_that_leaves_early_is_no_error_trace(root: Path) -> None:
 
     assert b"Traceback" not in done.stderr
     assert b"Exception" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full device")
+@pytest.mark.parametrize("size", [10, 2_000_000])
+def test_a_disk_that_is_full_is_one_sentence(root: Path, size: int) -> None:
+    (root / "large.txt").write_text("x" * size)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, str(root)], cwd=HERE, stdout=full, stderr=subprocess.PIPE, check=False
+        )
+
+    assert done.returncode == 1
+    assert done.stderr == b"proxy digest: the text cannot be written: No space left on device\n"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from proxy.errors import BadRequest, NotFound, RequestTimedOut, TooLarge
-from proxy.source_code.base import DigestLimits, DigestOptions, Format
+from proxy.source_code.base import DigestLimits, DigestOptions, Format, Tree
 from proxy.source_code.cache import DigestCache
 from proxy.source_code.digest import digest
 from proxy.source_code.result import Digest, changed_paths
@@ -325,4 +325,37 @@ def test_progress_counts_up(root: Path) -> None:
     made = digest(root, progress=lambda files, size: seen.append((files, size)))
 
     assert seen == sorted(seen)
-    assert seen[-1][0] == len(made.files)
+    assert seen[-1] == (len(made.files) + 2, made.total_bytes), "also the two that are no text"
+
+
+@pytest.mark.parametrize("tree", ["none", "top", "only"])
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_written_text_is_the_same_and_is_not_kept(root: Path, form: Format, tree: Tree) -> None:
+    write(root, {f"lib/{n}.txt": f"{n} 中\n" * 20_000 for n in range(8)})
+    for options in (
+        DigestOptions(format=form, tree=tree),
+        DigestOptions(format=form, tree=tree, max_tokens=100_000),
+        DigestOptions(format=form, tree=tree, since={"gone": "x"}),
+    ):
+        whole = digest(root, options)
+        chunks: list[bytes] = []
+
+        made = digest(root, options, write=chunks.append)
+
+        assert b"".join(chunks).decode() == whole.text
+        assert made.sha256 == whole.sha256
+        assert summary_of(made) == summary_of(whole)
+        assert made.pieces == []
+
+
+def test_a_text_is_written_before_all_files_are_read(root: Path) -> None:
+    write(root, {f"lib/{n}.txt": "x\n" * 50_000 for n in range(60)})
+    written = [0]
+    at_file: list[int] = []
+
+    def count(chunk: bytes) -> None:
+        written[0] += len(chunk)
+
+    digest(root, progress=lambda files, _: at_file.append(written[0]), write=count)
+
+    assert at_file[-1] > 0
