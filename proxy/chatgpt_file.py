@@ -117,7 +117,9 @@ def _fields(message: dict[str, Any], default_time: datetime) -> Raw | None:
         return None
     if role == "tool" or (role == "assistant" and message.get("recipient") not in (None, "all")):
         # Without its call a tool's result cannot be sent to a model; as text it can.
-        role, text = "assistant", _fenced(text, content.get("language"))
+        role = "assistant"
+        if content.get("content_type") != "multimodal_text":
+            text = _fenced(text, content.get("language"))
     created_at = _time(message.get("create_time")) or default_time
     fields: Raw = {
         "role": role,

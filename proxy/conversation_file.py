@@ -4,6 +4,7 @@ The JSON holds no ids (a reply names its question by position) and keeps every t
 a conversation that is exported, imported and exported again gives the same bytes.
 """
 
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -56,6 +57,9 @@ MESSAGE_FIELDS = (
     "omitted_messages",
     "attached_source",
 )
+
+FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
+"""A line that begins or ends a block of code; https://spec.commonmark.org/0.31.2/#fenced-code-blocks."""
 
 HEADINGS = {"user": "User", "assistant": "Assistant", "system": "System", "tool": "Tool"}
 
@@ -152,14 +156,45 @@ def _heading(message: Raw) -> str:
 
 
 def _body(message: Raw) -> str:
-    body: str = message["content"].rstrip()
-    for call in (payload_of(message) or {}).get("tool_calls") or ():
+    payload = payload_of(message) or {}
+    body = _closed(message["content"].rstrip())
+    for part in payload.get("content") or ():
+        if isinstance(part, dict) and (shown := _shown(part)):
+            body += f"\n\n{shown}"
+    for call in payload.get("tool_calls") or ():
         function = call.get("function") or {}
         body += f"\n\n```json\n{function.get('name', '')}({function.get('arguments', '')})\n```"
     status = message.get("status", "complete")
     if status not in ("complete", "stopped"):
         body += f"\n\n*({status})*"
     return body.strip() or "*(empty)*"
+
+
+def _closed(text: str) -> str:
+    """The text with its last code block closed: what follows must not become part of that."""
+    fence = ""
+    for line in text.split("\n"):
+        found = FENCE.match(line)
+        if not found:
+            continue
+        marks, info = found.groups()
+        if not fence:
+            fence = marks
+        elif marks[0] == fence[0] and len(marks) >= len(fence) and not info.strip():
+            fence = ""
+    return f"{text}\n{fence}" if fence else text
+
+
+def _shown(part: dict[str, Any]) -> str:
+    """A picture or a file of a message; its text stands there already."""
+    kind = str(part.get("type", ""))
+    if kind in ("", "text"):
+        return ""
+    picture = part.get("image_url")
+    url = picture.get("url") if isinstance(picture, dict) else None
+    if isinstance(url, str) and url.startswith(("https://", "http://")):
+        return f"![{kind}](<{url}>)"
+    return f"*[{kind}]*"
 
 
 def _time(time: datetime) -> str:
@@ -255,6 +290,11 @@ def read_file(item: Any) -> ImportedConversation:
     Raises:
         Unprocessable: one sentence that says what is wrong and where.
     """
+    if not isinstance(item, dict) or "format" not in item:
+        raise Unprocessable(
+            "This is neither a conversation exported here with format=json nor one of the "
+            "conversations.json of a ChatGPT export"
+        )
     try:
         file = ConversationFile.model_validate(item)
     except ValidationError as error:

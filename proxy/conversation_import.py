@@ -15,8 +15,8 @@ from proxy.errors import ProxyError, TooLarge, Unprocessable
 from proxy.json_depth import DepthGuard
 from proxy.settings import Settings
 
-READ_BYTES = 256 * 1024
-"""How much is parsed at a time, off the event loop."""
+READ_BYTES = 64 * 1024
+"""How much is parsed at a time: in a thread, but no other runs within one call of the parser."""
 
 ITEM_BYTES = 64 * 1024 * 1024
 """The longest conversation of a file."""

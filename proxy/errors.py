@@ -35,8 +35,8 @@ class ProxyError(Exception):
     """The base: a message for a person, a status and a type for a program.
 
     `usual_code` is what OpenAI's API calls it: clients look at that where one status means
-    several things. `retry_after_seconds` becomes the `Retry-After` header. `extra` are further keys of
-    the JSON body (for instance the ids of a message that was stored before the failure).
+    several things. `retry_after_seconds` becomes the `Retry-After` header. `extra` are further
+    keys of the JSON body (for instance the ids of a message that was stored before the failure).
     """
 
     status: ClassVar[int] = 500

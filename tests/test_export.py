@@ -178,6 +178,47 @@ async def test_the_markdown_file_is_for_a_person(fast: httpx.AsyncClient) -> Non
     assert "Frage 0 你好 😀" in text
 
 
+@pytest.mark.parametrize(
+    ("text", "ends_with"),
+    [
+        ("so:\n```python\nprint(1)", "print(1)\n```"),
+        ("~~~~\na\n~~~\n```", "```\n~~~~"),
+        ("```\na\n```", "a\n```"),
+        ("```\na\n```python", "```python\n```"),
+        ("a `` ``` b", "a `` ``` b"),
+        ("1. x\n   ```\n   y", "y\n```"),
+    ],
+)
+async def test_code_that_was_cut_off_does_not_swallow_what_follows(
+    fast: httpx.AsyncClient, text: str, ends_with: str
+) -> None:
+    id_ = await made(fast, turns=1)
+    question, _ = await listed(fast, id_)
+    await fast.put(f"/v1/chat/messages/{question['id']}", json={"content": text})
+    shown = (await exported(fast, id_, "markdown")).text
+    assert f"{ends_with}\n\n## Assistant" in shown
+
+
+async def test_pictures_are_shown_or_named(fast: httpx.AsyncClient) -> None:
+    id_ = await made(fast, turns=0)
+    parts = [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": "https://pictures.example/a b.png"}},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+    ]
+    message = {"role": "user", "content": parts}
+    await fast.post(
+        "/v1/chat/completions", json={"conversation": id_, "model": "echo", "messages": [message]}
+    )
+    shown = (await exported(fast, id_, "markdown")).text
+    assert (
+        "What is this?\n\n![image_url](<https://pictures.example/a b.png>)\n\n"
+        "*[image_url]*\n\n*[input_audio]*\n\n## Assistant"
+    ) in shown
+    assert "AAAA" not in shown
+
+
 async def test_the_file_name_suits_every_browser(fast: httpx.AsyncClient) -> None:
     id_ = await made(fast, turns=0, name='a/b"c\r\nX-Evil: 1 排序')
     header = (await exported(fast, id_)).headers["content-disposition"]
@@ -365,7 +406,14 @@ async def test_a_broken_item_does_not_keep_the_others_out(client: httpx.AsyncCli
     body = answer.json()
     assert [each["index"] for each in body["imported"]] == [0, 4]
     assert [each["index"] for each in body["errors"]] == [1, 2, 3]
-    assert all(each["message"] for each in body["errors"])
+    assert [each["message"].split(":")[0] for each in body["errors"]] == [
+        "mapping",
+        *[
+            "This is neither a conversation exported here with format=json nor one of the "
+            "conversations.json of a ChatGPT export"
+        ]
+        * 2,
+    ]
     assert len((await client.get(BASE)).json()) == 2
 
 

@@ -1,5 +1,6 @@
 """A whole conversation from a file, stored at once: all of it becomes visible, or nothing."""
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import uuid4
@@ -43,6 +44,32 @@ async def store_imported(
     """
     id_ = str(uuid4())
     first_id = await Counter.reserve("messages", max(1, len(imported.messages)))
+    # Thousands of messages take longer than the event loop may be held up.
+    conversation, pages, revisions = await asyncio.to_thread(
+        _laid_out, owner, id_, first_id, imported, tail_messages, tail_bytes
+    )
+    try:
+        for batch in (revisions[i : i + 100] for i in range(0, len(revisions), 100)):
+            await MessageRevision.collection().insert_many(batch)
+        for page in pages:
+            await MessagePage.of(owner).insert(page)
+        await Conversation.of(owner).insert(conversation)
+    except BaseException:
+        await MessagePage.of(owner).delete_many({"conversation_id": id_})
+        await MessageRevision.of(owner).delete_many({"conversation_id": id_})
+        raise
+    return id_
+
+
+def _laid_out(
+    owner: str,
+    id_: str,
+    first_id: int,
+    imported: ImportedConversation,
+    tail_messages: int,
+    tail_bytes: int,
+) -> tuple[Raw, list[Raw], list[Raw]]:
+    """The conversation, its pages and the revisions of its messages, as they are stored."""
     messages = [
         _message(first_id + position, message, first_id)
         for position, message in enumerate(imported.messages)
@@ -51,30 +78,18 @@ async def store_imported(
     others = messages[1:] if system else messages
     start = _start_of_tail(others, tail_messages // 2, tail_bytes // 2)
     pages = _pages(owner, id_, others[:start], tail_messages)
-    revisions = _revisions(owner, id_, first_id, imported.messages)
-    try:
-        for batch in (revisions[i : i + 100] for i in range(0, len(revisions), 100)):
-            await MessageRevision.collection().insert_many(batch)
-        for page in pages:
-            await MessagePage.of(owner).insert(page)
-        await Conversation.of(owner).insert(
-            {
-                **imported.fields,
-                "_id": id_,
-                "system_message_id": system["id"] if system else None,
-                "messages": ([system] if system else []) + others[start:],
-                "page_count": len(pages),
-                "last_paged_id": pages[-1]["last_id"] if pages else 0,
-                "paged_messages": start,
-                "changes": 0,
-                "appends": 0,
-            }
-        )
-    except BaseException:
-        await MessagePage.of(owner).delete_many({"conversation_id": id_})
-        await MessageRevision.of(owner).delete_many({"conversation_id": id_})
-        raise
-    return id_
+    conversation = {
+        **imported.fields,
+        "_id": id_,
+        "system_message_id": system["id"] if system else None,
+        "messages": ([system] if system else []) + others[start:],
+        "page_count": len(pages),
+        "last_paged_id": pages[-1]["last_id"] if pages else 0,
+        "paged_messages": start,
+        "changes": 0,
+        "appends": 0,
+    }
+    return conversation, pages, _revisions(owner, id_, first_id, imported.messages)
 
 
 def _message(id_: int, message: ImportedMessage, first_id: int) -> Raw:
