@@ -182,15 +182,12 @@ class Answer(Response):
         await send(_start(response.status, headers + STREAM_HEADERS))
         status: Status = "complete"
         end = b""
-        blocks = relayed.blocks()
         try:
-            async for block in blocks:
+            while block := await relayed.read():
                 await send({"type": "http.response.body", "body": block, "more_body": True})
         except UpstreamError as error:
             status = "truncated" if isinstance(error, ReplyTruncated) else "failed"
             end = error_frames(error)
-        finally:
-            await blocks.aclose()
         await send({"type": "http.response.body", "body": end, "more_body": False})
         return status
 

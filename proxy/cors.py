@@ -28,7 +28,7 @@ class CrossOrigin:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; one that no page sent passes untouched."""
-        if scope["type"] == "http" and b"origin" in dict(scope["headers"]):
+        if scope["type"] == "http" and b"origin" in scope["state"]["headers"]:
             self._rules.is_open_here = await _needs_no_key(scope["app"].state.doorkeeper)
             await self._rules(scope, receive, send)
         else:

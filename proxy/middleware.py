@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from random import getrandbits
 
 from fastapi import HTTPException
@@ -41,6 +41,8 @@ class Edge:
     """The outermost layer: every response carries `X-Request-Id` and the safe headers.
 
     The id is the caller's own when it is a plain token; every log line of the request shows it.
+    Further in, `scope["state"]` holds the request's `headers` as a dict, its `request_id`, and
+    the `status` of the answer, 0 until it has begun.
     """
 
     def __init__(self, app: ASGIApp, *, access_log: bool = False) -> None:
@@ -52,36 +54,32 @@ class Edge:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        sent_id = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        state = scope.setdefault("state", {})
+        headers = state["headers"] = dict(scope["headers"])
+        sent_id = headers.get(b"x-request-id", b"")
         id_ = sent_id if REQUEST_ID.fullmatch(sent_id) else b"req_%032x" % getrandbits(128)
-        scope.setdefault("state", {})["request_id"] = id_.decode()
-        request_id.set(id_.decode())
-        status = 0
+        state["request_id"] = id_.decode()
+        state["status"] = 0
+        request_id.set(state["request_id"])
         began = time.perf_counter()
 
-        async def send_stamped(message: Message) -> None:
-            nonlocal status
+        def send_stamped(message: Message) -> Awaitable[None]:
+            # Every chunk of every stream passes here: no coroutine of its own.
             if message["type"] == "http.response.start":
-                status = message["status"]
-                given = message.get("headers", ())
-                names = {name for name, _ in given}
-                headers = [*given, (b"x-request-id", id_)]
-                headers += [pair for pair in SAFE_HEADERS if pair[0] not in names]
-                if b"cache-control" not in names:
-                    headers.append(NO_STORE)
-                message["headers"] = headers
-            await send(message)
+                state["status"] = message["status"]
+                message["headers"] = _stamped(message.get("headers", ()), id_)
+            return send(message)
 
         try:
             await self.app(scope, receive, send_stamped)
         finally:
             if self.access_log:
-                caller = scope["state"].get("caller")
+                caller = state.get("caller")
                 access.info(
                     "%s %s %d %.1f ms key=%s",
                     scope["method"],
                     FORMAT.sub(PREFIX + "...", scope["path"]).encode("unicode_escape").decode(),
-                    status,
+                    state["status"],
                     (time.perf_counter() - began) * 1000,
                     (caller.key_id if caller else "") or "-",
                 )
@@ -113,44 +111,34 @@ class Door:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = False
-
-        async def send_noted(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
+        state = scope["state"]
         try:
             path = _path(scope)
-            headers = dict(scope["headers"])
-            await self._admit(scope, path, headers)
+            await self._admit(scope, path, state["headers"])
             limit = self.large_bytes if path in self.large_paths else self.body_bytes
-            length = headers.get(b"content-length", b"")
-            if length.isdigit() and int(length) > limit:
-                raise too_large(limit)
-            bounded = receive if length == b"0" else _bounded(receive, limit)
+            receive = _bounded(receive, limit, state["headers"])
             if scope["method"] == "POST" and path.endswith(BEGINS_REPLY):
-                await self._hold_slot(scope, bounded, send_noted)
+                await self._hold_slot(scope, receive, send)
             else:
-                await self.app(scope, bounded, send_noted)
+                await self.app(scope, receive, send)
         except ProxyError as error:
-            if started:
+            if state["status"]:
                 raise
             await error_response(error)(scope, receive, send)
         except HTTPException as error:
-            if started:
+            if state["status"]:
                 raise
             response = error_response(TooLarge(error.detail))
             response.headers.update(error.headers or {})
             await response(scope, receive, send)
         except Exception as error:
             log.exception("unhandled error")
-            if started:
+            if state["status"]:
                 raise
             known: ProxyError = (
                 StorageUnavailable(retry_after_seconds=5)
                 if isinstance(error, PyMongoError)
-                else ProxyError(f"{ProxyError.message}: {scope['state']['request_id']}")
+                else ProxyError(f"{ProxyError.message}: {state['request_id']}")
             )
             await error_response(known)(scope, receive, send)
 
@@ -184,7 +172,28 @@ def _path(scope: Scope) -> str:
     return path[len(root) :] if root and path.startswith(root) else path
 
 
-def _bounded(receive: Receive, limit: int) -> Receive:
+def _stamped(given: Iterable[tuple[bytes, bytes]], id_: bytes) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer with those that every answer has."""
+    names = {name for name, _ in given}
+    headers = [*given, (b"x-request-id", id_)]
+    headers += [pair for pair in SAFE_HEADERS if pair[0] not in names]
+    if b"cache-control" not in names:
+        headers.append(NO_STORE)
+    return headers
+
+
+def _bounded(receive: Receive, limit: int, headers: Mapping[bytes, bytes]) -> Receive:
+    """The body, which becomes an error where it is larger than its limit.
+
+    Raises:
+        HTTPException: it says itself that it is.
+    """
+    length = headers.get(b"content-length", b"")
+    if length.isdigit() and b"transfer-encoding" not in headers:
+        if int(length) > limit:
+            raise too_large(limit)
+        # The server takes no more than was announced.
+        return receive
     received = 0
 
     async def bounded() -> Message:

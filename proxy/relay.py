@@ -6,14 +6,13 @@ one leaves the client with whole frames and an error it can read.
 """
 
 import re
-from collections.abc import AsyncGenerator
 from typing import Any
 
 from proxy.errors import UpstreamError, UpstreamProtocolError
 from proxy.generation import ReplyTruncated
 from proxy.providers.base import Usage
 from proxy.providers.faults import Faults
-from proxy.providers.openai import OpenAIProvider, RawResponse, ReplyScanner, usage_of
+from proxy.providers.openai import ChunkReader, OpenAIProvider, RawResponse, usage_of
 from proxy.sse import JSONFrames
 
 HELD_BYTES = 1024 * 1024
@@ -56,7 +55,8 @@ class WholeFrames:
 
     def rest(self) -> bytes:
         """What is left at the end."""
-        return self._held
+        rest, self._held = self._held, b""
+        return rest
 
 
 class Tail:
@@ -66,8 +66,7 @@ class Tail:
     for an upstream that does not report usage.
     """
 
-    def __init__(self, response: RawResponse) -> None:
-        self._response = response
+    def __init__(self) -> None:
         self._kept: list[bytes] = []
         self._kept_bytes = 0
         self._text_bytes = 0
@@ -85,22 +84,20 @@ class Tail:
         for block in self._kept:
             self._text_bytes += sum(map(len, _TEXTS.findall(block)))
 
-    def end(self) -> tuple[ReplyScanner, int]:
-        """The end of the stream, read; and about how many bytes of text there were in all."""
+    def end(self) -> tuple[bytes, int]:
+        """The last whole frames, and about how many bytes of text there were in all."""
         self._count()
-        end = b"".join(self._kept)[-READ_BYTES:]
-        whole = _FRAME_ENDS.split(end, maxsplit=1)
-        scanner = ReplyScanner(self._response)
-        scanner.feed(end if len(end) < READ_BYTES else whole[-1])
-        scanner.end()
-        return scanner, self._text_bytes
+        end = b"".join(self._kept)
+        if len(end) > READ_BYTES:
+            end = _FRAME_ENDS.split(end[-READ_BYTES:], maxsplit=1)[-1]
+        return end, self._text_bytes
 
 
 class Relayed:
     """An answer whose first byte is here.
 
-    Of a stream `first` are its first frames, else it is the whole body. `usage` and about how
-    many `text_bytes` there were are known at the end.
+    `first` is the whole body of one that is not a stream. `usage` and about how many
+    `text_bytes` there were are known once it is closed.
     """
 
     def __init__(self, provider: str, model: str, response: RawResponse) -> None:
@@ -110,7 +107,10 @@ class Relayed:
         self.first = b""
         self.usage: Usage | None = None
         self.text_bytes = 0
-        self._reads = aiter(response)
+        self._frames = WholeFrames()
+        self._tail = Tail()
+        self._error: UpstreamError | None = None
+        self._is_complete: bool | None = None
 
     @classmethod
     async def open(cls, provider: OpenAIProvider, body: bytes, model: str) -> "Relayed":
@@ -119,44 +119,45 @@ class Relayed:
         Raises:
             UpstreamError: it refused, broke, or said in its first frames that it failed.
         """
-        self = cls(provider.name, model, await provider.open(body, model=model))
+        response = await provider.open(body, model=model)
+        self = cls(provider.name, model, response)
         try:
-            if self.response.is_stream:
-                await self._read_first_frames()
-            else:
-                await self._read_body()
+            await (self._read_first_frames() if response.is_stream else self._read_body())
         except BaseException:
-            self.close()
+            response.close()
             raise
         return self
 
     async def _read_first_frames(self) -> None:
-        self._tail = Tail(self.response)
-        self._frames = WholeFrames()
-        async for data in self._reads:
-            self.first = self._frames.feed(data)
-            if self.first:
-                break
+        self.first = await self._read_frames()
+        if self._error is not None and not self._says_something(self.first):
+            raise self._error
         if not self.first:
             raise ReplyTruncated("The provider ended the reply before it began")
-        if b'"error"' in self.first:
-            before, error = before_error(self.first, self.response)
-            if error is not None:
-                begun = ReplyScanner(self.response)
-                begun.feed(before)
-                begun.read()
-                if not (begun.text or begun.reasoning or begun.tool_calls):
-                    raise error
+
+    def _says_something(self, frames: bytes) -> bool:
+        begun = ChunkReader(self.response.faults, self.model).feed(frames)
+        return begun is not None and bool(begun.text or begun.reasoning or begun.tool_calls)
+
+    async def _read_frames(self) -> bytes:
+        """The next whole frames up to an error, which is kept; `b""` at the end."""
+        while data := await self.response.read():
+            block = self._frames.feed(data)
+            if b'"error"' in block:
+                block, self._error = before_error(block, self.response)
+            if block or self._error is not None:
+                return block
+        return self._frames.rest()
 
     async def _read_body(self) -> None:
         parts: list[bytes] = []
         size = 0
-        async for data in self._reads:
+        while data := await self.response.read():
             parts.append(data)
             size += len(data)
             if size > BODY_BYTES:
                 raise UpstreamProtocolError("The model's provider sent too long an answer")
-        self.first = b"".join(parts)
+        self.first = parts[0] if len(parts) == 1 else b"".join(parts)
         try:
             body = JSONFrames().loads(self.first)
         except ValueError:
@@ -169,42 +170,40 @@ class Relayed:
         if self.usage is None:
             self.text_bytes = sum(len(text.encode()) for text in _texts_of(body))
 
-    async def blocks(self) -> AsyncGenerator[bytes, None]:
-        """The stream's whole frames, those together that arrived together.
+    async def read(self) -> bytes:
+        """The stream's next whole frames, those together that arrived together; `b""` at the end.
 
         Raises:
             UpstreamError: it broke, said that it failed, or ended early; all whole frames
                 before that were given.
         """
-        feed, scan = self._frames.feed, self._tail.feed
-        block = self.first
-        try:
-            while True:
-                if b'"error"' in block:
-                    block, error = before_error(block, self.response)
-                    if error is not None:
-                        if block:
-                            yield block
-                        raise error
-                if block:
-                    scan(block)
-                    yield block
-                data = await anext(self._reads, b"")
-                if not data:
-                    break
-                block = feed(data)
-            if rest := self._frames.rest():
-                scan(rest)
-                yield rest
-        finally:
-            end, self.text_bytes = self._tail.end()
-            self.usage = end.usage
-        if not end.finish_reason and not end.done:
+        block, self.first = self.first, b""
+        if not block and self._error is None:
+            block = await self._read_frames()
+        if block:
+            self._tail.feed(block)
+            return block
+        if self._error is not None:
+            raise self._error
+        self._read_tail()
+        if not self._is_complete:
             raise ReplyTruncated("The provider ended the reply early")
+        return b""
+
+    def _read_tail(self) -> None:
+        """Learn from the end of the stream what was used, and whether it is the end."""
+        if self._is_complete is None:
+            end, self.text_bytes = self._tail.end()
+            reader = ChunkReader(self.response.faults, self.model)
+            last = reader.feed(end)
+            self.usage = last.usage if last else None
+            self._is_complete = reader.done or bool(last and last.finish_reason)
 
     def close(self) -> None:
         """Close the connection unless the answer was read to its end."""
         self.response.close()
+        if self.response.is_stream:
+            self._read_tail()
 
 
 def before_error(block: bytes, response: RawResponse) -> tuple[bytes, UpstreamError | None]:

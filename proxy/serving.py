@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import multiprocessing
 import os
@@ -30,6 +31,9 @@ from proxy.providers.registry import build_providers
 from proxy.settings import Settings, SettingsError, load_settings
 
 log = logging.getLogger("proxy")
+
+GC_OBJECTS = 20_000
+"""Objects more than there were at the last look before the garbage collector looks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,7 @@ async def _serve_in_loop(settings: Settings, listener: socket.socket) -> int:
     async with _prepared(settings) as prepared:
         embedded = prepared.embedded
         app = create_app(prepared.settings)
+        _settle_memory()
         server = Server(_config(app, settings))
         print_banner(prepared, listener)
         tasks = [asyncio.create_task(server.serve(sockets=[listener]))]
@@ -149,7 +154,20 @@ def worker_app(*, on_embedded: bool) -> FastAPI:
     configure_logging(settings.log_level)
     if (parent := multiprocessing.parent_process()) is not None:
         threading.Thread(target=_end_with, args=(parent, on_embedded), daemon=True).start()
-    return create_app(settings)
+    app = create_app(settings)
+    _settle_memory()
+    return app
+
+
+def _settle_memory() -> None:
+    """Let the garbage collector leave alone what stays, and look for cycles less often.
+
+    A request makes a few hundred objects and no cycles: with the defaults the collector took
+    a sixth of the CPU of a chat completion, most of it for objects that were just in use.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_OBJECTS, 20, 20)
 
 
 def _end_with(parent: BaseProcess, on_embedded: bool) -> None:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 from collections import defaultdict
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from pymongo.errors import PyMongoError
 
 from proxy.caller import current_caller
 from proxy.documents.api_key import KeyActivity
-from proxy.documents.base import utc_now
+from proxy.documents.base import as_utc
 from proxy.documents.usage import Usage, bucket_of
 from proxy.engine import Completed
 from proxy.settings import Settings
@@ -44,7 +44,7 @@ class UsageRecorder:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._counts: defaultdict[Labels, defaultdict[str, float]] = defaultdict(_zeros)
-        self._used: dict[str, tuple[int, datetime]] = {}
+        self._used: dict[str, tuple[int, float]] = {}
         self._tokens: dict[str, tuple[str, float, int]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -94,8 +94,8 @@ class UsageRecorder:
 
     def key_used(self, key_id: str) -> None:
         """Count one request of a key."""
-        requests, _ = self._used.get(key_id, (0, None))
-        self._used[key_id] = (requests + 1, utc_now())
+        requests, _ = self._used.get(key_id, (0, 0.0))
+        self._used[key_id] = (requests + 1, time.time())
 
     async def tokens_today(self, key_id: str) -> int:
         """Tokens of a key on this day (UTC), as far as replies have ended on any worker.
@@ -141,13 +141,14 @@ class UsageRecorder:
                     for name, value in values.items():
                         self._counts[labels][name] += value
 
-        async def add_activity(key_id: str, requests: int, last_used_at: datetime) -> None:
+        async def add_activity(key_id: str, requests: int, used_at: float) -> None:
             async with limit:
                 try:
+                    last_used_at = as_utc(datetime.fromtimestamp(used_at, UTC))
                     await KeyActivity.add(key_id, requests, last_used_at)
                 except PyMongoError as error:
                     _warn(error)
-                    newer, at = self._used.get(key_id, (0, last_used_at))
+                    newer, at = self._used.get(key_id, (0, used_at))
                     self._used[key_id] = (requests + newer, at)
 
         await asyncio.gather(

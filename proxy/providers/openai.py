@@ -4,7 +4,7 @@ Source: https://platform.openai.com/docs/api-reference/chat. `reasoning_content`
 vLLM) and `reasoning` (OpenRouter, Ollama) are read besides.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import aiohttp
@@ -169,121 +169,30 @@ class ChunkReader:
         )
 
 
-class ReplyScanner:
-    """Reads along while the bytes of a `RawResponse` are passed on; it never raises.
-
-    Bytes are kept and read many at a time: passing a chunk on costs next to nothing. `text`,
-    `reasoning`, `tool_calls` (fragments), `finish_reason`, `usage` and `error` (an error object
-    or a broken frame inside the stream) are those of the first choice, as of the last `read`.
-    """
-
-    READ_BYTES = 64 * 1024
-    """Bytes that are kept before they are read."""
-
-    def __init__(self, response: "RawResponse") -> None:
-        self.finish_reason: str | None = None
-        self.usage: Usage | None = None
-        self.tool_calls: list[dict[str, Any]] = []
-        self.error: UpstreamError | None = None
-        self._faults = response.faults
-        self._model = response.model
-        self._reader = ChunkReader(self._faults, self._model) if response.is_stream else None
-        self._texts: list[str] = []
-        self._thoughts: list[str] = []
-        self._kept: list[bytes] = []
-        self._kept_bytes = 0
-
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
-        self._kept.append(data)
-        self._kept_bytes += len(data)
-        if self._kept_bytes > self.READ_BYTES:
-            self.read()
-
-    def read(self) -> None:
-        """Read what is kept of a stream; a JSON body is read at its end."""
-        if self._reader is None:
-            return
-        if self.error is None and not self._reader.done and self._kept:
-            delta = self._reader.feed(b"".join(self._kept))
-            self.error = self._reader.error
-            if delta is not None:
-                self._take(delta)
-        self._kept.clear()
-        self._kept_bytes = 0
-
-    def end(self) -> None:
-        """Read the rest: the bytes are complete."""
-        self.read()
-        if self._reader is None and self._kept:
-            try:
-                body = orjson.loads(b"".join(self._kept))
-                self._take(whole_reply(body, self._faults, self._model))
-            except UpstreamError as error:
-                self.error = error
-            except orjson.JSONDecodeError:
-                self.error = self._faults.unreadable()
-            self._kept.clear()
-
-    @property
-    def done(self) -> bool:
-        """Whether the stream said `[DONE]`."""
-        return self._reader is not None and self._reader.done
-
-    @property
-    def text(self) -> str:
-        """The reply so far."""
-        return "".join(self._texts)
-
-    @property
-    def reasoning(self) -> str:
-        """The reply's reasoning so far."""
-        return "".join(self._thoughts)
-
-    def _take(self, delta: Delta) -> None:
-        self._texts.append(delta.text)
-        self._thoughts.append(delta.reasoning)
-        self.tool_calls.extend(delta.tool_calls)
-        self.finish_reason = delta.finish_reason or self.finish_reason
-        self.usage = delta.usage or self.usage
-
-
 class RawResponse:
-    """An upstream's 2xx answer, its bytes as they come.
-
-    Iterate it once, to its end; `close` ends it early and may be called always.
-    """
+    """An upstream's 2xx answer, its bytes as they come; `close` it in the end, always."""
 
     def __init__(self, upstream: Upstream, response: aiohttp.ClientResponse, model: str) -> None:
+        headers = response.headers
         self.faults = upstream.faults
         self.model = model
         self.status = response.status
-        self.content_type = response.headers.get("content-type", "application/octet-stream")
-        self.headers = {
-            name: response.headers[name] for name in _SAFE_HEADERS if name in response.headers
-        }
+        self.content_type = headers.get("content-type", "application/octet-stream")
+        self.headers = {name: headers[name] for name in _SAFE_HEADERS if name in headers}
         self.is_stream = response.content_type == "text/event-stream"
         self._upstream = upstream
         self._response = response
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """The bytes, one item per network read.
+    async def read(self) -> bytes:
+        """Whatever has arrived since the last read, at least one byte; `b""` at the end.
 
         Raises:
             UpstreamError: the connection broke or was silent for too long.
         """
-        upstream, response = self._upstream, self._response
-        complete = False
-        try:
-            while data := await upstream.read(response):
-                yield data
-            complete = True
-        finally:
-            upstream.finish(response, complete=complete)
-
-    async def read(self) -> bytes:
-        """The whole body."""
-        return b"".join([data async for data in self])
+        data = await self._upstream.read(self._response)
+        if not data:
+            self._upstream.finish(self._response, complete=True)
+        return data
 
     def close(self) -> None:
         """Close the connection unless the answer was read to its end."""

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.caller import CallerInfo
@@ -70,7 +69,7 @@ async def create_completion(request: Request, caller: Caller) -> Response:
     With `conversation` (or the header `X-Conversation-Id`, or `metadata.conversation`) the
     messages are the new ones: history is added, the turn is stored, its ids are returned.
     """
-    return await _complete(request, caller)
+    return await _complete(request, await request.body(), caller)
 
 
 class HotPath:
@@ -87,21 +86,33 @@ class HotPath:
         if scope.get("method") != "POST" or scope["path"] != PATH or scope["root_path"]:
             await self.app(scope, receive, send)
             return
-        request = Request(scope, receive, send)
-        try:
-            response = await _complete(request, await caller_of(request))
-        except ClientDisconnect:
-            return
-        await response(scope, receive, send)
+        request = Request(scope)
+        caller = await caller_of(request)
+        body = await _read(receive)
+        if body is not None:
+            response = await _complete(request, body, caller)
+            await response(scope, receive, send)
 
 
-async def _complete(request: Request, caller: CallerInfo) -> Response:
-    headers = dict(request.scope["headers"])
+async def _read(receive: Receive) -> bytes | None:
+    """The whole body of a request; None when its client left before."""
+    parts: list[bytes] = []
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _complete(request: Request, raw: bytes, caller: CallerInfo) -> Response:
+    headers = request.scope["state"]["headers"]
     if not is_json(headers.get(b"content-type", b"").decode("latin-1")):
         raise UnsupportedMediaType
     engine, settings = engine_of(request), settings_of(request)
     engine.check_open()
-    raw = await request.body()
     body = read_body(raw)
     conversation_id = conversation_of(body, headers)
     if conversation_id:

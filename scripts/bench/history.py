@@ -1,0 +1,177 @@
+"""What a turn costs in a short and in a long conversation: commands, bytes, CPU of both sides.
+
+    uv run python scripts/bench/history.py
+
+The application runs in this process on a database of its own (the embedded server, a child
+process); its model answers at once. The window is small, as it is for any model that is
+shorter than its history, so what is left is the storage: appending, checking, moving.
+Lengths are measured in interleaved rounds, and medians of the rounds are printed.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo.monitoring import CommandListener
+
+from proxy.app import create_app
+from proxy.database import Database
+from proxy.documents.base import DEFAULT_OWNER, utc_now
+from proxy.documents.conversation import Conversation
+from proxy.documents.counter import Counter
+from proxy.embedded import EmbeddedDatabase
+from proxy.providers.base import CompletionRequest, Delta, Usage
+from proxy.settings import Settings
+
+LENGTHS = (10, 100, 1_000, 10_000)
+RESULTS = Path(__file__).with_name("results") / "history.json"
+
+
+class Instant:
+    """A model that answers at once with two hundred bytes."""
+
+    name = "instant"
+
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
+        yield Delta()
+        yield Delta(text="answer " * 30, finish_reason="stop", usage=Usage(10, 30, "reported"))
+
+    async def list_models(self) -> list[dict[str, Any]]:
+        return []
+
+    async def close(self) -> None: ...
+
+
+class Counted(CommandListener):
+    """Commands and the bytes of what the database answered."""
+
+    def __init__(self) -> None:
+        self.commands = 0
+        self.microseconds = 0
+
+    def started(self, event: Any) -> None:
+        self.commands += event.command.get(event.command_name) != "workers"
+
+    def succeeded(self, event: Any) -> None:
+        self.microseconds += event.duration_micros
+
+    def failed(self, event: Any) -> None: ...
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def fill(id_: str, count: int) -> None:
+    """A history as turns would have left it: pages of the older half, a tail."""
+    for start in range(0, count, 50):
+        size = min(50, count - start)
+        first = await Counter.reserve("messages", size)
+        now = utc_now()
+        messages = [
+            {
+                "id": first + n,
+                "role": "assistant" if n % 2 else "user",
+                "content": f"{n} " + "words of a history " * 12,
+                "created_at": now,
+                "updated_at": now,
+                "status": "complete",
+                "revision": 0,
+                "attempt": f"{first + n}:0",
+            }
+            for n in range(size)
+        ]
+        await Conversation.append(DEFAULT_OWNER, id_, messages)
+        while await Conversation.move_tail(id_, max_messages=64, max_bytes=128 * 1024):
+            pass
+
+
+async def measure(
+    client: httpx.AsyncClient, id_: str, turns: int, counted: Counted, database_pid: int
+) -> dict[str, float]:
+    path = f"/v1/chat/conversations/{id_}/messages"
+    counted.commands = counted.microseconds = 0
+    ours, theirs, began = time.process_time(), cpu_seconds(database_pid), time.perf_counter()
+    for number in range(turns):
+        response = await client.post(path, json={"content": f"question {number}"})
+        assert response.status_code == 200, response.text
+    return {
+        "commands": counted.commands / turns,
+        "database_ms": counted.microseconds / turns / 1000,
+        "proxy_cpu_ms": (time.process_time() - ours) / turns * 1000,
+        "database_cpu_ms": (cpu_seconds(database_pid) - theirs) / turns * 1000,
+        "total_ms": (time.perf_counter() - began) / turns * 1000,
+    }
+
+
+async def run(lengths: tuple[int, ...], turns: int, rounds: int) -> dict[str, Any]:
+    results: dict[int, list[dict[str, float]]] = {length: [] for length in lengths}
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(
+            _env_file=None, data_dir=Path(folder) / "data", context_tokens=512, lease_seconds=600
+        )
+        embedded = EmbeddedDatabase(settings)
+        await embedded.start()
+        counted = Counted()
+        motor: Any = AsyncIOMotorClient(
+            embedded.uri, w="majority", journal=True, event_listeners=[counted]
+        )
+        app = create_app(settings, database=Database(motor["proxy"]), providers=[Instant()])
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client,
+        ):
+            for _ in range(rounds):
+                # A fresh conversation a round: its length is what it says.
+                for length in random.sample(lengths, len(lengths)):
+                    created = await client.post("/v1/chat/conversations", json={"model": "m"})
+                    id_ = created.json()["conversation_id"]
+                    await fill(id_, length)
+                    await measure(client, id_, 4, counted, embedded.pid)
+                    results[length].append(await measure(client, id_, turns, counted, embedded.pid))
+        motor.close()
+        await embedded.stop()
+    return {
+        str(length): {
+            key: round(statistics.median(each[key] for each in found), 3) for key in found[0]
+        }
+        for length, found in results.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--turns", type=int, default=30, help="of one length and round")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    medians = asyncio.run(run(LENGTHS, arguments.turns, arguments.rounds))
+    keys = list(next(iter(medians.values())))
+    print(f"{'messages':>10}" + "".join(f"{key:>18}" for key in keys))
+    for length, values in medians.items():
+        print(f"{length:>10}" + "".join(f"{values[key]:>18.2f}" for key in keys))
+    shortest, longest = medians[str(LENGTHS[0])], medians[str(LENGTHS[-1])]
+    ratios = {key: round(longest[key] / shortest[key], 2) for key in keys if shortest[key]}
+    print("  longest / shortest: " + json.dumps(ratios))
+    machine = {"python": platform.python_version(), "cores": os.cpu_count()}
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    report = {"machine": machine, "medians": medians, "ratios": ratios}
+    arguments.output.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
