@@ -1,5 +1,6 @@
 """A stranger with a key for everything walks all routes with somebody else's ids."""
 
+import asyncio
 import re
 from typing import Any
 
@@ -7,7 +8,17 @@ import httpx
 
 from proxy.database import Database
 from proxy.documents.base import Owned
-from tests.conftest import client_of, make_settings, running_app
+from tests.conftest import LiveServer, client_of, make_settings, running_app
+from tests.engine.support import (
+    CONVERSATIONS,
+    MESSAGES,
+    create,
+    provider,
+    stored,
+    streaming,
+)
+from tests.fakes.openai_upstream import OpenAIUpstream
+from tests.fakes.scripted import script, wait
 from tests.security.support import ADMIN, bearer, make_key
 
 MARKER = "belongs-to-mine"
@@ -122,8 +133,9 @@ def queries(ids: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
 class Things:
     """What an owner has, each made over HTTP; every text says whose it is."""
 
-    def __init__(self, client: httpx.AsyncClient, key: str) -> None:
+    def __init__(self, client: httpx.AsyncClient, key: str, marker: str = MARKER) -> None:
         self.client = client
+        self.marker = marker
         self.headers = bearer(key)
 
     async def post(self, path: str, body: Any) -> Any:
@@ -132,31 +144,32 @@ class Things:
         return response.json()
 
     async def make(self) -> dict[str, Any]:
-        project = await self.post("/v1/projects", {"name": MARKER, "llm_url": MARKER})
+        marker = self.marker
+        project = await self.post("/v1/projects", {"name": marker, "llm_url": marker})
         category = await self.post(
             "/v1/plan/categories",
-            {"name": MARKER, "prompt_template": MARKER, "message_method": "PlanGetRequest"},
+            {"name": marker, "prompt_template": marker, "message_method": "PlanGetRequest"},
         )
         file = {
             "project_id": project["id"],
             "category_id": category["id"],
-            "filename": f"{MARKER}.md",
+            "filename": f"{marker}.md",
         }
         for version in range(2):
             document = await self.post(
-                "/v1/plan/documents", {**file, "content": f"{MARKER} {version}"}
+                "/v1/plan/documents", {**file, "content": f"{marker} {version}"}
             )
-        tag = f"{MARKER}-tag"
+        tag = f"{marker}-tag"
         await self.post(f"/v1/plan/documents/{document['id']}/tags", {"tag_name": tag})
         conversation = await self.post(
             "/v1/chat/conversations",
-            {"name": MARKER, "system_prompt": MARKER, "project_id": project["id"]},
+            {"name": marker, "system_prompt": marker, "project_id": project["id"]},
         )
         path = f"/v1/chat/conversations/{conversation['conversation_id']}"
-        reply = await self.post(f"{path}/messages", {"content": MARKER, "model": "echo"})
+        reply = await self.post(f"{path}/messages", {"content": marker, "model": "echo"})
         references = {"document_ids": [document["id"]]}
         await self.post(f"/v1/projects/{project['id']}/document-references", references)
-        key = await self.post("/v1/keys", {"name": MARKER})
+        key = await self.post("/v1/keys", {"name": marker})
         return {
             **UNKNOWN,
             **file,
@@ -181,7 +194,7 @@ async def everything_of(owner: str) -> dict[str, Any]:
 def normal(text: str, ids: dict[str, Any]) -> str:
     """An answer without the ids that were asked for and without times."""
     for name, value in ids.items():
-        text = text.replace(str(value), f"<{name}>")
+        text = re.sub(rf"(?<!\w){re.escape(str(value))}(?!\w)", f"<{name}>", text)
     return re.sub(r"\d{4}-\d\d-\d\dT[0-9:.]+Z|req_[0-9a-f]+", "<time>", text)
 
 
@@ -230,3 +243,202 @@ async def test_a_stranger_finds_out_nothing_and_changes_nothing(wire: Database) 
 
         listed = await client.get("/v1/chat/conversations", headers=mine.headers)
         assert [entry["id"] for entry in listed.json()] == [ids["conversation_id"]]
+
+
+Sent = tuple[str, str, Any, dict[str, Any], dict[str, str]]
+
+
+def further(ids: dict[str, Any]) -> list[Sent]:
+    """Requests whose ids are where no route needs one: method, path, body, query, headers."""
+    file = {key: ids[key] for key in ("project_id", "category_id", "filename")}
+    conversations, documents = "/v1/chat/conversations", "/v1/plan/documents"
+    conversation, message = ids["conversation_id"], ids["message_id"]
+    here = f"{conversations}/{conversation}"
+    completion = {"model": "echo", "messages": [{"role": "user", "content": "taken over"}]}
+    migration = {"source_category_id": 1, "target_category_id": ids["category_id"]}
+    attach = {"attach": {"source_code": {}}}
+    return [
+        ("PUT", here, {"project_id": ids["project_id"]}, {}, {}),
+        ("GET", f"{here}/messages", None, {"before": message, "limit": 5}, {}),
+        ("POST", f"{here}/messages", {"content": "x", **attach}, {}, {"Idempotency-Key": "k"}),
+        ("POST", "/v1/chat/completions", completion, {}, {"X-Conversation-Id": conversation}),
+        (
+            "POST",
+            "/v1/chat/completions",
+            {**completion, "metadata": {"conversation": conversation}},
+            {},
+            {},
+        ),
+        ("GET", conversations, None, {"project_id": ids["project_id"]}, {}),
+        (
+            "POST",
+            "/v1/plan/categories",
+            {"name": "saves elsewhere", "auto_save_category_id": ids["category_id"]},
+            {},
+            {},
+        ),
+        (
+            "PUT",
+            f"/v1/plan/categories/{ids['category_id']}",
+            {"auto_save_category_id": ids["category_id"]},
+            {},
+            {},
+        ),
+        (
+            "POST",
+            f"{documents}/generate",
+            {**file, "conversation_id": conversation, "message_ids": [message]},
+            {},
+            {},
+        ),
+        ("POST", f"{documents}/generate", {**file, "document_ids": [ids["document_id"]]}, {}, {}),
+        ("POST", f"{documents}/generate", {**file, "content": "x"}, {}, {}),
+        (
+            "POST",
+            f"{documents}/migrate/all-history",
+            {"project_id": ids["project_id"], "filename": ids["filename"], **migration},
+            {},
+            {},
+        ),
+        (
+            "POST",
+            f"{documents}/migrate/from-current",
+            {"document_id": ids["document_id"], "target_category_id": ids["category_id"]},
+            {},
+            {},
+        ),
+        (
+            "GET",
+            f"{documents}/latest",
+            None,
+            {"project_id": ids["project_id"], "category_id": ids["category_id"]},
+            {},
+        ),
+        (
+            "GET",
+            f"{documents}/search-by-tags",
+            None,
+            {"project_id": ids["project_id"], "tags": ids["tag_name"]},
+            {},
+        ),
+    ]
+
+
+def requests(app: Any, ids: dict[str, Any]) -> list[Sent]:
+    """All requests that hold ids, always in the same order."""
+    documented = [
+        (method.upper(), path)
+        for path, operations in app.openapi()["paths"].items()
+        for method in operations
+        if path.startswith("/v1/") and (method.upper(), path) not in NOT_OF_AN_OWNER
+    ]
+    sent, asked = bodies(ids), queries(ids)
+    return [
+        *(
+            (place[0], place[1].format(**ids), sent.get(place), asked.get(place, {}), {})
+            for place in documented
+        ),
+        *further(ids),
+    ]
+
+
+async def test_no_id_of_somebody_else_works_among_ones_own(wire: Database) -> None:
+    """One foreign id at a time, where everything else is the stranger's: path, body, query."""
+    settings = make_settings(api_keys=[ADMIN])
+    async with running_app(wire, settings) as app, client_of(app) as client:
+        mine = Things(client, await make_key("mine", "own", scopes=["admin"]))
+        ids = await mine.make()
+        before = await everything_of("mine")
+        serial = 0
+
+        async def stranger() -> tuple[Things, dict[str, Any]]:
+            nonlocal serial
+            serial += 1
+            key = await make_key(f"stranger{serial}", "own", scopes=["admin"])
+            things = Things(client, key, f"owned-by-{serial}")
+            return things, await things.make()
+
+        async def send(
+            things: Things, own: dict[str, Any], number: int, name: str, foreign: dict[str, Any]
+        ) -> tuple[int, str] | None:
+            """The answer to one request with one foreign id; None where it holds no such id."""
+            sent = requests(app, {**own, name: foreign[name]})[number]
+            if sent == requests(app, own)[number]:
+                return None
+            method, url, body, query, headers = sent
+            answer = await client.request(
+                method, url, json=body, params=query, headers={**things.headers, **headers}
+            )
+            assert MARKER not in normal(answer.text, ids), f"{method} {url} {name}"
+            named = {name: foreign[name], "filename": own["filename"]}
+            return answer.status_code, normal(answer.text, named)
+
+        walked = 0
+        one, other = await stranger(), await stranger()
+        for number, (method, url, *_) in enumerate(requests(app, UNKNOWN)):
+            for name in (name for name in UNKNOWN if name.endswith("_id")):
+                found = await send(*one, number, name, ids)
+                expected = await send(*other, number, name, UNKNOWN)
+                if found is None or expected is None:
+                    continue
+                where = f"{method} {url} with a foreign {name}: {found} {expected}"
+                assert found[0] == expected[0] != 422, where
+                assert found[0] == 200 or found[1] == expected[1], where
+                walked += 1
+                if found[0] == 200 and method != "GET":
+                    await finds_nothing_of_others(one[0])
+                if found[0] == 200 and method == "DELETE":
+                    one, other = await stranger(), await stranger()
+        assert walked > 80
+        assert await everything_of("mine") == before
+
+
+async def finds_nothing_of_others(things: Things) -> None:
+    for path in (
+        "/v1/chat/conversations",
+        "/v1/chat/conversations/grouped",
+        "/v1/projects",
+        "/v1/plan/categories",
+        "/v1/plan/documents/latest",
+        "/v1/keys",
+        "/v1/usage?group_by=project",
+    ):
+        answer = await things.client.get(path, headers=things.headers)
+        assert answer.status_code == 200, answer.text
+        assert MARKER not in answer.text, path
+
+
+async def test_a_stranger_neither_reads_nor_ends_a_running_reply(
+    wire: Database, live: LiveServer
+) -> None:
+    go_on = asyncio.Event()
+    async with OpenAIUpstream() as openai:
+        openai.play(openai.texts("Hel") + wait(go_on) + script(openai.text("lo")) + openai.end())
+        options: dict[str, Any] = {"providers": [provider(openai)], "api_keys": [ADMIN]}
+        async with live(**options) as here, live(**options) as there:
+            here.headers.update(bearer(await make_key("mine")))
+            stranger = bearer(await make_key("stranger"))
+            id_ = await create(here)
+            async with streaming(here, id_) as stream:
+                await stream.until("Hel")
+                message = stream.message_id
+                for client in (here, there):
+                    for method, path, body in (
+                        ("POST", "/v1/chat/stop-stream", {"session_id": str(message)}),
+                        ("POST", f"{MESSAGES}/{message}/stop", None),
+                        ("GET", f"{MESSAGES}/{message}/stream", None),
+                        ("GET", f"{MESSAGES}/{message}", None),
+                        ("PUT", f"{MESSAGES}/{message}", {"content": "x"}),
+                        ("POST", f"{MESSAGES}/{message}/regenerate", {}),
+                        ("DELETE", f"{CONVERSATIONS}/{id_}", None),
+                    ):
+                        answer = await client.request(method, path, json=body, headers=stranger)
+                        assert answer.status_code == 404, (method, path)
+                    answer = await client.post(
+                        f"{MESSAGES}/delete", json={"message_ids": [message]}, headers=stranger
+                    )
+                    assert answer.json() == {"message": "0 messages deleted"}
+                go_on.set()
+                await stream.rest()
+                assert stream.text == "Hello"
+            assert (await stored(here, message))["status"] == "complete"
