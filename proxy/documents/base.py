@@ -102,21 +102,13 @@ class OwnedCollection:
         async for raw in cursor.skip(skip).limit(limit):
             yield raw
 
-    async def find_unique(
-        self, field: str, value: Any, projection: Mapping[str, Any] | None = None
-    ) -> Raw | None:
-        """`findOne` by a field that is unique in the whole collection.
-
-        The owner is compared after reading: not every server uses an index where it does not
-        cover the whole filter.
-        """
-        found = await self.find_any(field, [value], projection)
-        return found[0] if found else None
-
     async def find_any(
         self, field: str, values: Sequence[Any], projection: Mapping[str, Any] | None = None
     ) -> list[Raw]:
-        """`find` by values of one field; the owner is compared after reading."""
+        """`find` by values of one field that only this owner can know; the owner is compared after.
+
+        Not every server uses an index for several values where another field is asked for too.
+        """
         fields = {**projection, "owner": 1} if projection else None
         filter_ = {field: values[0] if len(values) == 1 else {"$in": list(values)}}
         return [

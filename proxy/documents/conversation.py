@@ -100,6 +100,8 @@ class Conversation(Owned):
                 name="newest_of_status",
             ),
             IndexModel([("messages.id", ASCENDING)], name="message_id", unique=True, sparse=True),
+            # A foreign id must cost what an unknown one does: no document is read for it.
+            IndexModel([("owner", ASCENDING), ("messages.id", ASCENDING)], name="message_of_owner"),
             IndexModel([("messages.worker", ASCENDING)], name="message_worker", sparse=True),
             IndexModel(
                 [("document_references.document_id", ASCENDING)],

@@ -55,6 +55,8 @@ class MessagePage(Owned):
                 name="conversation_and_key",
             ),
             IndexModel([("messages.id", ASCENDING)], name="message_id", unique=True, sparse=True),
+            # A foreign id must cost what an unknown one does: no document is read for it.
+            IndexModel([("owner", ASCENDING), ("messages.id", ASCENDING)], name="message_of_owner"),
             IndexModel([("messages.worker", ASCENDING)], name="message_worker", sparse=True),
         ]
 

@@ -119,14 +119,14 @@ class Placed:
             MessageNotFound: there is none for this owner.
         """
         element = {"messages": {"$elemMatch": {"id": message_id}}}
-        tail = await Conversation.of(owner).find_unique(
-            "messages.id", message_id, {**element, "system_message_id": 1}
+        tail = await Conversation.of(owner).find_one(
+            {"messages.id": message_id}, {**element, "system_message_id": 1}
         )
         if tail is not None:
             place = Place(owner, tail["_id"], tail["_id"])
             return cls(place, tail["messages"][0], tail.get("system_message_id") == message_id)
-        page = await MessagePage.of(owner).find_unique(
-            "messages.id", message_id, {**element, "conversation_id": 1, "number": 1}
+        page = await MessagePage.of(owner).find_one(
+            {"messages.id": message_id}, {**element, "conversation_id": 1, "number": 1}
         )
         if page is None or not await _counts(owner, page):
             raise MessageNotFound
@@ -276,7 +276,7 @@ async def delete_messages(owner: str, message_ids: list[int]) -> int:
 async def _delete_from_tails(owner: str, message_ids: list[int]) -> list[int]:
     mine, wanted, deleted = Conversation.of(owner), set(message_ids), list[int]()
     fields = {"messages.id": 1, "system_message_id": 1, "changes": 1}
-    while tails := await mine.find_any("messages.id", message_ids, fields):
+    while tails := await mine.find({"messages.id": {"$in": message_ids}}, fields):
         for tail in tails:
             update: Raw = {
                 "$pull": {"messages": {"id": {"$in": message_ids}}},
@@ -300,7 +300,7 @@ async def _delete_from_pages(owner: str, message_ids: list[int]) -> list[int]:
     remaining = True
     while remaining:
         remaining = False
-        for page in await mine.find_any("messages.id", message_ids, fields):
+        for page in await mine.find({"messages.id": {"$in": message_ids}}, fields):
             if not await _counts(owner, page):
                 continue
             result = await MessagePage.collection().update_one(

@@ -11,6 +11,7 @@ from proxy.database import Database
 from proxy.documents.base import DEFAULT_OWNER, Raw
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
+from proxy.documents.place import MessageNotFound, Placed, delete_messages
 from tests.conftest import LiveServer
 from tests.engine.support import CONVERSATIONS, MESSAGES, create, history, provider, say
 from tests.fakes.openai_upstream import OpenAIUpstream
@@ -152,6 +153,24 @@ async def test_a_message_is_found_by_its_id_alone(recorded: tuple[Database, Reco
         assert "IXSCAN" in str(plan["queryPlanner"]["winningPlan"])
         assert stats["totalKeysExamined"] <= 2 * max(1, stats["nReturned"])
         assert stats["totalDocsExamined"] <= 2 * max(1, stats["nReturned"])
+
+
+async def test_a_foreign_message_costs_what_an_unknown_one_does(
+    recorded: tuple[Database, Recorder],
+) -> None:
+    """No document is read for it, however large: time tells nobody which ids there are."""
+    database, recorder = recorded
+    some = await Conversation.collection().find({"messages.0.id": {"$gt": 0}}).to_list(2)
+    ids = [raw["messages"][0]["id"] for raw in some]
+    recorder.commands.clear()
+    assert await delete_messages("stranger", ids) == 0
+    with pytest.raises(MessageNotFound):
+        await Placed.find("stranger", ids[0])
+    assert len(recorder.commands) == 4
+    for command in recorder.commands:
+        plan = await explained(database, command)
+        assert "COLLSCAN" not in str(plan["queryPlanner"]["winningPlan"])
+        assert plan["executionStats"]["totalDocsExamined"] == 0, command
 
 
 @pytest.mark.parametrize("filter_", [{}, {"project_id": 7}, {"status": 1}])
