@@ -6,6 +6,7 @@ from weakref import WeakValueDictionary
 from pymongo.errors import PyMongoError
 
 from proxy.attachments import AttachedSource, attach_source
+from proxy.caller import current_caller
 from proxy.documents.base import Raw, is_too_large, utc_now
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
@@ -37,6 +38,7 @@ APPEND_ATTEMPTS = 32
 """How often ids are reserved anew when newer messages moved to a page meanwhile."""
 
 REPLY_FIELDS = (
+    "key_id",
     "finish_reason",
     "error",
     "usage",
@@ -258,6 +260,8 @@ class Turns:
             "model": route.model,
             "provider": route.provider.name,
         }
+        if (caller := current_caller.get()) is not None and caller.key_id:
+            fields["key_id"] = caller.key_id
         if prompt.omitted_messages:
             fields["omitted_messages"] = prompt.omitted_messages
         return fields

@@ -83,6 +83,7 @@ class Conversation(Owned):
         IndexModel([("_id", ASCENDING), ("changes", ASCENDING)], name="id_and_changes"),
         IndexModel([("_id", ASCENDING), ("appends", ASCENDING)], name="id_and_appends"),
         IndexModel([("_id", ASCENDING), ("messages.attempt", ASCENDING)], name="id_and_attempt"),
+        IndexModel([("_id", ASCENDING), ("messages.worker", ASCENDING)], name="id_and_worker"),
     ]
 
     class Settings:

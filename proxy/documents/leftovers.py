@@ -1,27 +1,66 @@
-"""Replies that nobody writes any more: found by the name of their worker, marked interrupted."""
+"""Replies that nobody writes any more: found by their worker's name, marked interrupted."""
 
 from dataclasses import dataclass
 
 from proxy.documents.base import Raw, Stored, utc_now
 from proxy.documents.conversation import Conversation
 from proxy.documents.page import MessagePage
+from proxy.documents.usage import Usage
 
 HOLDERS: tuple[type[Stored], ...] = (Conversation, MessagePage)
 """Where messages are; they move from the first to the second."""
 
+COUNTED = (
+    "owner",
+    "conversation_id",
+    "number",
+    *(f"messages.{name}" for name in ("worker", "key_id", "provider", "model")),
+)
+"""What says under what a reply is counted."""
+
 
 async def interrupt_replies(worker: str) -> int:
-    """Mark what a dead worker left `streaming` as `interrupted`; how many documents it touched."""
-    touched = 0
+    """Mark what a dead worker left `streaming` as `interrupted`, and count it; how many."""
+    interrupted = 0
     for holder in HOLDERS:
-        # Each pass marks one reply a document; the filter is its own guard.
-        while (
-            result := await holder.collection().update_many(
-                {"messages.worker": worker}, _interruption(holder)
-            )
-        ).matched_count:
-            touched += int(result.matched_count)
-    return touched
+        while left := [raw async for raw in holder.collection().find(_held_by(worker), COUNTED)]:
+            for raw in left:
+                for message in raw["messages"]:
+                    if message.get("worker") != worker:
+                        continue
+                    # It marks the first that is left: the filter is its own guard, so that
+                    # of several who bury the same worker one counts.
+                    result = await holder.collection().update_one(
+                        {"_id": raw["_id"], **_held_by(worker)}, _interruption(holder)
+                    )
+                    if result.matched_count:
+                        interrupted += 1
+                        await _count(raw, message)
+    return interrupted
+
+
+async def _count(raw: Raw, message: Raw) -> None:
+    """Add a reply to what was used, as a failed request; nobody knows its tokens."""
+    conversation = await Conversation.of(raw["owner"]).find_one(
+        {"_id": raw.get("conversation_id", raw["_id"])}, {"project_id": 1, "page_count": 1}
+    )
+    if conversation is None:
+        return
+    if raw.get("number", -1) >= conversation["page_count"]:
+        # The copy of a move that broke off: the reply itself is in the tail.
+        return
+    labels = {
+        "day": utc_now().date().isoformat(),
+        "owner": raw["owner"],
+        "key_id": message.get("key_id", ""),
+        "project_id": conversation["project_id"],
+        "model": f"{message.get('provider')}/{message.get('model')}",
+    }
+    await Usage.add(labels, {"requests": 1, "errors": 1})
+
+
+def _held_by(worker: str) -> Raw:
+    return {"messages.worker": worker}
 
 
 async def attempts_of(worker: str) -> dict[str, "Held"]:

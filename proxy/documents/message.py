@@ -12,7 +12,7 @@ Role = Literal["system", "user", "assistant", "tool", "developer"]
 Status = Literal["streaming", "complete", "stopped", "truncated", "failed", "interrupted"]
 """How a reply stands; `truncated` ended without a finish reason, `interrupted` lost its worker."""
 
-INTERNAL = frozenset({"attempt", "worker", "idempotency"})
+INTERNAL = frozenset({"attempt", "worker", "key_id", "idempotency"})
 """Fields that never leave over HTTP."""
 
 
@@ -30,9 +30,10 @@ class Message(BaseModel):
 
     `attempt` (`"<id>:<revision>"`) names one writing of a reply, so that a late writer of
     an earlier one cannot touch it. `worker` is set while a reply streams and names the
-    worker that holds it. `payload` is OpenAI's message where it is more than plain text
-    (parts, tool calls), as JSON text: an outsider's keys, `$date` among them, must not
-    become database types. Former contents are in `message_revisions`.
+    worker that holds it, `key_id` the key that asked for it. `payload` is OpenAI's message
+    where it is more than plain text (parts, tool calls), as JSON text: an outsider's keys,
+    `$date` among them, must not become database types. Former contents are in
+    `message_revisions`.
     """
 
     id: int
@@ -61,6 +62,7 @@ class Message(BaseModel):
 
     attempt: str | None = None
     worker: str | None = None
+    key_id: str | None = None
     idempotency: dict[str, str] | None = None
 
     def raw(self) -> Raw:

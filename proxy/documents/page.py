@@ -41,6 +41,7 @@ class MessagePage(Owned):
     NARROW_INDEXES: ClassVar = [
         *Owned.NARROW_INDEXES,
         IndexModel([("_id", ASCENDING), ("messages.attempt", ASCENDING)], name="id_and_attempt"),
+        IndexModel([("_id", ASCENDING), ("messages.worker", ASCENDING)], name="id_and_worker"),
         IndexModel([("_id", ASCENDING), ("changes", ASCENDING)], name="id_and_changes"),
     ]
     messages: list[Message]

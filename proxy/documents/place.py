@@ -14,6 +14,7 @@ from pymongo import ASCENDING, IndexModel
 
 from proxy.documents.base import Owned, Raw, utc_now
 from proxy.documents.conversation import Conversation
+from proxy.documents.message import INTERNAL
 from proxy.documents.page import MessagePage
 from proxy.errors import Conflict, NotFound
 
@@ -134,11 +135,7 @@ class Placed:
 
     async def _keep_revision(self, now: datetime) -> None:
         number = self.message.get("revision", 0)
-        former = {
-            key: value
-            for key, value in self.message.items()
-            if key not in ("attempt", "worker", "idempotency")
-        }
+        former = {key: value for key, value in self.message.items() if key not in INTERNAL}
         await MessageRevision.collection().update_one(
             {"_id": attempt_name(self.message["id"], number)},
             {

@@ -10,11 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.database import Database
+from proxy.documents.base import DEFAULT_OWNER
+from proxy.documents.conversation import Conversation
+from proxy.documents.page import MessagePage
 from proxy.documents.usage import BUCKETS_MS, Usage, bucket_of, percentile
+from proxy.engine import bury
 from proxy.settings import ModelSettings
 from proxy.usage import today
 from tests.conftest import LiveServer
-from tests.engine.support import create, ended, provider, say, streaming
+from tests.engine.support import MODEL, create, ended, provider, say, stored, streaming
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.scripted import cut, stall
 from tests.security.support import ADMIN, bearer, locked, make_key
@@ -94,6 +98,40 @@ async def test_each_ending_is_counted_once(live: LiveServer) -> None:
         assert (total["requests"], total["errors"]) == (3, 1)
         assert total["first_token_ms"]["p50"] is not None
         assert (await usage(client))["total"] == total
+
+
+async def test_replies_of_a_dead_worker_are_counted_under_their_keys(
+    wire: Database, live: LiveServer
+) -> None:
+    async with (
+        OpenAIUpstream() as upstream,
+        live(providers=[provider(upstream)], api_keys=[ADMIN]) as client,
+    ):
+        client.headers.update(bearer(await make_key(name="laptop")))
+        upstream.play(upstream.texts("Hel") + stall())
+        id_ = await create(client, project_id=7)
+        async with streaming(client, id_) as one, streaming(client, id_) as two:
+            await one.until("Hel")
+            await two.until("Hel")
+            # The copy that a broken move leaves.
+            raw = await Conversation.with_tail(DEFAULT_OWNER, id_)
+            page = {"conversation_id": id_, "owner": DEFAULT_OWNER, "number": 0, "changes": 0}
+            messages = [m for m in raw["messages"] if m["id"] == one.message_id]
+            await MessagePage.collection().insert_one({**page, "messages": messages})
+            worker = client.app.state.engine.worker_id  # type: ignore[attr-defined]
+            # Several workers find out at the same time.
+            await asyncio.gather(*(bury(worker) for _ in range(4)))
+            found = await usage(client, group_by="key")
+            (group,) = found["groups"]
+            assert (group["name"], group["requests"], group["errors"]) == ("laptop", 2, 2)
+            (group,) = (await usage(client, group_by="project"))["groups"]
+            assert (group["group"], group["requests"]) == (7, 2)
+            (group,) = (await usage(client, group_by="model"))["groups"]
+            assert group["group"] == f"openai/{MODEL}"
+            for stream in (one, two):
+                message = await stored(client, stream.message_id)
+                assert message["status"] == "interrupted"
+                assert "key_id" not in message
 
 
 async def test_what_is_left_is_written_when_the_server_ends(
