@@ -3,10 +3,10 @@
     uv run python scripts/faults/no_wall.py --messages 50000 --kills 30
 
 Everything runs on this machine, on a throw-away database. Writers append turns of some 800
-bytes a message to one conversation, movers take its older half to pages, and at random steps
-of a move the database gets `kill -9`. In the end the whole history is read and held against
-what was acknowledged: nothing lost, nothing doubled, the order intact. What was under way
-when the database died may be there or not.
+bytes a message to one conversation, a mover takes its older half to pages, and at random steps
+of a move, or in the middle of one, the database gets `kill -9`. In the end the whole history is
+read and held against what was acknowledged: nothing lost, nothing doubled, the order intact. A
+turn that was under way when the database died may be there or not, but never half of it.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import json
 import random
-import resource
 import socket
 import subprocess
 import sys
@@ -53,6 +52,8 @@ class Report:
     unknown: int = 0
     """Messages that nobody sent."""
     unacknowledged_and_there: int = 0
+    torn: int = 0
+    """Turns of which one message is there and one is not."""
     is_in_order: bool = True
     paging_agrees: bool = True
     append_ms_first: float = 0
@@ -71,6 +72,7 @@ class Filling:
     rng: random.Random
     acknowledged: dict[int, str] = field(default_factory=dict)
     pending: dict[int, str] = field(default_factory=dict)
+    turns: list[set[int]] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     kill_at: list[int] = field(default_factory=list)
 
@@ -133,12 +135,17 @@ class Steps:
         return result
 
     async def update_one(self, *args: Any, **kwargs: Any) -> Any:
-        await self._maybe_die(0.5)
-        result = await self._collection.update_one(*args, **kwargs)
-        await self._maybe_die(1)
-        return result
+        await self._maybe_die(0.3)
+        # The update that moves the messages takes some milliseconds.
+        dying = asyncio.create_task(self._maybe_die(0.5, self._filling.rng.uniform(0, 0.005)))
+        try:
+            return await self._collection.update_one(*args, **kwargs)
+        finally:
+            await dying
+            await self._maybe_die(1)
 
-    async def _maybe_die(self, probability: float) -> None:
+    async def _maybe_die(self, probability: float, after_seconds: float = 0) -> None:
+        await asyncio.sleep(after_seconds)
         due, rng = self._filling.kill_at, self._filling.rng
         enough = due and len(self._filling.acknowledged) >= due[0]
         if enough and self._daemon.up.is_set() and rng.random() < probability:
@@ -173,6 +180,7 @@ async def write(filling: Filling, daemon: Daemon) -> None:
         turn = [message(first, 0), message(first + 1, 1)]
         texts = {m["id"]: m["content"] for m in turn}
         filling.pending |= texts
+        filling.turns.append(set(texts))
         began = time.perf_counter()
         try:
             stored = await Conversation.append(DEFAULT_OWNER, filling.id, turn)
@@ -203,7 +211,7 @@ async def move(filling: Filling, daemon: Daemon, report: Report, done: asyncio.E
 
 async def check(filling: Filling, report: Report) -> None:
     """Read the whole history, a part at a time, and hold it against what was told."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = memory_mib(reset_peak=True)
     began = time.perf_counter()
     seen: set[int] = set()
     last, size = 0, 0
@@ -222,10 +230,10 @@ async def check(filling: Filling, report: Report) -> None:
                 report.unknown += told is None
             report.changed += told is not None and told != content
     report.read_seconds = round(time.perf_counter() - began, 2)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    report.read_memory_mib = round((after - before) / 1024, 1)
+    report.read_memory_mib = round(memory_mib() - before, 1)
     report.messages, report.megabytes = len(seen), round(size / 1e6, 1)
     report.lost = len(filling.acknowledged.keys() - seen)
+    report.torn = sum(len(turn & seen) == 1 for turn in filling.turns)
     await check_paging(filling, sorted(seen), report)
 
 
@@ -273,6 +281,16 @@ async def run(messages: int, kills: int, seed: int) -> Report:
     return report
 
 
+def memory_mib(*, reset_peak: bool = False) -> float:
+    """The most memory that this process had at once since `reset_peak`; 0 where Linux is not."""
+    if not Path("/proc/self/clear_refs").exists():
+        return 0
+    if reset_peak:
+        Path("/proc/self/clear_refs").write_text("5")
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
 def _median(values: list[float]) -> float:
     return round(sorted(values)[len(values) // 2], 2)
 
@@ -285,7 +303,7 @@ def main() -> int:
     arguments = parser.parse_args()
     report = asyncio.run(run(arguments.messages, arguments.kills, arguments.seed))
     print(json.dumps(vars(report), indent=2))
-    wrong = report.lost or report.doubled or report.changed or report.unknown
+    wrong = report.lost or report.doubled or report.changed or report.unknown or report.torn
     right = report.is_in_order and report.paging_agrees
     return 1 if wrong or not right else 0
 
