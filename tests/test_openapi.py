@@ -11,7 +11,8 @@ from fastapi.openapi.utils import get_openapi
 
 from proxy.app import create_app
 from proxy.database import Database
-from proxy.openapi import ERRORS, REF, TAGS
+from proxy.openapi import ERRORS, TAGS
+from proxy.openapi_examples import EXAMPLES, REF
 from tests.conftest import client_of, make_settings, running_app
 
 DOCUMENT: dict[str, Any] = create_app(make_settings()).openapi()
@@ -97,6 +98,42 @@ def test_an_example_fits_its_schema(name: str) -> None:
     schema = DOCUMENT["components"]["schemas"][name]
     for example in schema.get("examples", ()):
         jsonschema_rs.validate(resolved(schema), example)
+
+
+@pytest.mark.parametrize(("path", "method", "operation"), OPERATIONS)
+def test_every_failure_has_an_example_of_its_own(
+    path: str, method: str, operation: dict[str, Any]
+) -> None:
+    schema = resolved({"$ref": f"{REF}ErrorBody"})
+    said = {}
+    for status, response in operation["responses"].items():
+        if status >= "400":
+            example = response["content"]["application/json"]["example"]
+            jsonschema_rs.validate(schema, example)
+            assert example["detail"] == example["error"]["message"]
+            said[status] = example["detail"]
+    assert len(set(said.values())) == len(said)
+    if "{project_id}" in path:
+        assert said["404"] == "Project not found"
+
+
+def test_a_stream_has_an_example_as_it_is_sent() -> None:
+    streams = 0
+    for operation in OPERATIONS:
+        for content in operation.values[2]["responses"]["200"].get("content", {}).items():
+            if content[0] == "text/event-stream":
+                streams += 1
+                blocks = content[1]["example"].removesuffix("\n\n").split("\n\n")
+                assert [json.loads(block.removeprefix("data: ")) for block in blocks[:-1]]
+                assert blocks[-1] == "data: [DONE]"
+    assert streams == 5
+
+
+def test_an_example_of_one_schema_names_a_field_that_is_there() -> None:
+    for name in EXAMPLES:
+        if "." in name:
+            schema, field = name.split(".")
+            assert field in DOCUMENT["components"]["schemas"][schema]["properties"], name
 
 
 def test_operation_ids_are_unique() -> None:

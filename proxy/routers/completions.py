@@ -28,6 +28,18 @@ PATH = "/v1/chat/completions"
 
 IDEMPOTENCY_KEY_CHARACTERS = 255
 
+_CHUNK = (
+    'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1769860800,'
+    '"model":"gpt-4o-mini","choices":[{"index":0,"delta":%s,"finish_reason":%s}]}\n\n'
+)
+CHUNKS = (
+    _CHUNK % ('{"role":"assistant","content":"Hel"}', "null")
+    + _CHUNK % ('{"content":"lo!"}', "null")
+    + _CHUNK % ("{}", '"stop"')
+    + "data: [DONE]\n\n"
+)
+"""A chat completion as it is streamed."""
+
 # Written by hand: a body model and header parameters would be validated on the hot path.
 DESCRIPTION: dict[str, Any] = {
     "requestBody": {
@@ -58,7 +70,7 @@ DESCRIPTION: dict[str, Any] = {
         **ASKS_A_MODEL,
         200: {
             "description": "A `chat.completion`, or with `stream` its chunks as server-sent events",
-            "content": {"text/event-stream": {}},
+            "content": {"text/event-stream": {"example": CHUNKS}},
         },
     },
     openapi_extra=DESCRIPTION,

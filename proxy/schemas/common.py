@@ -83,7 +83,19 @@ class Body(BaseModel):
         return {key: value for key, value in data.items() if value is not None or key in needed}
 
 
-OR_EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+FRAMES = (
+    'data: {"user_message_id":107,"assistant_message_id":108,'
+    '"conversation_id":"7f9f2b1c-6a53-4c8e-9a55-0d8f0c1f5a4e","session_id":"108"}\n\n'
+    'data: {"content":"public class "}\n\n'
+    'data: {"content":"BubbleSort { … }"}\n\n'
+    'data: {"content":"","finish_reason":"stop"}\n\n'
+    "data: [DONE]\n\n"
+)
+"""A reply as it is streamed."""
+
+OR_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"example": FRAMES}}}
+}
 """For a route's `responses`: with `stream` the answer is server-sent events."""
 
 ASKS_A_MODEL: dict[int | str, dict[str, Any]] = {
