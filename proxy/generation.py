@@ -203,7 +203,8 @@ class Generation(Draft):
         if self.first_token_ms is not None:
             fields["first_token_ms"] = self.first_token_ms
         if self.error is not None:
-            fields["error"] = {"type": self.error.type, "message": self.error.detail}
+            error = self.error
+            fields["error"] = {"type": error.type, "code": error.code, "message": error.detail}
         if self._calls:
             fields["payload"] = packed(
                 {

@@ -51,7 +51,7 @@ class StoredFailure(ProxyError):
     """The stored error of a reply that ended earlier."""
 
     def __init__(self, error: Raw) -> None:
-        super().__init__(error.get("message"))
+        super().__init__(error.get("message"), code=error.get("code"))
         self.type = error.get("type", UpstreamError.type)  # type: ignore[misc]
         kinds: tuple[type[ProxyError], ...] = (StorageUnavailable, *UpstreamError.__subclasses__())
         statuses = {kind.type: kind.status for kind in kinds}
