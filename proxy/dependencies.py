@@ -1,4 +1,7 @@
-"""What routes ask for: the caller, the settings, things that are loaded or answered 404."""
+"""What routes ask for: the caller, the settings, things that are loaded or answered 404.
+
+All of them are `async`: FastAPI calls a plain function in a thread, which costs more than it does.
+"""
 
 from typing import Annotated, Any
 
@@ -17,7 +20,7 @@ from proxy.settings import Settings
 from proxy.turns import Turns
 
 
-def settings_of(request: Request) -> Settings:
+async def settings_of(request: Request) -> Settings:
     """The server's settings."""
     settings: Settings = request.app.state.settings
     return settings
@@ -35,37 +38,37 @@ async def caller(request: Request) -> CallerInfo:
     return found
 
 
-def engine_of(request: Request) -> Engine:
+async def engine_of(request: Request) -> Engine:
     """The replies that this worker writes."""
     engine: Engine = request.app.state.engine
     return engine
 
 
-def turns_of(request: Request) -> Turns:
+async def turns_of(request: Request) -> Turns:
     """What begins replies."""
     turns: Turns = request.app.state.turns
     return turns
 
 
-def registry_of(request: Request) -> Registry:
+async def registry_of(request: Request) -> Registry:
     """The configured providers."""
     registry: Registry = request.app.state.registry
     return registry
 
 
-def doorkeeper_of(request: Request) -> Doorkeeper:
+async def doorkeeper_of(request: Request) -> Doorkeeper:
     """What knows keys and sessions."""
     doorkeeper: Doorkeeper = request.app.state.doorkeeper
     return doorkeeper
 
 
-def limits_of(request: Request) -> Limits:
+async def limits_of(request: Request) -> Limits:
     """What counts."""
     limits: Limits = request.app.state.limits
     return limits
 
 
-def verifier_of(request: Request) -> Verifier:
+async def verifier_of(request: Request) -> Verifier:
     """What compares passwords."""
     verifier: Verifier = request.app.state.verifier
     return verifier

@@ -142,3 +142,29 @@ def test_only_the_database_module_imports_motor() -> None:
                     else []
                 )
             }, module
+
+
+def test_what_answers_a_request_is_async() -> None:
+    # A plain function would run in a thread, which costs more than most of them do.
+    trees = [ast.parse(path.read_text()) for _, path in modules()]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    needed = {
+        argument.id
+        for node in nodes
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "Depends"
+        for argument in node.args
+        if isinstance(argument, ast.Name)
+    }
+    assert "engine_of" in needed
+    plain = [
+        node.name
+        for node in nodes
+        if isinstance(node, ast.FunctionDef)
+        and (
+            node.name in needed
+            or any("router." in ast.unparse(decorator) for decorator in node.decorator_list)
+        )
+    ]
+    assert plain == []

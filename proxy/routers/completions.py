@@ -123,17 +123,17 @@ async def _complete(request: Request, raw: bytes, caller: CallerInfo) -> Respons
     headers = request.scope["state"]["headers"]
     if not is_json(headers.get(b"content-type", b"").decode("latin-1")):
         raise UnsupportedMediaType
-    engine, settings = engine_of(request), settings_of(request)
+    engine, settings = await engine_of(request), await settings_of(request)
     engine.check_open()
     body = read_body(raw)
     conversation_id = conversation_of(body, headers)
     if conversation_id:
         turn = new_turn(body, _idempotency_key(headers))
-        reply = await turns_of(request).begin(caller.owner, conversation_id, turn)
+        reply = await (await turns_of(request)).begin(caller.owner, conversation_id, turn)
         return await answer(engine, caller.owner, reply, body, settings)
     if not body.get("model"):
         raise wrong("model", MODEL_RULE)
-    routes = await registry_of(request).resolve(body["model"])
+    routes = await (await registry_of(request)).resolve(body["model"])
     return Answer(Call(caller.owner, body, raw, routes), engine, settings)
 
 

@@ -30,7 +30,7 @@ PROJECT = "/projects/{project_id}/document-references"
 CONVERSATION = "/chat/conversations/{conversation_id}/document-references"
 
 
-def ids_to_remove(
+async def ids_to_remove(
     body: ReferencesRemove | None = None,
     document_id: Annotated[
         list[Annotated[int, Query(ge=1, le=MAX_ID)]] | None,
