@@ -148,6 +148,8 @@ class MessagePage(Owned):
         for _ in range(MOVE_ATTEMPTS):
             conversation = await conversations.find_one({"_id": id_}, fields)
             if conversation is None:
+                # It was deleted, perhaps just before this move wrote a page of it.
+                await cls.collection().delete_many({"conversation_id": id_})
                 return False
             moving = _older_half(conversation, max_messages, max_bytes)
             if not moving:
@@ -160,7 +162,7 @@ class MessagePage(Owned):
                 return_document=ReturnDocument.AFTER,
             )
             if conversation is None:
-                return False
+                continue
             moving = _fitting([m for m in _in_order(conversation) if m["id"] <= last_id])
             if not moving:
                 continue

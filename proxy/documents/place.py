@@ -173,7 +173,18 @@ class Placed:
             },
             counts_as_change=True,
         )
-        return attempt if written else None
+        if not written:
+            await self._forget_if_gone()
+            return None
+        return attempt
+
+    async def _forget_if_gone(self) -> None:
+        """Whoever deleted the message may have looked for revisions before one was kept."""
+        id_ = self.message["id"]
+        try:
+            await Placed.find(self.place.owner, id_)
+        except MessageNotFound:
+            await MessageRevision.collection().delete_many({"message_id": id_})
 
 
 async def _counts(owner: str, page: Raw) -> bool:

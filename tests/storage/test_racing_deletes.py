@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,15 @@ from proxy.documents.base import DEFAULT_OWNER
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.page import MessagePage
-from proxy.documents.place import Placed, delete_messages, edit_message, list_revisions
-from tests.storage.test_pages import listed, message, move
+from proxy.documents.place import (
+    MessageRevision,
+    Placed,
+    delete_messages,
+    edit_message,
+    list_revisions,
+    remove_conversation,
+)
+from tests.storage.test_pages import MAX_BYTES, MAX_MESSAGES, Steps, listed, message, move
 
 CALLERS = 12
 
@@ -72,3 +80,46 @@ async def test_deleting_ones_own_leaves_the_revisions_of_other_owners() -> None:
     assert await delete_messages("stranger", [mine, own]) == 1
     placed = await Placed.find(DEFAULT_OWNER, mine)
     assert [raw["content"] for raw in await list_revisions(DEFAULT_OWNER, placed.message)] == ["x"]
+
+
+@pytest.mark.parametrize("at", [0, -1])
+async def test_an_edit_that_comes_too_late_keeps_nothing_of_a_deleted_message(at: int) -> None:
+    _, ids = await filled(20)
+    placed = await Placed.find(DEFAULT_OWNER, ids[at])
+    assert placed.place.in_page == (at == 0)
+    assert await delete_messages(DEFAULT_OWNER, [ids[at]]) == 1
+    assert await placed.replace({"content": "too late"}) is None
+    assert await MessageRevision.collection().count_documents({"message_id": ids[at]}) == 0
+
+
+async def test_an_edit_that_lost_against_another_keeps_the_former_contents() -> None:
+    _, ids = await filled(3)
+    placed = await Placed.find(DEFAULT_OWNER, ids[0])
+    await edit_message(DEFAULT_OWNER, ids[0], "first")
+    assert await placed.replace({"content": "second"}) is None
+    placed = await Placed.find(DEFAULT_OWNER, ids[0])
+    assert [raw["content"] for raw in await list_revisions(DEFAULT_OWNER, placed.message)] == ["x"]
+
+
+async def test_a_move_that_a_deleted_conversation_overtakes_leaves_no_page() -> None:
+    conversation_id, _ = await filled(6)
+    first = await Counter.reserve("messages", 12)
+    new = [message(first + n, "secret") for n in range(12)]
+    assert await Conversation.append(DEFAULT_OWNER, conversation_id, new)
+
+    async def nothing(_: int) -> None: ...
+
+    class RemovedBeforeTheCopy(Steps):
+        async def find_one_and_update(self, *args: Any, **kwargs: Any) -> Any:
+            found = await super().find_one_and_update(*args, **kwargs)
+            await remove_conversation(DEFAULT_OWNER, conversation_id)
+            return found
+
+    assert not await MessagePage.take_from(
+        RemovedBeforeTheCopy(nothing),
+        conversation_id,
+        max_messages=MAX_MESSAGES,
+        max_bytes=MAX_BYTES,
+    )
+    query = {"conversation_id": conversation_id}
+    assert await MessagePage.collection().count_documents(query) == 0
