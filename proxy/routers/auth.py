@@ -33,11 +33,16 @@ async def create_session(
     await limits.count_login(login_name(name), address)
     user = await User.by_login(name)
     if not await verifier.matches(user["password_hash"] if user else None, body.password):
-        raise Unauthorized("Invalid username or password", code="invalid_credentials")
+        raise wrong_login()
     assert user is not None
     await limits.forget_logins(login_name(name))
     lifetime = timedelta(days=settings.session_days)
     token = await Session.begin(user, lifetime)
+    # A password that was set meanwhile ended the sessions that there were.
+    now = await User.by_login(name)
+    if now is None or now["password_hash"] != user["password_hash"]:
+        await Session.end(hash_key(token))
+        raise wrong_login()
     response = Json({"name": user["name"], "user": user["name"]})
     response.set_cookie(
         SESSION_COOKIE,
@@ -76,6 +81,11 @@ async def get_caller(caller: Caller) -> Json:
             "by": by,
         }
     )
+
+
+def wrong_login() -> Unauthorized:
+    """The 401 for a wrong name and for a wrong password."""
+    return Unauthorized("Invalid username or password", code="invalid_credentials")
 
 
 def _is_remote(request: Request) -> bool:

@@ -1,6 +1,7 @@
 """Keys and clients of the security tests."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -34,4 +35,17 @@ async def make_key(owner: str = "default", name: str = "test", **fields: Any) ->
 
 
 async def status(client: httpx.AsyncClient, key: str, path: str = "/v1/models") -> int:
-    return (await client.get(path, headers=bearer(key))).status_code
+    return await status_of(client, path, bearer(key))
+
+
+async def status_of(
+    client: httpx.AsyncClient, path: str, headers: dict[str, str] | None = None
+) -> int:
+    return (await client.get(path, headers=headers)).status_code
+
+
+async def until(answer: Callable[[], Awaitable[int]], expected: int) -> None:
+    """Ask until the status is the expected one; the limit only ends a wait without an end."""
+    async with asyncio.timeout(60):
+        while await answer() != expected:  # noqa: ASYNC110 - only the other side knows
+            await asyncio.sleep(0.05)

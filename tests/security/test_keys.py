@@ -1,24 +1,21 @@
 """Keys: their format, their life, their scopes, and that only hashes are kept."""
 
-import asyncio
+import math
 import time
 from datetime import timedelta
-from typing import Any
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.auth import SCOPES
+from proxy.auth import CACHE_SECONDS, SCOPES
 from proxy.database import Database
 from proxy.documents.api_key import ApiKey
 from proxy.documents.base import utc_now
 from proxy.keys import ALPHABET, hash_key, is_well_formed, new_key
 from tests.conftest import client_of, make_settings, running_app
-from tests.security.support import ADMIN, bearer, locked, make_key, status
-
-WITHIN_SECONDS = 2.0
+from tests.security.support import ADMIN, bearer, locked, make_key, status, until
 
 
 def test_a_new_key_is_well_formed_and_never_the_same() -> None:
@@ -86,16 +83,12 @@ async def test_a_name_is_taken_until_its_key_is_revoked(database: Database) -> N
         assert (await create()).status_code == 200
 
 
-async def until(opens: Any, expected: int) -> float:
-    """Seconds until a request has the expected status; fails where it takes too long."""
-    began = time.monotonic()
-    while await opens() != expected:
-        assert time.monotonic() - began < WITHIN_SECONDS, "the change was not seen in time"
-        await asyncio.sleep(0.05)
-    return time.monotonic() - began
+def test_what_a_worker_keeps_of_a_key_is_looked_up_again_within_two_seconds() -> None:
+    """Whatever the machine's speed: what is kept longest, and a look-up."""
+    assert CACHE_SECONDS <= 1.5
 
 
-async def test_a_revoked_key_stops_on_every_worker_within_two_seconds(wire: Database) -> None:
+async def test_a_revoked_key_stops_on_every_worker(wire: Database) -> None:
     settings = make_settings(api_keys=[ADMIN])
     async with (
         running_app(wire, settings) as one,
@@ -122,10 +115,19 @@ async def test_a_revoked_key_stops_on_every_worker_within_two_seconds(wire: Data
         assert (await there.post(f"{path}/rotate", headers=bearer(ADMIN))).status_code == 409
 
 
-async def test_an_expired_key_stops_while_it_is_cached(wire: Database) -> None:
+async def test_an_expired_key_stops_and_is_kept_no_longer_than_it_lives(wire: Database) -> None:
     async with locked(wire) as client:
-        key = await make_key(expires_at=utc_now() + timedelta(seconds=0.5))
-        assert await status(client, key) == 200
+        seconds = 0.5
+        while True:
+            expires_at = utc_now() + timedelta(seconds=seconds)
+            key = await make_key(name=f"{seconds}", expires_at=expires_at)
+            if await status(client, key) == 200:
+                break
+            # This machine took longer than the key lived.
+            seconds *= 2
+        until_, _ = client.app.state.doorkeeper._cache[hash_key(key)]  # type: ignore[attr-defined]
+        lives_seconds = (expires_at - utc_now()).total_seconds()
+        assert until_ - time.monotonic() <= lives_seconds + 0.01
         await until(lambda: status(client, key), 401)
         response = await client.get("/v1/models", headers=bearer(key))
         assert response.json()["error"]["code"] == "expired_api_key"
@@ -135,6 +137,9 @@ async def test_a_cached_key_costs_no_look_up(wire: Database) -> None:
     async with locked(wire) as client:
         key = await make_key()
         assert await status(client, key) == 200
+        # However long this machine takes for the next line.
+        cache = client.app.state.doorkeeper._cache  # type: ignore[attr-defined]
+        cache[hash_key(key)] = (math.inf, cache[hash_key(key)][1])
         await ApiKey.collection().delete_many({})
         assert await status(client, key) == 200
 

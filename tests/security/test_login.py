@@ -14,7 +14,7 @@ from proxy.documents.user import Session, User
 from proxy.keys import hash_key
 from proxy.passwords import Verifier, hash_password
 from tests.conftest import client_of, make_settings, running_app
-from tests.security.support import ADMIN, bearer, locked
+from tests.security.support import ADMIN, bearer, locked, status_of, until
 
 HERE = "/v1/chat/conversations"
 PASSWORD = "the passphrase of the tests"
@@ -104,6 +104,52 @@ async def test_logging_out_ends_the_session_for_everybody_who_has_the_cookie(
     assert SESSION_COOKIE not in client.cookies
     assert (await client.get(HERE, headers=stolen)).status_code == 401
     assert (await client.post("/v1/auth/logout")).status_code == 200
+
+
+async def test_a_session_that_ends_is_over_on_every_worker(wire: Database) -> None:
+    settings = make_settings(api_keys=[ADMIN])
+    async with (
+        running_app(wire, settings) as one,
+        running_app(wire, settings) as other,
+        client_of(one) as here,
+        client_of(other) as there,
+    ):
+        await User.create_new("ada", "Ada", await hash_password(PASSWORD), ["chat"])
+        ways = (
+            lambda: here.post("/v1/auth/logout"),
+            lambda: User.set_password("Ada", "a hash of another"),
+            lambda: User.remove("Ada"),
+        )
+        for number, end in enumerate(ways):
+            if number == 2:
+                await User.set_password("Ada", await hash_password(PASSWORD))
+            token = cookie_of(await log_in(here))[SESSION_COOKIE].value
+            there.cookies.set(SESSION_COOKIE, token)
+            assert (await there.get(HERE)).status_code == 200
+            await end()
+            await until(lambda: status_of(there, HERE), 401)
+
+
+@pytest.mark.parametrize("change", ["password", "removal"])
+async def test_no_session_outlives_a_password_that_was_changed_while_it_began(
+    client: httpx.AsyncClient, change: str
+) -> None:
+    """The old password was right when it was compared; the sessions were ended before this one."""
+
+    class ChangedMeanwhile(Verifier):
+        async def matches(self, hash_: str | None, password: str) -> bool:
+            found = await super().matches(hash_, password)
+            if change == "password":
+                await User.set_password("Ada", await hash_password("another passphrase"))
+            else:
+                await User.remove("Ada")
+            return found
+
+    client.app.state.verifier = ChangedMeanwhile()  # type: ignore[attr-defined]
+    response = await log_in(client)
+    assert response.status_code == 401
+    assert "set-cookie" not in response.headers
+    assert await Session.collection().count_documents({}) == 0
 
 
 async def test_an_expired_session_is_over(client: httpx.AsyncClient) -> None:
