@@ -17,6 +17,7 @@ from proxy.documents.page import MessagePage
 from proxy.documents.place import MessageRevision
 from proxy.documents.plan_category import PlanCategory
 from proxy.documents.plan_document import PlanDocument
+from proxy.documents.plan_draft import PlanDraft
 from proxy.documents.plan_file import PlanFile
 from proxy.documents.project import Project
 from proxy.documents.reference import ProjectReferences
@@ -36,6 +37,7 @@ DOCUMENTS: list[type[Stored]] = [
     MessageRevision,
     PlanCategory,
     PlanDocument,
+    PlanDraft,
     PlanFile,
     Project,
     SourceManifest,

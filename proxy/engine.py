@@ -14,9 +14,11 @@ from typing import Any, TypeVar
 
 from pymongo.errors import PyMongoError
 
+from proxy.documents.base import Raw
 from proxy.documents.leftovers import interrupt_replies
 from proxy.documents.message import Status
-from proxy.documents.place import Placed, delete_messages
+from proxy.documents.place import MessageNotFound, Placed, delete_messages
+from proxy.documents.plan_draft import PlanDraft
 from proxy.documents.worker import Worker, new_worker_id
 from proxy.errors import NotFound, Unavailable
 from proxy.generation import Generation, Progress
@@ -186,7 +188,7 @@ class Engine:
             await generation.ended.wait()
             return
         try:
-            message = (await Placed.find(owner, message_id)).message
+            message = await stored_reply(owner, message_id)
         except NotFound:
             raise StreamSessionNotFound from None
         worker = message.get("worker")
@@ -222,7 +224,7 @@ class Engine:
         given, thoughts = after, 0
         had: str | None = None
         while True:
-            message = (await Placed.find(owner, message_id)).message
+            message = await stored_reply(owner, message_id)
             text, reasoning = message["content"], message.get("reasoning", "")
             if had is None:
                 had, thoughts = text[:after], len(reasoning) if after else 0
@@ -286,6 +288,21 @@ class Engine:
         await asyncio.gather(*self._loops, return_exceptions=True)
         if not self.running:
             await self._lease.end()
+
+
+async def stored_reply(owner: str, id_: int) -> Raw:
+    """A reply as it is stored: a message, or the draft of a plan document.
+
+    Raises:
+        MessageNotFound: there is none for this owner.
+    """
+    try:
+        return (await Placed.find(owner, id_)).message
+    except MessageNotFound:
+        draft = await PlanDraft.as_reply(owner, id_)
+        if draft is None:
+            raise
+        return draft
 
 
 def _tell(hooks: list[Callable[[T], None]], subject: T) -> None:

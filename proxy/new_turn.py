@@ -8,8 +8,18 @@ from proxy.attachments import SourceAttachment
 from proxy.documents.base import Raw, utc_now
 from proxy.documents.message import Role, packed, payload_of
 from proxy.documents.place import attempt_name
+from proxy.errors import Unprocessable
 from proxy.generation import Generation
 from proxy.responses import dumps
+
+
+class KeyReused(Unprocessable):
+    """One `Idempotency-Key` for two requests."""
+
+    message = "This Idempotency-Key was used with another request; use a new key"
+
+    def __init__(self) -> None:
+        super().__init__(code="idempotency_key_reused")
 
 
 @dataclass(frozen=True, slots=True)

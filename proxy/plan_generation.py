@@ -1,14 +1,15 @@
 """A plan document written by a model: from a conversation, from documents, or from a text.
 
 The reply runs as a task of the server like that of a turn; where a turn stores a message,
-this stores the next version of a file. Whatever way the reply ended, text that arrived is
-stored, and `provenance.status` says so when it is not complete.
+this stores the next version of a file, and until then a draft. Whatever way the reply ended,
+text that arrived is stored, and `provenance.status` says so when it is not complete.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
+from proxy.caller import current_caller
 from proxy.documents.base import Raw
 from proxy.documents.conversation import Conversation, is_settled
 from proxy.documents.counter import Counter
@@ -16,11 +17,13 @@ from proxy.documents.page import MessagePage
 from proxy.documents.place import MessageNotFound, Place, attempt_name
 from proxy.documents.plan_category import PlanCategory
 from proxy.documents.plan_document import PlanDocument
+from proxy.documents.plan_draft import PlanDraft, key_hash
 from proxy.documents.project import Project
 from proxy.documents.reference import CONTEXT_BYTES
 from proxy.engine import Engine
 from proxy.errors import TooLarge, Unprocessable
 from proxy.generation import Generation
+from proxy.new_turn import KeyReused
 from proxy.plan_template import fill
 from proxy.plan_text import merged
 from proxy.prompt import MESSAGE_OVERHEAD_TOKENS, REPLY_SHARE
@@ -49,6 +52,8 @@ class NewPlan:
     message_ids: Sequence[int] = ()
     document_ids: Sequence[int] = ()
     content: str = ""
+    idempotency_key: str | None = None
+    fingerprint: str = ""
 
 
 @dataclass(slots=True)
@@ -60,11 +65,9 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class DocumentPlace(Place):
-    """Where a generation stores its reply: in a plan document under a reserved id."""
+    """Where a generation stores its reply: in a draft, and in the end as a version of a file."""
 
-    plan_document_id: int = 0
-    file: Raw = field(default_factory=dict)
-    provenance: Raw = field(default_factory=dict)
+    draft: PlanDraft | None = None
     outcome: Outcome = field(default_factory=Outcome)
 
     async def write(
@@ -77,22 +80,31 @@ class DocumentPlace(Place):
         counts_as_change: bool = False,
         touch: bool = True,
     ) -> bool:
-        """Store the version when the reply has ended with some text; safe to repeat."""
-        if "status" not in fields or not fields["content"]:
+        """Checkpoint the draft; at the end store the version if there is text; safe to repeat."""
+        draft = self.draft
+        assert draft is not None
+        if "status" not in fields:
+            await PlanDraft.checkpoint(draft.id, fields["content"])
             return True
-        provenance = {
-            **self.provenance,
-            "model": fields["model"],
-            "provider": fields["provider"],
+        if fields["content"] and self.outcome.document is None:
+            provenance = {
+                **draft.provenance,
+                "model": fields["model"],
+                "provider": fields["provider"],
+            }
+            if fields["status"] != "complete":
+                provenance["status"] = fields["status"]
+            self.outcome.document = await PlanDocument.create_version(
+                self.owner,
+                draft.file,
+                {"content": fields["content"], "source": "chat", "provenance": provenance},
+                id_=draft.document_id,
+            )
+        ending: Raw = {
+            key: fields[key] for key in ("status", "finish_reason", "error") if key in fields
         }
-        if fields["status"] != "complete":
-            provenance["status"] = fields["status"]
-        self.outcome.document = await PlanDocument.create_version(
-            self.owner,
-            self.file,
-            {"content": fields["content"], "source": "chat", "provenance": provenance},
-            id_=self.plan_document_id,
-        )
+        ending.update(document_id=draft.document_id, is_stored=self.outcome.document is not None)
+        await PlanDraft.end(draft.id, ending)
         return True
 
 
@@ -105,16 +117,29 @@ class Source:
     project_id: int = 0
 
 
+def document_of(reply: Reply, message: Raw) -> Raw | None:
+    """The version that a reply became; `message` are its stored fields."""
+    place = reply.generation.place if reply.generation is not None else None
+    if isinstance(place, DocumentPlace):
+        return place.outcome.document
+    document: Raw | None = message.get("document")
+    return document
+
+
 async def begin_plan(
     owner: str, plan: NewPlan, *, settings: Settings, registry: Registry, engine: Engine
-) -> tuple[Reply, Outcome]:
+) -> Reply:
     """Fill the category's template and start the generation of the document.
 
     Raises:
         NotFound: the category, the conversation, a message, a document or the model.
         TooLarge: what was chosen does not fit into the model's window.
+        KeyReused: the idempotency key was used with another body.
     """
     engine.check_open()
+    key = key_hash(owner, plan.idempotency_key) if plan.idempotency_key else None
+    if key and (earlier := await PlanDraft.with_key(owner, key)):
+        return _joined(earlier, plan, engine)
     category = await PlanCategory.get_one(owner, plan.category_id)
     routes = await registry.resolve(
         plan.model or category["summary_model"] or registry.default_model
@@ -126,23 +151,40 @@ async def begin_plan(
     prompt = fill(
         category["prompt_template"], doc=source.text, env=await _environment(owner, project_id)
     )
+    caller = current_caller.get()
     message_id = await Counter.reserve("messages")
-    place = DocumentPlace(
-        owner,
-        plan.conversation_id,
-        "",
-        plan_document_id=await Counter.reserve("plan_documents"),
+    document_id = await Counter.reserve("plan_documents", 2)
+    draft = PlanDraft(
+        id=message_id,
+        owner=owner,
+        document_id=document_id,
+        part_id=document_id + 1,
         file={
             "project_id": project_id,
             "category_id": plan.category_id,
             "filename": plan.filename,
         },
-        provenance={**source.provenance, "category_id": plan.category_id},
-    )
-    generation = Generation(
-        place=place,
-        message_id=message_id,
+        provenance={
+            **source.provenance,
+            "category_id": plan.category_id,
+        },
+        provider=routes[0].provider.name,
+        model=routes[0].model,
         attempt=attempt_name(message_id, 0),
+        worker=engine.worker_id,
+        key_id=caller.key_id if caller and caller.key_id else None,
+        key=key,
+        body=plan.fingerprint if key else None,
+    )
+    while not await draft.begin():
+        # A copy of the request was quicker.
+        if key and (earlier := await PlanDraft.with_key(owner, key)):
+            return _joined(earlier, plan, engine)
+    generation = Generation(
+        # A document outlives the conversation that it is made of: it is no part of it.
+        place=DocumentPlace(owner, "", "", draft=draft),
+        message_id=message_id,
+        attempt=draft.attempt,
         user_message_id=None,
         routes=routes,
         request=CompletionRequest(
@@ -153,8 +195,16 @@ async def begin_plan(
         ),
         settings=settings,
     )
+    generation.project_id = project_id
     engine.launch(generation)
-    return Reply(plan.conversation_id, None, message_id, generation), place.outcome
+    return Reply(plan.conversation_id, None, message_id, generation)
+
+
+def _joined(draft: Raw, plan: NewPlan, engine: Engine) -> Reply:
+    if draft["body"] != plan.fingerprint:
+        raise KeyReused
+    id_ = draft["_id"]
+    return Reply(plan.conversation_id, None, id_, engine.running.get(id_))
 
 
 async def _environment(owner: str, project_id: int) -> str:

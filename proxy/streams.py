@@ -10,8 +10,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from proxy.documents.base import Raw
-from proxy.documents.place import Placed
-from proxy.engine import Engine
+from proxy.engine import Engine, stored_reply
 from proxy.errors import ProxyError, StorageUnavailable, UpstreamError
 from proxy.generation import Generation, Progress, ReplyInterrupted, ReplyTruncated
 from proxy.sse import DONE, HEARTBEAT, encode
@@ -64,7 +63,7 @@ async def refuse_again(owner: str, reply: Reply) -> None:
     Raises:
         ProxyError: that error.
     """
-    message = (await Placed.find(owner, reply.message_id)).message
+    message = await stored_reply(owner, reply.message_id)
     error = ending_error(message)
     if error is not None and not message["content"] and message["status"] == "failed":
         raise error
@@ -167,7 +166,7 @@ async def reply_frames(
             if generation is not None:
                 error, message = generation.error, generation.result_fields()
             else:
-                message = (await Placed.find(owner, reply.message_id)).message
+                message = await stored_reply(owner, reply.message_id)
                 error = ending_error(message)
         except ProxyError as failure:
             error, message = failure, {}
@@ -236,25 +235,49 @@ def ending_error(message: Raw) -> ProxyError | None:
     return None
 
 
+async def wait_until_open(
+    request: Request | None, owner: str, reply: Reply, timeout_seconds: float
+) -> None:
+    """Wait until it is known whether a stream begins, and not longer than the time-out.
+
+    With a `request`, the reply ends when the client of that leaves.
+
+    Raises:
+        ProxyError: it failed before anything arrived, now or when it was first asked for.
+    """
+    if reply.generation is None:
+        await refuse_again(owner, reply)
+        return
+    async with cancelled_with(request, reply.generation):
+        await reply.generation.opened(timeout_seconds)
+
+
+async def ending_of(
+    engine: Engine, owner: str, reply: Reply, *, request: Request | None = None
+) -> tuple[Raw, ProxyError | None]:
+    """Wait for the end of a reply; its stored fields, and how it failed.
+
+    With a `request`, the reply ends when the client of that leaves.
+    """
+    if reply.generation is not None:
+        async with cancelled_with(request, reply.generation):
+            await reply.generation.ended.wait()
+        return reply.generation.result_fields(), reply.generation.error
+    async for _ in engine.follow_stored(owner, reply.message_id):
+        pass
+    message = await stored_reply(owner, reply.message_id)
+    return message, ending_error(message)
+
+
 async def ended_message(
     engine: Engine, owner: str, reply: Reply, *, request: Request | None = None
 ) -> Raw:
     """Wait for the end of a reply; its stored fields, a truncated one's too.
 
-    With a `request`, the reply ends when the client of that leaves.
-
     Raises:
         ProxyError: how it failed; the body carries the ids, so that what was stored can be read.
     """
-    if reply.generation is not None:
-        async with cancelled_with(request, reply.generation):
-            await reply.generation.ended.wait()
-        message, error = reply.generation.result_fields(), reply.generation.error
-    else:
-        async for _ in engine.follow_stored(owner, reply.message_id):
-            pass
-        message = (await Placed.find(owner, reply.message_id)).message
-        error = ending_error(message)
+    message, error = await ending_of(engine, owner, reply, request=request)
     if error is not None and message.get("status") != "truncated":
         error.extra = {**error.extra, **stored_ids(reply)}
         raise error

@@ -15,9 +15,10 @@ from proxy.documents.page import MessagePage
 from proxy.documents.place import Place, Placed, attempt_name
 from proxy.documents.reference import context_documents
 from proxy.engine import Engine
-from proxy.errors import BadRequest, Conflict, TooLarge, Unavailable, Unprocessable
+from proxy.errors import BadRequest, Conflict, TooLarge, Unavailable
 from proxy.generation import Generation
 from proxy.new_turn import (
+    KeyReused,
     NewMessage,
     NewTurn,
     Reply,
@@ -76,7 +77,7 @@ class Turns:
             ProxyError: the source that should be attached cannot be; nothing is stored.
             TooLarge: the message exceeds `message_bytes`, or the conversation
                 `conversation_messages`.
-            Unprocessable: the idempotency key was used with another body.
+            KeyReused: the idempotency key was used with another body.
         """
         if turn.idempotency_key is None:
             return await self._begin(owner, conversation_id, turn)
@@ -301,10 +302,7 @@ class Turns:
         if found is None:
             return None
         if found["idempotency"]["body"] != turn.fingerprint:
-            raise Unprocessable(
-                "This Idempotency-Key was used with another request; use a new key",
-                code="idempotency_key_reused",
-            )
+            raise KeyReused
         return Reply(
             conversation["_id"],
             found.get("reply_to"),

@@ -1,10 +1,12 @@
 """Replies that nobody writes any more: found by their worker's name, marked interrupted."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from proxy.documents.base import Raw, Stored, utc_now
 from proxy.documents.conversation import Conversation
 from proxy.documents.page import MessagePage
+from proxy.documents.plan_draft import PlanDraft
 from proxy.documents.usage import Usage
 
 HOLDERS: tuple[type[Stored], ...] = (Conversation, MessagePage)
@@ -20,11 +22,19 @@ COUNTED = (
 
 
 async def interrupt_replies(worker: str) -> int:
-    """Mark what a dead worker left `streaming` as `interrupted`, and count it; how many."""
+    """Mark what a dead worker left `streaming` as `interrupted`, and count it; how many.
+
+    The draft of a plan document becomes a version of its file.
+    """
     interrupted = 0
+    for left in await PlanDraft.left_by(worker):
+        if await left.interrupt():
+            interrupted += 1
+            draft = left.draft
+            await _count(draft["owner"], draft["file"]["project_id"], draft)
     for holder in HOLDERS:
-        while left := [raw async for raw in holder.collection().find(_held_by(worker), COUNTED)]:
-            for raw in left:
+        while held := [raw async for raw in holder.collection().find(_held_by(worker), COUNTED)]:
+            for raw in held:
                 for message in raw["messages"]:
                     if message.get("worker") != worker:
                         continue
@@ -35,12 +45,11 @@ async def interrupt_replies(worker: str) -> int:
                     )
                     if result.matched_count:
                         interrupted += 1
-                        await _count(raw, message)
+                        await _count_message(raw, message)
     return interrupted
 
 
-async def _count(raw: Raw, message: Raw) -> None:
-    """Add a reply to what was used, as a failed request; nobody knows its tokens."""
+async def _count_message(raw: Raw, message: Raw) -> None:
     conversation = await Conversation.of(raw["owner"]).find_one(
         {"_id": raw.get("conversation_id", raw["_id"])}, {"project_id": 1, "page_count": 1}
     )
@@ -49,12 +58,17 @@ async def _count(raw: Raw, message: Raw) -> None:
     if raw.get("number", -1) >= conversation["page_count"]:
         # The copy of a move that broke off: the reply itself is in the tail.
         return
+    await _count(raw["owner"], conversation["project_id"], message)
+
+
+async def _count(owner: str, project_id: int, reply: Raw) -> None:
+    """Add a reply to what was used, as a failed request; nobody knows its tokens."""
     labels = {
         "day": utc_now().date().isoformat(),
-        "owner": raw["owner"],
-        "key_id": message.get("key_id", ""),
-        "project_id": conversation["project_id"],
-        "model": f"{message.get('provider')}/{message.get('model')}",
+        "owner": owner,
+        "key_id": reply.get("key_id", ""),
+        "project_id": project_id,
+        "model": f"{reply.get('provider')}/{reply.get('model')}",
     }
     await Usage.add(labels, {"requests": 1, "errors": 1})
 
@@ -63,10 +77,19 @@ def _held_by(worker: str) -> Raw:
     return {"messages.worker": worker}
 
 
-async def attempts_of(worker: str) -> dict[str, "Held"]:
+class Left(Protocol):
+    """One writing of a reply that nobody writes any more."""
+
+    async def interrupt(self) -> bool:
+        """Mark it as `interrupted`; whether this call did."""
+        ...
+
+
+async def attempts_of(worker: str) -> dict[str, Left]:
     """The attempts that are `streaming` under a worker's name, and where."""
     fields = {"messages.worker": 1, "messages.attempt": 1}
-    return {
+    drafts = {left.draft["attempt"]: left for left in await PlanDraft.left_by(worker)}
+    return drafts | {
         message["attempt"]: Held(holder, raw["_id"], message["attempt"])
         for holder in HOLDERS
         async for raw in holder.collection().find({"messages.worker": worker}, fields)
@@ -83,12 +106,13 @@ class Held:
     document_id: str
     attempt: str
 
-    async def interrupt(self) -> None:
+    async def interrupt(self) -> bool:
         """Mark it as `interrupted`; where it moved meanwhile, nothing happens."""
-        await self.holder.collection().update_one(
+        result = await self.holder.collection().update_one(
             {"_id": self.document_id, "messages.attempt": self.attempt},
             _interruption(self.holder),
         )
+        return bool(result.matched_count)
 
 
 def _interruption(holder: type[Stored]) -> Raw:

@@ -30,10 +30,9 @@ from proxy.schemas.messages import (
 from proxy.settings import Settings
 from proxy.streams import (
     EventStream,
-    cancelled_with,
-    refuse_again,
     reply_frames,
     stored_ids,
+    wait_until_open,
     whole_reply,
 )
 from proxy.turns import NewTurn, Reply, fingerprint
@@ -147,11 +146,7 @@ async def deliver(
     if not options.stream:
         return Json(await whole_reply(engine, owner, reply, request=watched))
     try:
-        if reply.generation is None:
-            await refuse_again(owner, reply)
-        else:
-            async with cancelled_with(watched, reply.generation):
-                await reply.generation.opened(settings.stream_open_seconds)
+        await wait_until_open(watched, owner, reply, settings.stream_open_seconds)
     except ProxyError as error:
         error.extra = {**error.extra, **stored_ids(reply)}
         raise

@@ -1,19 +1,27 @@
 """`POST /v1/plan/documents/generate`: a plan document written by a model."""
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from proxy.dependencies import AppSettings, Caller, Models, ReplyEngine
 from proxy.documents.base import Raw
 from proxy.errors import ProxyError, TooLarge, UpstreamProtocolError
 from proxy.generation import Progress
-from proxy.plan_generation import NewPlan, Outcome, begin_plan
+from proxy.plan_generation import NewPlan, begin_plan, document_of
 from proxy.responses import Json, dumps
+from proxy.routers.messages import IdempotencyKey
 from proxy.schemas.common import ASKS_A_MODEL
 from proxy.schemas.plan import document_out
 from proxy.schemas.plan_generation import DocumentGenerate, DocumentGenerated
 from proxy.sse import DONE, encode
-from proxy.streams import EventStream, ending_frame, progress_frame, reply_frames
-from proxy.turns import Reply
+from proxy.streams import (
+    EventStream,
+    ending_frame,
+    ending_of,
+    progress_frame,
+    reply_frames,
+    wait_until_open,
+)
+from proxy.turns import Reply, fingerprint
 
 router = APIRouter(prefix="/plan/documents", tags=["Plan documents"])
 
@@ -25,9 +33,8 @@ class DocumentFrames:
     stops the model.
     """
 
-    def __init__(self, reply: Reply, outcome: Outcome) -> None:
+    def __init__(self, reply: Reply) -> None:
         self._reply = reply
-        self._outcome = outcome
 
     def first(self) -> bytes:
         """`{"user_message_id", "assistant_message_id", "conversation_id", "session_id"}`."""
@@ -46,7 +53,7 @@ class DocumentFrames:
 
     def ending(self, error: ProxyError | None, message: Raw, *, differs: bool) -> bytes:
         """How it ended, what was stored, `[DONE]`."""
-        document = self._outcome.document
+        document = document_of(self._reply, message)
         if document is None:
             error = error or nothing_written()
         ending = ending_frame(error, message.get("finish_reason"), differs=differs)
@@ -68,11 +75,13 @@ def nothing_written() -> UpstreamProtocolError:
     responses=ASKS_A_MODEL,
 )
 async def generate_document(
+    request: Request,
     body: DocumentGenerate,
     caller: Caller,
     settings: AppSettings,
     registry: Models,
     engine: ReplyEngine,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Fills the category's template and stores the answer as the file's next version.
 
@@ -83,7 +92,7 @@ async def generate_document(
     content = body.content or ""
     if len(content.encode()) > settings.document_bytes:
         raise TooLarge(f"The content is larger than {settings.document_bytes} bytes; shorten it")
-    reply, outcome = await begin_plan(
+    reply = await begin_plan(
         caller.owner,
         NewPlan(
             category_id=body.category_id,
@@ -94,15 +103,16 @@ async def generate_document(
             message_ids=body.message_ids,
             document_ids=body.document_ids,
             content=content,
+            idempotency_key=idempotency_key,
+            fingerprint=fingerprint(body.model_dump()) if idempotency_key else "",
         ),
         settings=settings,
         registry=registry,
         engine=engine,
     )
-    generation = reply.generation
-    assert generation is not None
+    watched = request if body.on_disconnect == "cancel" else None
     if body.stream:
-        await generation.opened(settings.stream_open_seconds)
+        await wait_until_open(watched, caller.owner, reply, settings.stream_open_seconds)
         return EventStream(
             reply_frames(
                 engine,
@@ -110,15 +120,15 @@ async def generate_document(
                 reply,
                 accept_replace=body.accept_replace,
                 cancel_on_disconnect=body.on_disconnect == "cancel",
-                frames=DocumentFrames(reply, outcome),
+                frames=DocumentFrames(reply),
             )
         )
-    await generation.ended.wait()
-    document, error = outcome.document, generation.error
+    message, error = await ending_of(engine, caller.owner, reply, request=watched)
+    document = document_of(reply, message)
     if document is None:
         raise error or nothing_written()
-    if error is not None and generation.status != "truncated":
+    if error is not None and message["status"] != "truncated":
         error.extra = {**error.extra, "document_id": document["_id"]}
         raise error
-    ending = {"status": generation.status, "finish_reason": generation.finish_reason}
+    ending = {"status": message["status"], "finish_reason": message.get("finish_reason")}
     return Json({**document_out(document), **ending})
