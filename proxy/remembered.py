@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, get_args
 
 from pydantic import ValidationError
+from starlette.requests import Request
 from starlette.responses import Response
 
 from proxy.attachments import SourceAttachment
@@ -24,7 +25,14 @@ from proxy.schemas.completions import wrong
 from proxy.schemas.messages import Attach
 from proxy.settings import Settings
 from proxy.storable import check_text
-from proxy.streams import EventStream, ended_message, ids_of, reply_frames, stored_ids
+from proxy.streams import (
+    EventStream,
+    ended_message,
+    ids_of,
+    reply_frames,
+    stored_ids,
+    wait_until_open,
+)
 from proxy.turns import NewMessage, NewTurn, Reply, fingerprint
 
 HEADER = b"x-conversation-id"
@@ -146,13 +154,14 @@ def _text(content: Any) -> str:
 
 
 async def answer(
-    engine: Engine, owner: str, reply: Reply, body: Raw, settings: Settings
+    request: Request, engine: Engine, owner: str, reply: Reply, body: Raw, settings: Settings
 ) -> Response:
     """The reply to a turn in OpenAI's shape, as chunks or whole, with the ids of the turn."""
+    watched = request if body.get("on_disconnect") == "cancel" else None
     model = body.get("model") or (reply.generation.model if reply.generation else "")
     completion_id = f"chatcmpl-{reply.message_id}"
     if not body.get("stream"):
-        message = await ended_message(engine, owner, reply)
+        message = await ended_message(engine, owner, reply, request=watched)
         if message.get("status") == "truncated":
             raise ReplyTruncated(extra=stored_ids(reply))
         return Json(
@@ -163,12 +172,11 @@ async def answer(
                 extra=stored_ids(reply),
             )
         )
-    if reply.generation is not None:
-        try:
-            await reply.generation.opened(settings.stream_open_seconds)
-        except ProxyError as error:
-            error.extra = {**error.extra, **stored_ids(reply)}
-            raise
+    try:
+        await wait_until_open(watched, owner, reply, settings.stream_open_seconds)
+    except ProxyError as error:
+        error.extra = {**error.extra, **stored_ids(reply)}
+        raise
     frames = Chunks(
         completion_id=completion_id,
         model=model,

@@ -98,7 +98,7 @@ class HotPath:
         if scope.get("method") != "POST" or scope["path"] != PATH or scope["root_path"]:
             await self.app(scope, receive, send)
             return
-        request = Request(scope)
+        request = Request(scope, receive)
         caller = await caller_of(request)
         body = await _read(receive)
         if body is not None:
@@ -130,7 +130,7 @@ async def _complete(request: Request, raw: bytes, caller: CallerInfo) -> Respons
     if conversation_id:
         turn = new_turn(body, _idempotency_key(headers))
         reply = await (await turns_of(request)).begin(caller.owner, conversation_id, turn)
-        return await answer(engine, caller.owner, reply, body, settings)
+        return await answer(request, engine, caller.owner, reply, body, settings)
     if not body.get("model"):
         raise wrong("model", MODEL_RULE)
     routes = await (await registry_of(request)).resolve(body["model"])

@@ -327,6 +327,33 @@ async def test_a_lost_client_can_ask_for_the_end(
     await upstream.wait_for_abort()
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_lost_client_ends_a_reply_of_which_nothing_was_sent_yet(
+    client: httpx.AsyncClient, upstream: OpenAIUpstream, stream: bool
+) -> None:
+    upstream.play(upstream.stall_before_the_head())
+    id_ = await conversation(client)
+    body = call(conversation=id_, stream=stream, on_disconnect="cancel")
+    lost = asyncio.create_task(client.post(PATH, json=body))
+    await upstream.wait_for_requests(1)
+    lost.cancel()
+    await asyncio.gather(lost, return_exceptions=True)
+    await upstream.wait_for_abort()
+
+
+async def test_a_streamed_copy_of_a_refused_turn_is_the_same_http_error(
+    client: httpx.AsyncClient, upstream: OpenAIUpstream
+) -> None:
+    upstream.play(upstream.status(402))
+    id_ = await conversation(client)
+    body, key = call(conversation=id_, stream=True), {"Idempotency-Key": "k1"}
+    answers = [await client.post(PATH, json=body, headers=key) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [402, 402]
+    assert answers[0].json()["error"]["type"] == answers[1].json()["error"]["type"]
+    assert answers[0].json()["assistant_message_id"] == answers[1].json()["assistant_message_id"]
+    assert len(upstream.requests) == 1
+
+
 async def test_a_failed_turn_tells_its_ids_and_asks_for_no_retry(
     client: httpx.AsyncClient, upstream: OpenAIUpstream
 ) -> None:
