@@ -32,7 +32,8 @@ class PlanDraft(Owned):
     """`{"_id": 77, "document_id": 41, "status": "streaming", "content": "# 计划…", "worker": …}`.
 
     `_id` is the stream's session id, `key_id` the API key that asked for it. `key` is a hash of
-    owner and `Idempotency-Key`, `body` one of the request. Once `is_stored`, `document_id` names the version.
+    owner and `Idempotency-Key`, `body` one of the request. Once `is_stored`, `document_id`
+    names the version.
     """
 
     NOUN: ClassVar[str] = "Plan draft"
