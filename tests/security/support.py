@@ -27,6 +27,15 @@ async def locked(database: Database, **settings: Any) -> AsyncIterator[httpx.Asy
         yield client
 
 
+@asynccontextmanager
+async def two_workers(
+    database: Database, **settings: Any
+) -> AsyncIterator[tuple[httpx.AsyncClient, httpx.AsyncClient]]:
+    """Clients of two applications on one database; each has its own caches and counts."""
+    async with locked(database, **settings) as one, locked(database, **settings) as other:
+        yield one, other
+
+
 async def make_key(owner: str = "default", name: str = "test", **fields: Any) -> str:
     """A key straight into the database of the running application."""
     fields.setdefault("scopes", ["chat", "plan", "project"])

@@ -10,7 +10,7 @@ from proxy.database import Database
 from tests.security.hostile import BODIES, JSON, MUST_FAIL, VALUES
 from tests.security.support import ADMIN, bearer, locked
 from tests.security.test_edge import check_error
-from tests.security.test_owners import UNKNOWN, Things, bodies, queries
+from tests.security.test_owners import UNKNOWN, Things, bodies, everything_of, queries
 
 PASSED_ON = {("POST", "/v1/chat/completions")}
 """What a model's provider judges, not we."""
@@ -60,6 +60,9 @@ async def test_two_hundred_hostile_bodies_at_every_route(client: httpx.AsyncClie
             if label in labels and (required or body != b"null"):
                 assert response.status_code >= 400, where
     assert (await client.get("/v1/chat/messages/1")).status_code == 404
+    # No body says whose a thing is, or what a key may do.
+    for name, documents in (await everything_of("*")).items():
+        assert all(document["is_builtin"] for document in documents), name
 
 
 async def test_no_field_takes_an_operator(client: httpx.AsyncClient) -> None:

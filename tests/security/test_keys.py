@@ -14,8 +14,10 @@ from proxy.database import Database
 from proxy.documents.api_key import ApiKey
 from proxy.documents.base import utc_now
 from proxy.keys import ALPHABET, hash_key, is_well_formed, new_key
-from tests.conftest import client_of, make_settings, running_app
-from tests.security.support import ADMIN, bearer, locked, make_key, status, until
+from tests.security.support import ADMIN, bearer, locked, make_key, status, two_workers, until
+from tests.security.test_owners import UNKNOWN, bodies
+
+ANY_SCOPE = ("/v1/models", "/v1/usage", "/v1/auth")
 
 
 def test_a_new_key_is_well_formed_and_never_the_same() -> None:
@@ -89,13 +91,7 @@ def test_what_a_worker_keeps_of_a_key_is_looked_up_again_within_two_seconds() ->
 
 
 async def test_a_revoked_key_stops_on_every_worker(wire: Database) -> None:
-    settings = make_settings(api_keys=[ADMIN])
-    async with (
-        running_app(wire, settings) as one,
-        running_app(wire, settings) as other,
-        client_of(one) as here,
-        client_of(other) as there,
-    ):
+    async with two_workers(wire) as (here, there):
         created = (
             await here.post("/v1/keys", json={"name": "laptop"}, headers=bearer(ADMIN))
         ).json()
@@ -162,6 +158,59 @@ async def test_a_scope_opens_its_own_routes_only(wire: Database, scope: str, pat
             if other != path:
                 expected = 200 if scope == "admin" else 403
                 assert await status(client, key, other) == expected, other
+
+
+@pytest.mark.parametrize(
+    ("scope", "own"), [("chat", "/v1/chat/"), ("plan", "/v1/plan/"), ("project", "/v1/projects")]
+)
+async def test_a_scope_opens_none_of_the_documented_routes_of_another(
+    wire: Database, scope: str, own: str
+) -> None:
+    async with locked(wire) as client:
+        client.headers.update(bearer(await make_key(scopes=[scope])))
+        opened = 0
+        for path, operations in client.app.openapi()["paths"].items():  # type: ignore[attr-defined]
+            for method in operations:
+                if not path.startswith("/v1/") or path.startswith(ANY_SCOPE):
+                    continue
+                answer = await client.request(
+                    method, path.format(**UNKNOWN), json=bodies(UNKNOWN).get((method.upper(), path))
+                )
+                is_open = answer.status_code != 403
+                assert is_open == path.startswith(own), f"{method} {path}: {answer.text}"
+                assert is_open or answer.json()["error"]["code"] == "missing_scope"
+                opened += is_open
+        assert opened > 5
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/keys/",
+        "//v1/keys",
+        "/v1//keys",
+        "/V1/keys",
+        "/v1/KEYS",
+        "/v1/chat/../keys",
+        "/v1/chat/%2e%2e/keys",
+        "/v1/chat%2f..%2fkeys",
+        "/v1/chat/conversations/..%2f..%2f..%2fkeys",
+        "/v1/models/..%2fkeys",
+        "/v1/./keys",
+        "/v1/keys;a=b",
+        "/v1/keys%00",
+    ],
+)
+async def test_no_way_of_writing_a_path_opens_the_keys(wire: Database, path: str) -> None:
+    async with locked(wire) as client:
+        key = await make_key(scopes=["chat"])
+        for headers in (bearer(key), {}):
+            # With its escapes: a client may resolve them.
+            url = httpx.URL("http://127.0.0.1:8000").copy_with(raw_path=path.encode())
+            for method in ("GET", "POST"):
+                answer = await client.request(method, url, json={"name": "x"}, headers=headers)
+                assert answer.status_code in (401, 403, 404, 405), (path, answer.text)
+        assert len((await client.get("/v1/keys", headers=bearer(ADMIN))).json()) == 1
 
 
 async def test_a_route_that_nobody_named_a_scope_for_needs_admin(wire: Database) -> None:

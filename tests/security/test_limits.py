@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -13,17 +14,17 @@ from proxy.caller import CallerInfo
 from proxy.database import Database
 from proxy.documents.api_key import KeyActivity
 from proxy.engine import bury
-from tests.conftest import LiveServer, client_of, make_settings, running_app
+from tests.conftest import LiveServer
 from tests.engine.support import create, ended, provider, streaming
 from tests.fakes.killable_server import killable_server
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.scripted import wait
-from tests.security.support import ADMIN, bearer, locked, make_key, status
+from tests.security.support import ADMIN, bearer, locked, make_key, status, two_workers
 
 COMPLETION = {"model": "echo", "messages": [{"role": "user", "content": "four words of text"}]}
 
 
-async def crowd(clients: list[httpx.AsyncClient], key: str, count: int) -> Counter[int]:
+async def crowd(clients: Sequence[httpx.AsyncClient], key: str, count: int) -> Counter[int]:
     """How many of so many callers at once got which status."""
     tasks = [status(clients[n % len(clients)], key) for n in range(count)]
     return Counter(await asyncio.gather(*tasks))
@@ -33,12 +34,7 @@ async def crowd(clients: list[httpx.AsyncClient], key: str, count: int) -> Count
 async def test_requests_a_minute_are_exact_for_100_callers_of_two_workers(
     wire: Database, limit: int
 ) -> None:
-    settings = make_settings(api_keys=[ADMIN])
-    async with AsyncExitStack() as stack:
-        clients = []
-        for _ in range(2):
-            app = await stack.enter_async_context(running_app(wire, settings))
-            clients.append(await stack.enter_async_context(client_of(app)))
+    async with two_workers(wire) as clients:
         key = await make_key(requests_per_minute=limit)
         other = await make_key(name="other", requests_per_minute=limit)
         assert await crowd(clients, key, 100) == Counter({200: limit, 429: 100 - limit})
@@ -104,17 +100,11 @@ async def test_tokens_a_day_end_replies_and_nothing_else(wire: Database) -> None
 
 
 async def test_tokens_of_another_worker_count(wire: Database) -> None:
-    settings = make_settings(api_keys=[ADMIN])
-    async with (
-        running_app(wire, settings) as one,
-        running_app(wire, settings) as other,
-        client_of(one) as here,
-        client_of(other) as there,
-    ):
+    async with two_workers(wire) as (here, there):
         headers = bearer(await make_key(tokens_per_day=5))
         response = await here.post("/v1/chat/completions", json=COMPLETION, headers=headers)
         assert response.status_code == 200
-        await one.state.usage.flush()
+        await here.app.state.usage.flush()  # type: ignore[attr-defined]
         response = await there.post("/v1/chat/completions", json=COMPLETION, headers=headers)
         assert response.status_code == 429
 

@@ -13,8 +13,7 @@ from proxy.documents.base import utc_now
 from proxy.documents.user import Session, User
 from proxy.keys import hash_key
 from proxy.passwords import Verifier, hash_password
-from tests.conftest import client_of, make_settings, running_app
-from tests.security.support import ADMIN, bearer, locked, status_of, until
+from tests.security.support import ADMIN, bearer, locked, status_of, two_workers, until
 
 HERE = "/v1/chat/conversations"
 PASSWORD = "the passphrase of the tests"
@@ -107,13 +106,7 @@ async def test_logging_out_ends_the_session_for_everybody_who_has_the_cookie(
 
 
 async def test_a_session_that_ends_is_over_on_every_worker(wire: Database) -> None:
-    settings = make_settings(api_keys=[ADMIN])
-    async with (
-        running_app(wire, settings) as one,
-        running_app(wire, settings) as other,
-        client_of(one) as here,
-        client_of(other) as there,
-    ):
+    async with two_workers(wire) as (here, there):
         await User.create_new("ada", "Ada", await hash_password(PASSWORD), ["chat"])
         ways = (
             lambda: here.post("/v1/auth/logout"),
@@ -200,13 +193,7 @@ async def test_a_key_needs_no_origin(client: httpx.AsyncClient) -> None:
 
 
 async def test_attempts_are_limited_by_name_across_workers(wire: Database) -> None:
-    settings = make_settings(api_keys=[ADMIN], login_attempts=3)
-    async with (
-        running_app(wire, settings) as one,
-        running_app(wire, settings) as other,
-        client_of(one) as here,
-        client_of(other) as there,
-    ):
+    async with two_workers(wire, login_attempts=3) as (here, there):
         await User.create_new("ada", "Ada", await hash_password(PASSWORD), ["chat"])
         answers = [await log_in(client, "ada", "guess") for client in (here, there, here, there)]
         assert [answer.status_code for answer in answers] == [401, 401, 401, 429]

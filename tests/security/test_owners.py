@@ -1,11 +1,15 @@
 """A stranger with a key for everything walks all routes with somebody else's ids."""
 
 import asyncio
+import importlib
+import pkgutil
 import re
 from typing import Any
 
 import httpx
 
+import proxy.routers
+from proxy.app import create_app
 from proxy.database import Database
 from proxy.documents.base import Owned
 from tests.conftest import LiveServer, client_of, make_settings, running_app
@@ -196,6 +200,21 @@ def normal(text: str, ids: dict[str, Any]) -> str:
     for name, value in ids.items():
         text = re.sub(rf"(?<!\w){re.escape(str(value))}(?!\w)", f"<{name}>", text)
     return re.sub(r"\d{4}-\d\d-\d\dT[0-9:.]+Z|req_[0-9a-f]+", "<time>", text)
+
+
+def test_no_route_hides_from_the_walk() -> None:
+    documented = create_app(make_settings()).openapi()["paths"]
+    found = 0
+    for module in pkgutil.iter_modules(proxy.routers.__path__):
+        router = importlib.import_module(f"proxy.routers.{module.name}").router
+        if router.include_in_schema:
+            for route in router.routes:
+                operations = (
+                    documented.get(f"/v1{route.path_format}", {}) or documented[route.path_format]
+                )
+                assert {method.lower() for method in route.methods} <= operations.keys(), route
+                found += 1
+    assert found == sum(map(len, documented.values()))
 
 
 async def test_a_stranger_finds_out_nothing_and_changes_nothing(wire: Database) -> None:

@@ -8,7 +8,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.monitoring import CommandListener
 
 from proxy.database import Database
-from proxy.documents.base import DEFAULT_OWNER, Raw
+from proxy.documents.base import DEFAULT_OWNER, Raw, utc_now
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.place import MessageNotFound, Placed, delete_messages
@@ -162,11 +162,21 @@ async def test_a_foreign_message_costs_what_an_unknown_one_does(
     database, recorder = recorded
     some = await Conversation.collection().find({"messages.0.id": {"$gt": 0}}).to_list(2)
     ids = [raw["messages"][0]["id"] for raw in some]
+    first = await Counter.reserve("messages", 12)
+    old = [
+        {"id": first + n, "role": "user", "content": "x", "attempt": f"{first + n}:0"}
+        | {"created_at": utc_now(), "updated_at": utc_now()}
+        for n in range(12)
+    ]
+    assert await Conversation.append(DEFAULT_OWNER, some[0]["_id"], old)
+    await Conversation.move_tail(some[0]["_id"], max_messages=4, max_bytes=10**6)
+    assert (await Placed.find(DEFAULT_OWNER, first)).place.in_page
     recorder.commands.clear()
-    assert await delete_messages("stranger", ids) == 0
-    with pytest.raises(MessageNotFound):
-        await Placed.find("stranger", ids[0])
-    assert len(recorder.commands) == 4
+    assert await delete_messages("stranger", [*ids, first]) == 0
+    for id_ in (ids[0], first):
+        with pytest.raises(MessageNotFound):
+            await Placed.find("stranger", id_)
+    assert len(recorder.commands) == 6
     for command in recorder.commands:
         plan = await explained(database, command)
         assert "COLLSCAN" not in str(plan["queryPlanner"]["winningPlan"])
