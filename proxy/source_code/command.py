@@ -23,6 +23,7 @@ from proxy.source_code.walk import SourceFile, walk
 from proxy.tokens import count_tokens_of_utf8
 
 _GIB = 1024**3
+_WRITE_BYTES = 256 * 1024
 _REDRAW_SECONDS = 0.1
 _SHOWN_SKIPPED = 20
 
@@ -67,7 +68,10 @@ def _make(root: Path, options: DigestOptions, limits: DigestLimits) -> Digest:
     progress = _Progress() if sys.stderr.isatty() else None
     # A writer of our own, since Python's may be unbuffered. The context is left when all
     # is written: a disk that is full must not go unnoticed.
-    with _counter() as counter, open(sys.stdout.fileno(), "wb", closefd=False) as out:
+    with (
+        _counter() as counter,
+        open(sys.stdout.fileno(), "wb", _WRITE_BYTES, closefd=False) as out,
+    ):
         try:
             if progress:
                 progress.expect(walk(root, options, limits, Deadline(limits.seconds)))

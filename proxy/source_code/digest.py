@@ -148,9 +148,9 @@ class _Assembly:
         self._counter = counter
         self._cache = cache
         self._form = f"{options.format}{'+lines' if options.lines else ''}"
-        self._queue: deque[_Candidate] = deque()
         self._batch: list[_Candidate] = []
         self._batch_bytes = self._held_bytes = 0
+        self._held: list[_Candidate] = []
         self._under_way: deque[tuple[list[_Candidate], Future[list[int]]]] = deque()
         self._text = GrowingText(limits.digest_bytes, write)
         self._unchanged = self._parts = 0
@@ -187,52 +187,45 @@ class _Assembly:
             self._unchanged += 1
             self._manifest[path] = file.hash
             return
-        parts = file_part(options.format, path, size, file.body, lines=options.lines)
-        tokens = count_of(file.tokens, self._form)
-        if tokens is not None and not self._queue and not self._hold:
-            self._accept(path, size, file, parts, tokens)
-            return
-        candidate = _Candidate(key, path, size, file, parts, tokens)
-        self._queue.append(candidate)
-        if tokens is None:
-            self._batch.append(candidate)
-            self._batch_bytes += len(file.body)
-            if self._batch_bytes >= _BATCH_BYTES:
-                self._send()
+        candidate = _Candidate(
+            *(key, path, size, file),
+            file_part(options.format, path, size, file.body, lines=options.lines),
+            count_of(file.tokens, self._form),
+        )
         if self._hold:
             self._held_bytes += len(file.body)
             self._text.check(self._held_bytes)
-        else:
-            self._drain()
+        elif candidate.tokens is not None and not self._batch and not self._under_way:
+            self._accept(candidate, candidate.tokens)
+            return
+        self._batch.append(candidate)
+        if candidate.tokens is None:
+            self._batch_bytes += len(file.body)
+            if self._batch_bytes >= _BATCH_BYTES:
+                self._send()
 
     def _send(self) -> None:
         batch, self._batch, self._batch_bytes = self._batch, [], 0
-        if batch:
-            texts = [b"".join(candidate.parts) for candidate in batch]
-            self._under_way.append((batch, self._counter.submit(count_tokens_of_utf8, texts)))
-        while len(self._under_way) > _BATCHES_UNDER_WAY:
+        texts = [b"".join(candidate.parts) for candidate in batch if candidate.tokens is None]
+        self._under_way.append((batch, self._counter.submit(count_tokens_of_utf8, texts)))
+        if len(self._under_way) > _BATCHES_UNDER_WAY:
             self._receive()
 
     def _receive(self) -> None:
-        batch, counts = self._under_way.popleft()
-        for candidate, count in zip(batch, counts.result(), strict=True):
-            candidate.tokens = count
-            if self._cache is not None:
-                self._cache.counted(candidate.key, candidate.file, self._form, count)
+        batch, counting = self._under_way.popleft()
+        counts = iter(counting.result())
+        for candidate in batch:
+            if candidate.tokens is None:
+                candidate.tokens = next(counts)
+                if self._cache is not None:
+                    self._cache.counted(candidate.key, candidate.file, self._form, candidate.tokens)
+            if not self._hold:
+                self._accept(candidate, candidate.tokens)
+        if self._hold:
+            self._held += batch
 
-    def _drain(self) -> None:
-        while self._queue and (tokens := self._queue[0].tokens) is not None:
-            first = self._queue.popleft()
-            self._accept(first.path, first.size_bytes, first.file, first.parts, tokens)
-
-    def _accept(
-        self,
-        path: str,
-        size_bytes: int,
-        file: CachedFile,
-        parts: tuple[bytes, bytes, bytes],
-        tokens: int,
-    ) -> None:
+    def _accept(self, candidate: _Candidate, tokens: int) -> None:
+        path, file, parts = candidate.path, candidate.file, candidate.parts
         options = self._options
         if options.tree != "only":
             if options.format == "json" and not self._parts:
@@ -249,11 +242,12 @@ class _Assembly:
             if file.redactions:
                 self._redactions.update(dict(_pairs(file.redactions)))
         redacted = sum(file.redactions[1::2]) if file.redactions else 0  # type: ignore[arg-type]
-        self._files.append((path, size_bytes, tokens, file.encoding, redacted))
+        self._files.append((path, candidate.size_bytes, tokens, file.encoding, redacted))
 
     def finish(self) -> Digest:
         """Count what is left, and put the frame around it."""
-        self._send()
+        if self._batch:
+            self._send()
         while self._under_way:
             self._receive()
         options = self._options
@@ -271,7 +265,8 @@ class _Assembly:
             )
         if tree is not None:
             self._text.begin(start)
-        self._drain()
+        for candidate in self._held:
+            self._accept(candidate, candidate.tokens or 0)
         if notes and options.format == "json" and not self._parts:
             self._tokens -= self._count(notes[0])
             notes[0] = notes[0][1:]
@@ -283,7 +278,7 @@ class _Assembly:
             sorted(self._skipped),
             self._text.size_bytes,
             self._tokens,
-            self._text.finish(),
+            self._text.sha256(),
             dict(sorted(self._redactions.items())),
             self._manifest,
             self._unchanged,

@@ -98,7 +98,7 @@ class Digest:
 
 
 class GrowingText:
-    """The text while files are added: kept in pieces, or handed to `write` in chunks."""
+    """The text while files are added: kept in pieces, or handed to `write` one by one."""
 
     def __init__(self, limit_bytes: int, write: Callable[[bytes], object] | None) -> None:
         self.pieces: list[bytes] = []
@@ -107,15 +107,14 @@ class GrowingText:
         self._limit_bytes = limit_bytes
         self._write = write
         self._begun = False
-        self._held_bytes = 0
         self._hash = hashlib.sha256()
 
     def begin(self, start: bytes) -> None:
         """Put what stands before the first file, which may be known only after the last."""
-        self.pieces.insert(0, start)
+        after, self.pieces = self.pieces, []
+        self.size_bytes = 0
         self._begun = True
-        self.size_bytes += len(start)
-        self._held_bytes += len(start)
+        self.append((start, *after))
 
     def append(self, pieces: Iterable[bytes]) -> None:
         """Add to the end.
@@ -123,14 +122,13 @@ class GrowingText:
         Raises:
             TooLarge: the text is over the limit.
         """
-        before = len(self.pieces)
-        self.pieces += pieces
-        added = sum(map(len, self.pieces[before:]))
-        self.size_bytes += added
-        self._held_bytes += added
+        take = self._write if self._write and self._begun else self.pieces.append
+        for piece in pieces:
+            self.size_bytes += len(piece)
+            if self._begun:
+                self._hash.update(piece)
+            take(piece)
         self.check(self.size_bytes)
-        if self._write is not None and self._begun and self._held_bytes >= _CHUNK_BYTES:
-            self._hand_over(self._write)
 
     def check(self, size_bytes: int) -> None:
         """Raises `TooLarge` (413) for a text of so many bytes."""
@@ -140,20 +138,9 @@ class GrowingText:
                 "narrow it with 'include' or 'exclude'"
             )
 
-    def finish(self) -> str:
-        """The text's hash; nothing is held back any more."""
-        if self._write is not None:
-            self._hand_over(self._write)
-        for chunk in chunks(self.pieces):
-            self._hash.update(chunk)
+    def sha256(self) -> str:
+        """The hash of what was begun with and added."""
         return self._hash.hexdigest()
-
-    def _hand_over(self, write: Callable[[bytes], object]) -> None:
-        for chunk in chunks(self.pieces):
-            self._hash.update(chunk)
-            write(chunk)
-        self.pieces.clear()
-        self._held_bytes = 0
 
 
 def chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
