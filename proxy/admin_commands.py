@@ -10,6 +10,8 @@ import asyncio
 import getpass
 import re
 import sys
+import unicodedata
+import warnings
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -275,8 +277,16 @@ async def _ask_password(arguments: argparse.Namespace) -> str:
 def _read_password(from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\r\n")
-    password = getpass.getpass("Password: ")
-    if getpass.getpass("Again: ") != password:
+    try:
+        # Where the terminal would show it, it is not asked for either.
+        with warnings.catch_warnings(action="error", category=getpass.GetPassWarning):
+            password = getpass.getpass("Password: ")
+            again = getpass.getpass("Again: ")
+    except (EOFError, getpass.GetPassWarning):
+        raise ProxyError(
+            "There is no terminal to ask for the password; send it with --password-stdin"
+        ) from None
+    if again != password:
         raise ProxyError("The two passwords differ")
     return password
 
@@ -330,8 +340,14 @@ def _limit(value: int | None) -> str:
 
 
 def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    widths = [max(_width(row[column]) for row in (head, *rows)) for column in range(len(head))]
     for row in (head, *rows):
-        print(
-            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        )
+        cells = [
+            text + " " * (width - _width(text)) for text, width in zip(row, widths, strict=True)
+        ]
+        print("  ".join(cells).rstrip())
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal: Chinese characters take two."""
+    return sum(1 + (unicodedata.east_asian_width(character) in "WF") for character in text)

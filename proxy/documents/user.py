@@ -110,7 +110,7 @@ class User(Owned):
     async def _named(cls, name: str) -> Raw:
         user = await cls.by_login(name)
         if user is None:
-            raise UserNotFound
+            raise UserNotFound(f"There is no user {name!r}; `proxy users list` shows all")
         return user
 
 

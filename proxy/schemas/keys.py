@@ -1,5 +1,6 @@
 """Bodies of `/v1/keys`."""
 
+import unicodedata
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -16,6 +17,13 @@ def _filled(value: str) -> str:
     return value.strip()
 
 
+def _one_word(value: str) -> str:
+    value = unicodedata.normalize("NFC", value)
+    if not all(character.isalnum() or character in "._@-" for character in value):
+        raise ValueError("must be letters, digits and . _ @ -")
+    return value
+
+
 def _in_order(value: list[Scope]) -> list[Scope]:
     return sorted(set(value))
 
@@ -23,8 +31,9 @@ def _in_order(value: list[Scope]) -> list[Scope]:
 KeyName = Annotated[Text, StringConstraints(max_length=100), AfterValidator(_filled)]
 OwnerName = Annotated[
     str,
-    StringConstraints(pattern=r"^[A-Za-z0-9._@-]{1,100}$"),
-    Field(description="Whose things it sees; letters, digits and . _ @ -"),
+    StringConstraints(min_length=1, max_length=100),
+    AfterValidator(_one_word),
+    Field(description="Whose things it sees; letters of any script, digits and . _ @ -"),
 ]
 
 

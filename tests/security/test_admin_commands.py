@@ -3,6 +3,9 @@
 import argparse
 import asyncio
 import io
+import os
+import subprocess
+import sys
 from datetime import timedelta
 
 import pytest
@@ -143,7 +146,45 @@ async def test_a_short_password_and_a_name_that_is_no_owner_are_refused(
         with pytest.raises(ProxyError, match="8 to 1024 characters"):
             await run("users", "create", "ada", "--password-stdin")
         with pytest.raises(ProxyError, match="--owner"):
-            await run("users", "create", "阿达", "--password-stdin")
+            await run("users", "create", "Ada Lovelace", "--password-stdin")
+        with pytest.raises(ProxyError, match="no user 'ada'"):
+            await run("users", "delete", "ada")
+
+
+async def test_chinese_names_need_no_option_and_keep_the_table_straight(
+    wire: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with locked(wire) as client:
+        for name in ("小明", "wang"):
+            monkeypatch.setattr("sys.stdin", io.StringIO("correct horse\n"))
+            await run("users", "create", name, "--password-stdin")
+        body = {"userName": "小明", "password": "correct horse"}
+        assert (await client.post("/v1/auth/login", json=body)).status_code == 200
+        assert (await client.get("/v1/auth/me")).json()["owner"] == "小明"
+        capsys.readouterr()
+        await run("users", "list")
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].startswith("NAME  OWNER  SCOPES")
+        assert lines[1].startswith("wang  wang   chat")
+        assert lines[2].startswith("小明  小明   chat")
+
+
+def test_without_a_terminal_the_password_is_not_asked_for(wire_uri: str) -> None:
+    """As in a container without `-it`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "proxy", "users", "create", "ada"],
+        env={**os.environ, "PROXY_MONGODB_URI": wire_uri, "PROXY_MONGODB_DATABASE": "test_no_tty"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == (
+        "proxy: There is no terminal to ask for the password; send it with --password-stdin\n"
+    )
 
 
 async def test_the_command_line_says_in_one_sentence_what_is_wrong(
