@@ -1,350 +1,292 @@
-"""The proxy's `/v1/chat/completions` beside other gateways, in front of the same fake upstream.
+"""The proxy beside other gateways, in front of the same fake upstream.
 
     uv run python scripts/bench/gateway.py --rounds 5
     uv run python scripts/bench/gateway.py --litellm          (installs it into a throw-away folder)
-    uv run python scripts/bench/gateway.py --many 2000        (that many streams at once)
+    uv run python scripts/bench/gateway.py --only two         (two workers beside one)
 
-The gateway has one core, the load and the upstream share another one. Rounds are interleaved,
-so that what else the machine does meets all alike; the table shows medians. Every reply is
-compared with what the upstream said. CPU is the gateway's own process, read from the kernel:
-it holds on a busy machine, where requests a second do not.
+The gateway has one core; the load, the upstream and the database share another one, and the
+database writes to memory: what is measured is the proxy, not this machine's disk. Rounds are
+interleaved, so that what else the machine does meets all alike; the tables show medians. Every
+reply is compared with what the upstream said. CPU is the gateway's own, its workers' included, read
+from the kernel: it holds on a busy machine, where requests a second do not.
 """
 
 import argparse
-import asyncio
 import json
 import os
 import platform
-import signal
-import socket
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+import urllib.request
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import httptools
-import orjson
 import uvloop
-from fake_upstream import shape_of, text_of
+from load import KEY, Target, crowd, deaf, load
+from processes import HERE, database_of, free_port, move, process, resident_mib
 
-HERE = Path(__file__).parent
-KEY = "sk-bench-0123456789"
-GATEWAY_CORE, LOAD_CORE = 0, 1
+GATEWAY_CORE, LOAD_CORE = "0", "1"
+BOTH_CORES = "0,1"
+MEMORY = "/dev/shm"  # noqa: S108 - a folder in memory
 
-SCENARIOS = {
-    "one": ("text-20-0", False, 1),
-    "requests": ("text-20-0", False, 16),
-    "chunks": ("text-500-0", True, 64),
-    "paced": ("text-100-10", True, 64),
+SCENARIOS: dict[str, dict[str, Any]] = {
+    "one": {"model": "text-20-0", "stream": False, "connections": 1},
+    "requests": {"model": "text-20-0", "stream": False, "connections": 16},
+    "chunks": {"model": "text-500-0", "stream": True, "connections": 64},
+    "paced": {"model": "text-100-10", "stream": True, "connections": 64},
 }
-"""Name → model, stream, connections."""
+TURNS: dict[str, dict[str, Any]] = {
+    "chunks": {**SCENARIOS["chunks"], "turns": True},
+    "paced": {**SCENARIOS["paced"], "turns": True},
+    "one": {**SCENARIOS["one"], "turns": True},
+}
+"""The same as turns of conversations: stored, checkpointed, resumable."""
+
+Runs = dict[str, dict[str, list[dict[str, float]]]]
 
 
-@dataclass
-class Target:
-    name: str
-    port: int
-    pid: int
+class Machine:
+    """What is started for a benchmark; all of it ends with the stack."""
 
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        self._stack = stack
+        self._folder = folder
+        port = free_port()
+        self.upstream = f"http://127.0.0.1:{port}"
+        self.direct = self._start(
+            "direct", [sys.executable, "fake_upstream.py", str(port)], LOAD_CORE, port
+        )
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    def _start(
+        self, name: str, command: list[str], cores: str, port: int, **options: Any
+    ) -> Target:
+        gaps = Path(options["GAPS"]) if "GAPS" in options else None
+        pid = self._stack.enter_context(process(command, cores, port, **options))
+        return Target(name, port, pid, gaps)
 
+    def bare(self) -> Target:
+        port = free_port()
+        uvicorn = [sys.executable, "-m", "uvicorn", "--no-access-log", "--log-level", "error"]
+        command = [*uvicorn, "bare_gateway:app", "--port", str(port)]
+        return self._start("bare pass-through", command, GATEWAY_CORE, port, UPSTREAM=self.upstream)
 
-@contextmanager
-def process(
-    command: list[str], core: int, port: int, seconds: float = 60, **environment: str
-) -> Iterator[int]:
-    """A server on a core of its own, once its port answers; gives its pid."""
-    printed = tempfile.TemporaryFile()  # noqa: SIM115 - the process writes to it to its end
-    running = subprocess.Popen(
-        ["taskset", "-c", str(core), *command],
-        cwd=HERE,
-        env={**os.environ, **environment},
-        stdout=printed,
-        stderr=printed,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + seconds
-    try:
-        while True:
-            with socket.socket() as sock:
-                if sock.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            if running.poll() is not None or time.monotonic() > deadline:
-                printed.seek(0)
-                said = printed.read().decode(errors="replace")[-500:]
-                raise RuntimeError(f"{command[0]} did not start: {said}")
-            time.sleep(0.1)
-        yield running.pid
-    finally:
-        if running.poll() is None:
-            os.killpg(running.pid, signal.SIGTERM)
-            try:
-                running.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(running.pid, signal.SIGKILL)
+    def proxy(self, name: str, *, workers: int = 1, cores: str = GATEWAY_CORE) -> Target:
+        port = free_port()
+        environment = self.environment(port, self._folder / f"data of {name}")
+        if workers > 1:
+            command = [sys.executable, "-m", "proxy", "serve", "--workers", str(workers)]
+        else:
+            command = [sys.executable, "watched.py", "serve"]
+            environment["GAPS"] = str(self._folder / f"gaps of {name}")
+        target = self._start(name, command, cores, port, **environment)
+        wait_until_healthy(port)
+        database = database_of(target.pid)
+        if database is not None and cores == GATEWAY_CORE:
+            move(database, LOAD_CORE)
+        return target
 
-
-def cpu_seconds(pid: int) -> float:
-    """CPU of all threads of one process."""
-    total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        try:
-            total += int((task / "schedstat").read_text().split()[0])
-        except OSError:
-            continue
-    return total / 1e9
-
-
-def resident_mib(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
-    return 0.0
-
-
-class Client(asyncio.Protocol):
-    """One kept connection; one request at a time."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport: Any = transport
-        self.body: list[bytes] = []
-        self.times: list[float] = []
-
-    def data_received(self, data: bytes) -> None:
-        self.parser.feed_data(data)
-
-    def on_body(self, body: bytes) -> None:
-        self.body.append(body)
-        self.times.append(time.perf_counter())
-
-    def on_message_complete(self) -> None:
-        self.done.set_result(self.parser.get_status_code())
-
-    def connection_lost(self, _: Exception | None) -> None:
-        if not self.done.done():
-            self.done.set_exception(ConnectionError("closed in the middle of an answer"))
-
-    async def ask(self, request: bytes) -> tuple[bytes, list[float]]:
-        self.body, self.times = [], []
-        self.parser = httptools.HttpResponseParser(self)
-        self.done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.transport.write(request)
-        status = await asyncio.wait_for(self.done, 120)
-        body = b"".join(self.body)
-        if status != 200:
-            raise RuntimeError(f"status {status}: {body[:200]!r}")
-        return body, self.times
-
-
-def request_of(model: str, stream: bool) -> bytes:
-    body = orjson.dumps(
-        {
-            "model": model,
-            "messages": [{"role": "user", "content": "Write a short reply about load tests."}],
-            "stream": stream,
+    def environment(self, port: int, data: Path) -> dict[str, str]:
+        return {
+            "OPENAI_BASE_URL": f"{self.upstream}/v1",
+            "OPENAI_API_KEY": "sk-none",
+            "PROXY_PORT": str(port),
+            "PROXY_API_KEYS": KEY,
+            "PROXY_DATA_DIR": str(data),
+            "PROXY_LOG_LEVEL": "error",
+            "PROXY_STREAMS": "10000",
         }
-    )
-    return (
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n"
-        b"content-type: application/json\r\nauthorization: Bearer %s\r\n"
-        b"content-length: %d\r\n\r\n%s" % (KEY.encode(), len(body), body)
-    )
 
-
-def said(body: bytes, stream: bool) -> str:
-    if not stream:
-        return str(orjson.loads(body)["choices"][0]["message"]["content"])
-    text = ""
-    for frame in body.split(b"\n\n"):
-        if frame.startswith(b"data: ") and frame != b"data: [DONE]":
-            for choice in orjson.loads(frame[6:]).get("choices", ()):
-                text += choice["delta"].get("content") or ""
-    return text
-
-
-async def load(target: Target, model: str, stream: bool, connections: int, seconds: float) -> Any:
-    """Each connection asks again when its answer is complete; every answer is checked."""
-    loop = asyncio.get_running_loop()
-    clients = [
-        (await loop.create_connection(Client, "127.0.0.1", target.port))[1]
-        for _ in range(connections)
-    ]
-    request = request_of(model, stream)
-    await clients[0].ask(request)
-    bodies: set[bytes] = set()
-    latencies: list[float] = []
-    deadline = time.perf_counter() + seconds
-
-    async def work(client: Client) -> None:
-        while time.perf_counter() < deadline:
-            began = time.perf_counter()
-            body, times = await client.ask(request)
-            latencies.append(times[-1] - began)
-            bodies.add(body)
-
-    cpu, began = cpu_seconds(target.pid), time.perf_counter()
-    await asyncio.gather(*map(work, clients))
-    elapsed, cpu = time.perf_counter() - began, cpu_seconds(target.pid) - cpu
-    for client in clients:
-        client.transport.close()
-    for body in bodies:
-        if said(body, stream) != text_of(model):
-            raise RuntimeError(f"{target.name} changed a reply")
-    chunks = shape_of(model)[0]
-    return {
-        "requests": len(latencies),
-        "requests_per_second": len(latencies) / elapsed,
-        "chunks_per_second": len(latencies) * chunks / elapsed,
-        "cpu_ms_per_request": cpu / len(latencies) * 1e3,
-        "cpu_us_per_chunk": cpu / len(latencies) / chunks * 1e6,
-        "p50_ms": statistics.median(latencies) * 1e3,
-    }
-
-
-async def many(target: Target, streams: int) -> Any:
-    """So many streams at one chunk a second: memory, and how late chunks are."""
-    model = "text-10-1000"
-    request = request_of(model, True)
-    loop = asyncio.get_running_loop()
-    late: list[float] = []
-
-    async def one() -> None:
-        _, client = await loop.create_connection(Client, "127.0.0.1", target.port)
-        body, times = await client.ask(request)
-        late.extend(times[i + 1] - times[0] - (i + 1) for i in range(min(len(times) - 1, 10)))
-        client.transport.close()
-        if said(body, True) != text_of(model):
-            raise RuntimeError(f"{target.name} changed a reply")
-
-    tasks = [asyncio.ensure_future(one()) for _ in range(streams)]
-    await asyncio.sleep(6)
-    memory = resident_mib(target.pid)
-    await asyncio.gather(*tasks)
-    late.sort()
-    return {
-        "streams": streams,
-        "resident_mib": memory,
-        "p99_late_ms": late[int(len(late) * 0.99)] * 1e3,
-    }
-
-
-def litellm_command(folder: Path, upstream: str, port: int) -> list[str]:
-    """Install LiteLLM where nothing else lives, and say how it is started."""
-    python = folder / "venv" / "bin" / "python"
-    if not python.exists():
-        (folder / "venv").parent.mkdir(exist_ok=True)
-        subprocess.run(["uv", "venv", "-q", str(folder / "venv")], check=True)
+    def litellm(self) -> Target:
+        """Install LiteLLM where nothing else lives, and start it."""
+        port = free_port()
+        python = self._folder / "venv" / "bin" / "python"
+        subprocess.run(["uv", "venv", "-q", str(self._folder / "venv")], check=True)
         install = ["uv", "pip", "install", "-q", "-p", str(python), "litellm[proxy]"]
         # Elsewhere, so that our own pyproject.toml has no say in it.
-        subprocess.run(install, check=True, cwd=folder)
-    models = sorted({model for model, _, _ in SCENARIOS.values()})
-    entries = [
-        {
-            "model_name": model,
-            "litellm_params": {
-                "model": f"openai/{model}",
-                "api_base": f"{upstream}/v1",
-                "api_key": "x",
-            },
-        }
-        for model in models
-    ]
-    config = {
-        "model_list": entries,
-        "litellm_settings": {"telemetry": False},
-        "general_settings": {"master_key": KEY},
-    }
-    (folder / "config.yaml").write_text(json.dumps(config))
-    start = [str(folder / "venv" / "bin" / "litellm"), "--config", str(folder / "config.yaml")]
-    return [*start, "--host", "127.0.0.1", "--port", str(port)]
-
-
-def start_targets(stack: ExitStack, options: argparse.Namespace, folder: Path) -> list[Target]:
-    port = free_port()
-    upstream = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "fake_upstream.py", str(port)]
-    targets = [Target("direct", port, stack.enter_context(process(command, LOAD_CORE, port)))]
-
-    port = free_port()
-    uvicorn = [sys.executable, "-m", "uvicorn", "--no-access-log", "--log-level", "error"]
-    command = [*uvicorn, "bare_gateway:app", "--port", str(port)]
-    pid = stack.enter_context(process(command, GATEWAY_CORE, port, UPSTREAM=upstream))
-    targets.append(Target("bare pass-through", port, pid))
-
-    port = free_port()
-    environment = {
-        "OPENAI_BASE_URL": f"{upstream}/v1",
-        "OPENAI_API_KEY": "sk-none",
-        "PROXY_PORT": str(port),
-        "PROXY_API_KEYS": KEY,
-        "PROXY_DATA_DIR": str(folder / "data"),
-        "PROXY_LOG_LEVEL": "error",
-        "PROXY_STREAMS": "10000",
-    }
-    command = [sys.executable, "-m", "proxy"]
-    pid = stack.enter_context(process(command, GATEWAY_CORE, port, **environment))
-    targets.append(Target("this proxy", port, pid))
-
-    if options.litellm:
-        port = free_port()
-        command = litellm_command(folder / "litellm", upstream, port)
-        pid = stack.enter_context(
-            process(
-                command,
-                GATEWAY_CORE,
-                port,
-                seconds=180,
-                LITELLM_LOCAL_MODEL_COST_MAP="True",
-                LITELLM_LOG="ERROR",
+        subprocess.run(install, check=True, cwd=self._folder)
+        entries = [
+            {
+                "model_name": model,
+                "litellm_params": {
+                    "model": f"openai/{model}",
+                    "api_base": f"{self.upstream}/v1",
+                    "api_key": "x",
+                },
+            }
+            for model in sorted({scenario["model"] for scenario in SCENARIOS.values()})
+        ]
+        config = self._folder / "litellm.yaml"
+        config.write_text(
+            json.dumps(
+                {
+                    "model_list": entries,
+                    "litellm_settings": {"telemetry": False},
+                    "general_settings": {"master_key": KEY},
+                }
             )
         )
-        targets.append(Target("LiteLLM", port, pid))
-    return targets
+        start = [str(self._folder / "venv" / "bin" / "litellm"), "--config", str(config)]
+        return self._start(
+            "LiteLLM",
+            [*start, "--host", "127.0.0.1", "--port", str(port)],
+            GATEWAY_CORE,
+            port,
+            seconds=180,
+            LITELLM_LOCAL_MODEL_COST_MAP="True",
+            LITELLM_LOG="ERROR",
+        )
+
+
+def wait_until_healthy(port: int) -> None:
+    """The port is there before the database answers; a request waits for both."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60) as answer:
+        answer.read()
+
+
+async def measure(
+    targets: dict[str, tuple[Target, dict[str, dict[str, Any]]]], options: argparse.Namespace
+) -> Runs:
+    """Name → scenario → runs; the scenarios of all targets in turn, round after round."""
+    results: Runs = {name: {key: [] for key in of} for name, (_, of) in targets.items()}
+    scenarios = dict.fromkeys(key for _, of in targets.values() for key in of)
+    for number in range(options.rounds):
+        for scenario in scenarios:
+            for name, (target, of) in targets.items():
+                if scenario in of:
+                    found = await load(target, seconds=options.seconds, **of[scenario])
+                    results[name][scenario].append(found)
+        print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
+    return results
 
 
 def median(runs: list[dict[str, float]], key: str) -> float:
     return statistics.median(run[key] for run in runs)
 
 
-def table(results: dict[str, dict[str, list[dict[str, float]]]]) -> str:
+def worst(found: dict[str, list[dict[str, float]]], key: str) -> float:
+    return max((run.get(key, 0.0) for runs in found.values() for run in runs), default=0.0)
+
+
+# What is measured
+
+
+def gateways(machine: Machine, options: argparse.Namespace) -> dict[str, Any]:
+    proxy = machine.proxy("this proxy")
+    targets = {
+        "direct": (machine.direct, SCENARIOS),
+        "bare pass-through": (machine.bare(), SCENARIOS),
+        "this proxy": (proxy, SCENARIOS),
+        "this proxy, a turn": (proxy, TURNS),
+    }
+    if options.litellm:
+        targets["LiteLLM"] = (machine.litellm(), SCENARIOS)
+    results = uvloop.run(measure(targets, options))
+    print(gateways_table(results))
+    gaps = [
+        f"{name}: {worst(found, 'worst_gap_ms'):.1f} ms, of them "
+        f"{worst(found, 'worst_gap_cpu_ms'):.1f} ms of CPU"
+        for name, found in results.items()
+        if name.startswith("this proxy")
+    ]
+    print("worst gap of the event loop: " + "; ".join(gaps))
+    return results
+
+
+def gateways_table(results: Runs) -> str:
     rows = [
-        "| | req/s, 16 connections | CPU ms a request | added p50 ms, 1 connection "
-        "| chunks/s, 64 streams | CPU µs a chunk at 10 ms pace |",
+        "| | requests/s, 16 connections | CPU ms a request | added p50 ms, 1 connection "
+        "| chunks/s, 64 streams | CPU µs a chunk, 64 streams at 10 ms |",
         "|---|---|---|---|---|---|",
     ]
     floor = median(results["direct"]["one"], "p50_ms")
+    columns = (
+        ("requests", "requests_per_second", ",.0f", 0.0),
+        ("requests", "cpu_ms_per_request", ".3f", 0.0),
+        ("one", "p50_ms", ".2f", floor),
+        ("chunks", "chunks_per_second", ",.0f", 0.0),
+        ("paced", "cpu_us_per_chunk", ".1f", 0.0),
+    )
     for name, found in results.items():
-        is_direct = name == "direct"
+        # The upstream's own CPU is no gateway's.
         cells = [
-            f"{median(found['requests'], 'requests_per_second'):,.0f}",
-            "–" if is_direct else f"{median(found['requests'], 'cpu_ms_per_request'):.2f}",
-            "–" if is_direct else f"{median(found['one'], 'p50_ms') - floor:.2f}",
-            f"{median(found['chunks'], 'chunks_per_second'):,.0f}",
-            "–" if is_direct else f"{median(found['paced'], 'cpu_us_per_chunk'):.0f}",
+            format(median(found[scenario], key) - less, form)
+            if scenario in found and (name != "direct" or key.endswith("per_second"))
+            else "–"
+            for scenario, key, form, less in columns
         ]
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
 
-async def measure(targets: list[Target], options: argparse.Namespace) -> dict[str, Any]:
-    results: dict[str, Any] = {target.name: {name: [] for name in SCENARIOS} for target in targets}
-    for number in range(options.rounds):
-        for scenario, (model, stream, connections) in SCENARIOS.items():
-            for target in targets:
-                found = await load(target, model, stream, connections, options.seconds)
-                results[target.name][scenario].append(found)
-        print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
+def crowds(machine: Machine, options: argparse.Namespace) -> dict[str, Any]:
+    """So many streams at once; how late chunks are beside those without a gateway."""
+    proxy = machine.proxy("this proxy")
+    found = {
+        "direct": uvloop.run(crowd(machine.direct, options.many)),
+        "bare pass-through": uvloop.run(crowd(machine.bare(), options.many)),
+        "this proxy": uvloop.run(crowd(proxy, options.many)),
+        "this proxy, a turn": uvloop.run(crowd(proxy, options.many, turns=True)),
+        "clients that read nothing": uvloop.run(deaf(proxy, 50, 5)),
+    }
+    for name, values in found.items():
+        print(f"{name}: " + ", ".join(f"{key} {value:,.1f}" for key, value in values.items()))
+    return found
+
+
+def two(machine: Machine, options: argparse.Namespace) -> dict[str, Any]:
+    """Two workers on two cores beside one worker on the same two cores."""
+    scenarios = {"requests": {**SCENARIOS["requests"], "connections": 32}}
+    targets = {
+        "one worker": (machine.proxy("one worker", cores=BOTH_CORES), scenarios),
+        "two workers": (machine.proxy("two workers", workers=2, cores=BOTH_CORES), scenarios),
+    }
+    results = uvloop.run(measure(targets, options))
+    rates = {}
+    for name, found in results.items():
+        rate, cpu = (
+            median(found["requests"], key) for key in ("requests_per_second", "cpu_ms_per_request")
+        )
+        rates[name] = cpu
+        print(f"{name}: {rate:,.0f} requests/s, {cpu:.3f} ms of CPU a request")
+    capacity = 2 * rates["one worker"] / rates["two workers"]
+    print(f"by CPU a request two cores carry {capacity:.2f} times what one does")
     return results
+
+
+def start_up(machine: Machine, options: argparse.Namespace) -> dict[str, Any]:
+    """From the command to the first answer, on data that is there; memory of a server at rest."""
+    with tempfile.TemporaryDirectory() as folder:
+        seconds, memory = [], []
+        for number in range(options.rounds + 1):
+            port = free_port()
+            environment = machine.environment(port, Path(folder))
+            command = [sys.executable, "-m", "proxy"]
+            began = time.perf_counter()
+            with process(command, BOTH_CORES, port, **environment) as pid:
+                wait_until_healthy(port)
+                took = time.perf_counter() - began
+                if number:
+                    # The first start made the database.
+                    time.sleep(3)
+                    seconds.append(took)
+                    memory.append(resident_mib(pid))
+    found = {"start_seconds": statistics.median(seconds), "idle_mib": statistics.median(memory)}
+    print(json.dumps(found))
+    return {**found, "starts": seconds}
+
+
+PARTS: dict[str, Callable[[Machine, argparse.Namespace], dict[str, Any]]] = {
+    "gateways": gateways,
+    "crowd": crowds,
+    "two": two,
+    "start": start_up,
+}
 
 
 def main() -> int:
@@ -352,28 +294,29 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--litellm", action="store_true")
-    parser.add_argument("--many", type=int, default=0)
+    parser.add_argument("--many", type=int, default=2000)
+    parser.add_argument("--only", choices=PARTS, action="append")
     options = parser.parse_args()
-    os.sched_setaffinity(0, {LOAD_CORE})
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        targets = start_targets(stack, options, Path(name))
-        results = uvloop.run(measure(targets, options))
-        print(table(results))
-        crowd = None
-        if options.many:
-            crowd = uvloop.run(many(targets[2], options.many))
-            print(json.dumps(crowd))
-    record = {
+    os.sched_setaffinity(0, {int(LOAD_CORE)})
+    record: dict[str, Any] = {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
-        "load_average": os.getloadavg(),
-        "results": results,
-        "many": crowd,
     }
     path = HERE / "results" / "gateway.json"
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    if options.only and path.exists():
+        record = {**json.loads(path.read_text()), **record}
+    for part in options.only or PARTS:
+        folder = Path(tempfile.mkdtemp(dir=MEMORY))
+        print(f"== {part}")
+        try:
+            with ExitStack() as stack:
+                found = PARTS[part](Machine(stack, folder), options)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        record[part] = {"load_average": os.getloadavg(), "found": found}
+        path.write_text(json.dumps(record, indent=1) + "\n")
     return 0
 
 
