@@ -42,7 +42,6 @@ from proxy.routers import (
 from proxy.settings import Settings, load_settings
 from proxy.shutdown import draining_on_signals
 from proxy.source_code.digests import Digests
-from proxy.tokens import count_tokens
 from proxy.turns import Turns
 from proxy.usage import UsageRecorder
 
@@ -98,8 +97,6 @@ def create_app(
         )
         app.state.database = opened
         try:
-            # Its vocabulary takes half a second, in which no other thread can run.
-            count_tokens("")
             await opened.prepare(indexes=create_indexes)
             engine = Engine(settings)
             app.state.engine = engine

@@ -5,7 +5,6 @@ this stores the next version of a file, and until then a draft. Whatever way the
 text that arrived is stored, and `provenance.status` says so when it is not complete.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
@@ -30,7 +29,7 @@ from proxy.prompt import MESSAGE_OVERHEAD_TOKENS, REPLY_SHARE
 from proxy.providers.base import CompletionRequest
 from proxy.providers.registry import Registry
 from proxy.settings import Settings
-from proxy.tokens import count_tokens, count_tokens_of_each
+from proxy.tokens import token_counts
 from proxy.turns import Reply
 
 SPEAKERS = {"user": "用户", "assistant": "助手"}
@@ -145,7 +144,8 @@ async def begin_plan(
         plan.model or category["summary_model"] or registry.default_model
     )
     window = settings.model_context_tokens(routes[0].model)
-    budget = window - window // REPLY_SHARE - count_tokens(category["prompt_template"])
+    (template_tokens,) = await token_counts([category["prompt_template"]])
+    budget = window - window // REPLY_SHARE - template_tokens
     source = await _source(owner, plan, budget)
     project_id = source.project_id if plan.project_id is None else plan.project_id
     prompt = fill(
@@ -239,7 +239,7 @@ async def _conversation_source(owner: str, plan: NewPlan, budget_tokens: int) ->
             and (not named or m["id"] in named)
         ]
         texts = [m["content"] for m in messages]
-        costs = await asyncio.to_thread(count_tokens_of_each, texts)
+        costs = await token_counts(texts)
         for message, cost in zip(reversed(messages), reversed(costs), strict=True):
             budget_tokens -= cost + MESSAGE_OVERHEAD_TOKENS
             if budget_tokens < 0:

@@ -1,27 +1,19 @@
 """What a model is shown of a conversation: the system prompt, and as much history as fits."""
 
-import asyncio
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from proxy.documents.base import Raw
 from proxy.documents.conversation import is_settled
 from proxy.documents.message import payload_of
 from proxy.documents.page import MessagePage
-from proxy.tokens import count_tokens
+from proxy.tokens import token_counts
 
 REPLY_SHARE = 8
 """A window is filled to all but 1/8, which is left to the reply."""
 
 MESSAGE_OVERHEAD_TOKENS = 4
 """What a message costs besides its text (role and separators)."""
-
-THREAD_CHARACTERS = 4_096
-"""From this size on tokens are counted in a thread, off the event loop."""
-
-REMEMBERED_CHARACTERS = 16_384
-"""Counts of texts up to this size are remembered: a history is counted once, not every turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +68,16 @@ async def build_prompt(
     system = "\n\n".join(part for part in (conversation["system_prompt"], system_context) if part)
     head = [{"role": "system", "content": system}] if system else []
     budget = window_tokens - window_tokens // REPLY_SHARE
-    budget -= sum(await _counts([*head, *new_messages]))
-
     tail = [
         as_chat_message(m)
         for m in conversation["messages"]
         if m["id"] != system_id and is_settled(m) and (before is None or m["id"] < before)
     ]
     pages = conversation["page_count"]
-    kept, omitted, budget = await _newest_that_fit(tail, budget, is_all=not pages)
+    if not pages and _most_tokens([*head, *tail, *new_messages]) <= budget:
+        return Prompt(joined([*head, *_from_a_question(tail), *new_messages]))
+    budget -= sum(await _counts([*head, *new_messages]))
+    kept, omitted, budget = await _newest_that_fit(tail, budget)
     if before is not None and before > conversation["last_paged_id"]:
         before = None
     if omitted and pages:
@@ -117,23 +110,20 @@ def _from_a_question(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 async def _newest_that_fit(
-    messages: list[dict[str, Any]], budget: int, *, is_all: bool = False
+    messages: list[dict[str, Any]], budget: int
 ) -> tuple[list[dict[str, Any]], int, int]:
-    """The newest messages within `budget` tokens; those, how many are left out, what is left.
-
-    `is_all` says that no older messages will be asked for.
-    """
-    if is_all and sum(len(_text_of(m).encode()) + MESSAGE_OVERHEAD_TOKENS for m in messages) <= (
-        budget
-    ):
-        # A token is at least a byte: nothing needs counting.
-        return messages, 0, 0
+    """The newest messages within `budget` tokens; those, how many are left out, what is left."""
     start = len(messages)
     costs = await _counts(messages)
     while start and costs[start - 1] <= budget:
         start -= 1
         budget -= costs[start]
     return messages[start:], start, budget
+
+
+def _most_tokens(messages: list[dict[str, Any]]) -> int:
+    """More tokens than messages can have, known without counting: a token is at least a byte."""
+    return sum(len(_text_of(m).encode()) + MESSAGE_OVERHEAD_TOKENS for m in messages)
 
 
 def _text_of(message: dict[str, Any]) -> str:
@@ -145,20 +135,6 @@ def _text_of(message: dict[str, Any]) -> str:
     return str(message.get("tool_calls") or "")
 
 
-@lru_cache(maxsize=2048)
-def _remembered_count(text: str) -> int:
-    return count_tokens(text)
-
-
-def _count(text: str) -> int:
-    return count_tokens(text) if len(text) > REMEMBERED_CHARACTERS else _remembered_count(text)
-
-
 async def _counts(messages: list[dict[str, Any]]) -> list[int]:
-    """Tokens of each message, counted off the event loop where that takes time."""
-    texts = [_text_of(message) for message in messages]
-    if sum(map(len, texts)) < THREAD_CHARACTERS:
-        counts = [_count(text) for text in texts]
-    else:
-        counts = await asyncio.to_thread(lambda: [_count(text) for text in texts])
+    counts = await token_counts(map(_text_of, messages))
     return [MESSAGE_OVERHEAD_TOKENS + count for count in counts]

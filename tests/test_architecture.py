@@ -20,6 +20,7 @@ FLOORS = {
     "proxy.logs": 0,
     "proxy.passwords": 0,
     "proxy.tokens": 0,
+    "proxy.tokenizer_process": 0,
     "proxy.openapi_examples": 0,
     "proxy.plan_diff": 0,
     "proxy.plan_template": 0,

@@ -5,13 +5,10 @@ The tree with its token counts goes to standard error, so that
 """
 
 import argparse
-import multiprocessing
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from pathlib import Path
 
 from proxy.errors import ProxyError
@@ -20,7 +17,7 @@ from proxy.source_code.digest import digest
 from proxy.source_code.formats import draw_tree
 from proxy.source_code.result import Digest
 from proxy.source_code.walk import SourceFile, walk
-from proxy.tokens import count_tokens_of_utf8
+from proxy.tokens import TokenizerDied, tokenizer
 
 _GIB = 1024**3
 _WRITE_BYTES = 256 * 1024
@@ -47,7 +44,7 @@ def run_digest_command(args: Sequence[str]) -> int:
     except ProxyError as error:
         print(f"proxy digest: {error.detail}", file=sys.stderr)
         return 1
-    except BrokenExecutor:
+    except TokenizerDied:
         print("proxy digest: the process that counts tokens ended early", file=sys.stderr)
         return 1
     except BrokenPipeError:
@@ -66,19 +63,17 @@ def run_digest_command(args: Sequence[str]) -> int:
 def _make(root: Path, options: DigestOptions, limits: DigestLimits) -> Digest:
     """Write the text, with a bar beside it on a terminal."""
     progress = _Progress() if sys.stderr.isatty() else None
+    # Half of a short run is the tokenizer's start, beside which the files are read.
+    tokenizer.start()
     # A writer of our own, since Python's may be unbuffered. The context is left when all
     # is written: a disk that is full must not go unnoticed.
-    with (
-        _counter() as counter,
-        open(sys.stdout.fileno(), "wb", _WRITE_BYTES, closefd=False) as out,
-    ):
+    with open(sys.stdout.fileno(), "wb", _WRITE_BYTES, closefd=False) as out:
         try:
             if progress:
                 progress.expect(walk(root, options, limits, Deadline(limits.seconds)))
             made = digest(
                 *(root, options, limits),
                 progress=progress.show if progress else None,
-                counter=counter,
                 # The bar and the text on one terminal would run through each other.
                 write=None if progress and sys.stdout.isatty() else out.write,
                 manifest=False,
@@ -88,23 +83,6 @@ def _make(root: Path, options: DigestOptions, limits: DigestLimits) -> Digest:
                 progress.clear()
         out.writelines(made.pieces)
     return made
-
-
-def _counter() -> Executor:
-    """Counts tokens on another core.
-
-    Half of a short run is the tokenizer's loading its vocabulary, and it holds the
-    interpreter lock for that; in a process of its own it does so while files are read.
-    """
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    counter = ProcessPoolExecutor(1, mp_context=context, initializer=_begin_counting)
-    counter.submit(count_tokens_of_utf8, [])
-    return counter
-
-
-def _begin_counting() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt ends
-    count_tokens_of_utf8([b""])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -34,15 +34,13 @@ def digest(
     limits: DigestLimits | None = None,
     cache: DigestCache | None = None,
     progress: Progress | None = None,
-    counter: Executor | None = None,
     write: Callable[[bytes], object] | None = None,
     manifest: bool = True,
 ) -> Digest:
     """Read a directory; blocking, so run it in a thread.
 
-    Tokens are counted beside, in a thread of its own or by `counter`. The text goes to
-    `write` as it grows, if there is one: then only a part of it is ever in memory. Without
-    a `manifest` no later digest can build on this one.
+    Tokens are counted beside. The text goes to `write` as it grows, if there is one: then only
+    a part of it is ever in memory. Without a `manifest` no later digest can build on this one.
 
     Raises:
         NotFound: the directory is gone (404).
@@ -54,9 +52,9 @@ def digest(
     limits = limits or DigestLimits()
     deadline = Deadline(limits.seconds)
     top = str(root)
-    own = ThreadPoolExecutor(1, thread_name_prefix="tokens")
+    counter = ThreadPoolExecutor(1, thread_name_prefix="tokens")
     try:
-        assembly = _Assembly(options, limits, counter or own, cache, write)
+        assembly = _Assembly(options, limits, counter, cache, write)
         looked_at = 0
         for found in walk(root, options, limits, deadline):
             if isinstance(found, Skipped):
@@ -76,7 +74,7 @@ def digest(
             progress(looked_at, made.total_bytes)
         return made
     finally:
-        own.shutdown(cancel_futures=True)
+        counter.shutdown(cancel_futures=True)
 
 
 def _load(

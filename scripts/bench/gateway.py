@@ -33,7 +33,7 @@ from processes import HERE, database_of, free_port, move, process, resident_mib
 
 GATEWAY_CORE, LOAD_CORE = "0", "1"
 BOTH_CORES = "0,1"
-MEMORY = "/dev/shm"  # noqa: S108 - a folder in memory
+MEMORY = "/dev/shm"
 
 SCENARIOS: dict[str, dict[str, Any]] = {
     "one": {"model": "text-20-0", "stream": False, "connections": 1},
