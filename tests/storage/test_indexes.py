@@ -168,8 +168,10 @@ async def test_a_foreign_message_costs_what_an_unknown_one_does(
         | {"created_at": utc_now(), "updated_at": utc_now()}
         for n in range(12)
     ]
-    assert await Conversation.append(DEFAULT_OWNER, some[0]["_id"], old)
-    await Conversation.move_tail(some[0]["_id"], max_messages=4, max_bytes=10**6)
+    conversation = Conversation()
+    await conversation.create()
+    assert await Conversation.append(DEFAULT_OWNER, conversation.id, old)
+    assert await Conversation.move_tail(conversation.id, max_messages=4, max_bytes=10**6)
     assert (await Placed.find(DEFAULT_OWNER, first)).place.in_page
     recorder.commands.clear()
     assert await delete_messages("stranger", [*ids, first]) == 0
