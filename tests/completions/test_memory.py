@@ -296,6 +296,11 @@ async def test_a_finished_stream_is_given_again_with_its_tool_calls(
     assert len(upstream.requests) == 1
 
 
+async def all_ended(client: httpx.AsyncClient) -> None:
+    for running in list(client.app.state.engine.running.values()):  # type: ignore[attr-defined]
+        await running.ended.wait()
+
+
 async def test_a_lost_client_keeps_its_reply(
     client: httpx.AsyncClient, upstream: OpenAIUpstream
 ) -> None:
@@ -307,10 +312,9 @@ async def test_a_lost_client_keeps_its_reply(
             if "first" in part:
                 break
     go_on.set()
-    [running] = client.app.state.engine.running.values() or [None]  # type: ignore[attr-defined]
-    if running is not None:
-        await running.ended.wait()
-    assert (await messages(client, id_))[-1]["content"] == "first second"
+    await all_ended(client)
+    reply = (await messages(client, id_))[-1]
+    assert (reply["status"], reply["content"]) == ("complete", "first second")
 
 
 async def test_a_lost_client_can_ask_for_the_end(
@@ -325,6 +329,24 @@ async def test_a_lost_client_can_ask_for_the_end(
             if "first" in part:
                 break
     await upstream.wait_for_abort()
+    await all_ended(client)
+    reply = (await messages(client, id_))[-1]
+    assert (reply["status"], reply["content"]) == ("stopped", "first")
+
+
+async def test_a_conversation_deleted_mid_stream_ends_the_call_with_an_error(
+    client: httpx.AsyncClient, upstream: OpenAIUpstream
+) -> None:
+    reached = asyncio.Event()
+    upstream.play(upstream.stall_after("first", reached=reached))
+    id_ = await conversation(client)
+    turn = asyncio.create_task(client.post(PATH, json=call(conversation=id_, stream=True)))
+    await reached.wait()
+    await client.delete(f"/v1/chat/conversations/{id_}")
+    found = chunks(await turn)
+    assert found[-1]["error"]["type"] == "deleted"
+    await upstream.wait_for_abort()
+    assert (await client.get(f"/v1/chat/conversations/{id_}")).status_code == 404
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -339,6 +361,10 @@ async def test_a_lost_client_ends_a_reply_of_which_nothing_was_sent_yet(
     lost.cancel()
     await asyncio.gather(lost, return_exceptions=True)
     await upstream.wait_for_abort()
+    await all_ended(client)
+    question, reply = await messages(client, id_)
+    assert question["content"] == "Hello"
+    assert (reply["status"], reply["content"]) == ("stopped", "")
 
 
 async def test_a_streamed_copy_of_a_refused_turn_is_the_same_http_error(

@@ -13,6 +13,7 @@ from proxy.app import create_app
 from proxy.database import connect
 from proxy.providers.openai import OpenAIProvider
 from proxy.providers.poe import PoeProvider
+from tests.completions.support import PATH, call, chunks, said
 from tests.conftest import make_settings, serving
 from tests.engine.support import create, history, provider, say, stored, streaming
 from tests.fakes.faults import CHARACTER, FaultyUpstream
@@ -236,6 +237,44 @@ async def test_a_fault_in_a_turn_that_is_not_streamed(side: Side, name: str) -> 
         assert body["status"] == cell.status
     else:
         assert body["error"]["type"] == cell.error
+    assert len(upstream.requests) == (0 if cell.model.startswith("dead") else 1)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", CELLS)
+async def test_a_fault_in_a_completion_with_a_conversation(
+    side: Side, name: str, stream: bool
+) -> None:
+    cell, upstream, client = CELLS[name], side.upstream, side.client
+    upstream.play(cell.script(upstream)).requests.clear()
+    id_ = await create(client)
+    body = call("Hi", cell.model, conversation=id_, stream=stream)
+    response = await client.post(PATH, json=body)
+    assert "secret" not in response.text
+    assert response.headers.get("retry-after") == cell.retry_after
+    messages = await history(client, id_)
+    assert_stored(messages, cell)
+    if stream and not cell.refused:
+        assert response.status_code == 200
+        frames = chunks(response)
+        told = frames[0]
+        assert said(frames) == cell.text
+        if cell.error is None:
+            assert frames[-1]["choices"][0]["finish_reason"] == "stop"
+        else:
+            assert frames[-1]["error"]["type"] == cell.error
+    else:
+        # OpenAI's clients do not look at a `status`: what is cut short is an error for them.
+        assert response.status_code == (502 if cell.status == "truncated" else cell.http)
+        told = response.json()
+        if response.status_code == 200:
+            assert told["choices"][0]["message"]["content"] == cell.text
+        else:
+            assert told["error"]["type"] == cell.error
+    assert (told["user_message_id"], told["assistant_message_id"]) == (
+        messages[0]["id"],
+        messages[1]["id"],
+    )
     assert len(upstream.requests) == (0 if cell.model.startswith("dead") else 1)
 
 

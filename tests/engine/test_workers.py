@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
@@ -26,7 +28,7 @@ from tests.engine.support import (
 from tests.fakes.faults import FaultyUpstream
 from tests.fakes.killable_server import KillableServer, killable_server
 from tests.fakes.openai_upstream import OpenAIUpstream
-from tests.fakes.scripted import script, wait
+from tests.fakes.scripted import script, tell, wait
 
 pytestmark = pytest.mark.usefixtures("wire_uri")
 
@@ -176,45 +178,63 @@ async def own(server: KillableServer) -> AsyncIterator[Database]:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_database_that_is_down_at_the_end_of_a_reply_does_not_cost_the_text(
-    openai: OpenAIUpstream,
+async def test_a_database_that_is_down_mid_stream_does_not_cost_the_text(
+    upstream: FaultyUpstream,
     live: LiveServer,
     server: KillableServer,
     own: Database,
     stream: bool,
 ) -> None:
-    cut = asyncio.Event()
-    openai.play(openai.texts("so ") + wait(cut) + script(openai.text("far")) + openai.end())
-    settings = {"storage_retry_seconds": 60, "lease_seconds": 120}
-    async with live(providers=[provider(openai)], database=own, **settings) as client:
+    reached, go_on, sent, end = (asyncio.Event() for _ in range(4))
+    upstream.play(
+        upstream.texts("so ")
+        + script(tell(reached), wait(go_on), upstream.text("far"), tell(sent), wait(end))
+        + upstream.end()
+    )
+    settings = {"storage_retry_seconds": 60, "lease_seconds": 120, "checkpoint_seconds": 0.1}
+    async with live(providers=[provider(upstream)], database=own, **settings) as client:
         id_ = await create(client)
-        turn = asyncio.create_task(say(client, id_, stream=stream))
-        await openai.wait_for_requests(1)
-        server.kill()
-        cut.set()
-        # Nothing is acknowledged that is not on disk: neither the answer nor `[DONE]`.
-        done, _ = await asyncio.wait([turn], timeout=1)
-        assert not done
-        await server.start()
-        response = await turn
-        assert response.status_code == 200
+        async with AsyncExitStack() as stack:
+            if stream:
+                frames = await stack.enter_async_context(streaming(client, id_))
+                await frames.until("so ")
+                turn: asyncio.Task[Any] = asyncio.create_task(frames.rest())
+            else:
+                turn = asyncio.create_task(say(client, id_))
+                await reached.wait()
+            server.kill()
+            go_on.set()
+            await sent.wait()
+            if stream:
+                # What arrives is passed on, whether it can be checkpointed or not.
+                while frames.text != "so far":  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            end.set()
+            # Nothing is acknowledged that is not on disk: neither the answer nor `[DONE]`.
+            done, _ = await asyncio.wait([turn], timeout=1)
+            assert not done
+            await server.start()
+            answer = await turn
         reply = (await history(client, id_))[-1]
         assert (reply["status"], reply["content"]) == ("complete", "so far")
         if stream:
-            assert response.text.endswith("data: [DONE]\n\n")
+            assert answer[-1] == {"content": "", "finish_reason": "stop"}
+            assert frames.text == "so far"
         else:
-            assert response.json()["reply"] == "so far"
+            assert answer.status_code == 200
+            assert answer.json()["reply"] == "so far"
         # Ids go on upward.
         assert (await say(client, id_)).json()["user_message_id"] > reply["id"]
+    assert len(upstream.requests) == 2
 
 
 async def test_a_database_that_stays_away_is_a_clear_error_and_nothing_stays_streaming(
-    openai: OpenAIUpstream, live: LiveServer, server: KillableServer, own: Database
+    upstream: FaultyUpstream, live: LiveServer, server: KillableServer, own: Database
 ) -> None:
     cut = asyncio.Event()
-    openai.play(openai.texts("so ") + wait(cut) + script(openai.text("far")) + openai.end())
+    upstream.play(upstream.texts("so ") + wait(cut) + script(upstream.text("far")) + upstream.end())
     settings = {"storage_retry_seconds": 0, "lease_seconds": 2, "checkpoint_seconds": 0.1}
-    async with live(providers=[provider(openai)], database=own, **settings) as client:
+    async with live(providers=[provider(upstream)], database=own, **settings) as client:
         id_ = await create(client)
         async with streaming(client, id_) as stream:
             await stream.until("so ")
@@ -235,5 +255,5 @@ async def test_a_database_that_stays_away_is_a_clear_error_and_nothing_stays_str
         assert (reply["status"], reply["content"]) == ("interrupted", "so ")
         async with joining(client, reply["id"]) as joined:
             assert (await joined.rest())[-1]["error"]["type"] == "interrupted"
-        openai.play(openai.reply("again"))
+        upstream.play(upstream.reply("again"))
         assert (await say(client, id_)).json()["reply"] == "again"
