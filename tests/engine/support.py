@@ -128,6 +128,18 @@ async def streaming(
         yield Stream(response)
 
 
+async def answer_of(
+    client: httpx.AsyncClient, id_: str, *, stream: bool, key: str = "k"
+) -> tuple[int, int, str]:
+    """One turn under a key: the id of its message, that of its reply, and the reply's text."""
+    if not stream:
+        body = (await say(client, id_, key=key)).json()
+        return body["user_message_id"], body["assistant_message_id"], body["reply"]
+    async with streaming(client, id_, key=key) as frames:
+        first, *_ = await frames.rest()
+        return first["user_message_id"], first["assistant_message_id"], frames.text
+
+
 @asynccontextmanager
 async def joining(
     client: httpx.AsyncClient, message_id: int, **params: Any

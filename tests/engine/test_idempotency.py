@@ -7,7 +7,16 @@ import httpx
 import pytest
 
 from tests.conftest import LiveServer
-from tests.engine.support import MESSAGES, create, history, provider, say, stored, streaming
+from tests.engine.support import (
+    MESSAGES,
+    answer_of,
+    create,
+    history,
+    provider,
+    say,
+    stored,
+    streaming,
+)
 from tests.fakes.faults import FaultyUpstream
 from tests.fakes.openai_upstream import OpenAIUpstream
 
@@ -24,15 +33,10 @@ async def test_copies_at_the_same_moment_on_two_workers_happen_once(
     ):
         id_ = await create(one)
 
-        async def send(client: httpx.AsyncClient) -> tuple[int, int, str]:
-            if not stream:
-                body = (await say(client, id_, key="k")).json()
-                return body["user_message_id"], body["assistant_message_id"], body["reply"]
-            async with streaming(client, id_, key="k") as frames:
-                first, *_ = await frames.rest()
-                return first["user_message_id"], first["assistant_message_id"], frames.text
-
-        copies = [asyncio.create_task(send(client)) for client in (one, other) * 6]
+        copies = [
+            asyncio.create_task(answer_of(client, id_, stream=stream))
+            for client in (one, other) * 6
+        ]
         await upstream.wait_for_requests(1)
         go_on.set()
         answers = set(await asyncio.gather(*copies))
