@@ -44,10 +44,11 @@ async def history(client: httpx.AsyncClient) -> list[Raw]:
 
 
 @asynccontextmanager
-async def writing(client: httpx.AsyncClient, **fields: Any) -> AsyncIterator[str]:
+async def writing(client: httpx.AsyncClient, key: str = "", **fields: Any) -> AsyncIterator[str]:
     """A streamed document of which the first line has come; its session id."""
     body = {**BODY, "stream": True, **fields}
-    async with client.stream("POST", GENERATE, json=body) as response:
+    headers = {"Idempotency-Key": key} if key else {}
+    async with client.stream("POST", GENERATE, json=body, headers=headers) as response:
         received = b""
         async for chunk in response.aiter_raw():
             received += chunk

@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import pkgutil
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -23,6 +24,9 @@ from tests.engine.support import (
 )
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.scripted import script, wait
+from tests.plan.support import Listener
+from tests.plan.test_drafts import checkpointed, generate, history, writing
+from tests.plan.test_drafts import ended as generations_ended
 from tests.security.support import ADMIN, bearer, make_key
 
 MARKER = "belongs-to-mine"
@@ -427,6 +431,35 @@ async def finds_nothing_of_others(things: Things) -> None:
         assert MARKER not in answer.text, path
 
 
+async def neither_read_nor_ended(
+    clients: Sequence[httpx.AsyncClient], stranger: dict[str, str], session: int
+) -> None:
+    """On no worker, and told in the words that an unknown id gets."""
+    unknown = UNKNOWN["message_id"]
+    for client in clients:
+        for method, path, body in (
+            ("POST", "/v1/chat/stop-stream", {"session_id": "{id}"}),
+            ("POST", MESSAGES + "/{id}/stop", None),
+            ("GET", MESSAGES + "/{id}/stream", None),
+            ("GET", MESSAGES + "/{id}", None),
+            ("PUT", MESSAGES + "/{id}", {"content": "x"}),
+            ("POST", MESSAGES + "/{id}/regenerate", {}),
+        ):
+            told = []
+            for id_ in (session, unknown):
+                sent = {name: value.format(id=id_) for name, value in (body or {}).items()}
+                answer = await client.request(
+                    method, path.format(id=id_), json=sent, headers=stranger
+                )
+                assert answer.status_code == 404, (method, path)
+                told.append(normal(answer.text, {"id": id_}))
+            assert told[0] == told[1], (method, path)
+        answer = await client.post(
+            f"{MESSAGES}/delete", json={"message_ids": [session]}, headers=stranger
+        )
+        assert answer.json() == {"message": "0 messages deleted"}
+
+
 async def test_a_stranger_neither_reads_nor_ends_a_running_reply(
     wire: Database, live: LiveServer
 ) -> None:
@@ -441,23 +474,38 @@ async def test_a_stranger_neither_reads_nor_ends_a_running_reply(
             async with streaming(here, id_) as stream:
                 await stream.until("Hel")
                 message = stream.message_id
+                await neither_read_nor_ended((here, there), stranger, message)
                 for client in (here, there):
-                    for method, path, body in (
-                        ("POST", "/v1/chat/stop-stream", {"session_id": str(message)}),
-                        ("POST", f"{MESSAGES}/{message}/stop", None),
-                        ("GET", f"{MESSAGES}/{message}/stream", None),
-                        ("GET", f"{MESSAGES}/{message}", None),
-                        ("PUT", f"{MESSAGES}/{message}", {"content": "x"}),
-                        ("POST", f"{MESSAGES}/{message}/regenerate", {}),
-                        ("DELETE", f"{CONVERSATIONS}/{id_}", None),
-                    ):
-                        answer = await client.request(method, path, json=body, headers=stranger)
-                        assert answer.status_code == 404, (method, path)
-                    answer = await client.post(
-                        f"{MESSAGES}/delete", json={"message_ids": [message]}, headers=stranger
-                    )
-                    assert answer.json() == {"message": "0 messages deleted"}
+                    answer = await client.delete(f"{CONVERSATIONS}/{id_}", headers=stranger)
+                    assert answer.status_code == 404
                 go_on.set()
                 await stream.rest()
                 assert stream.text == "Hello"
             assert (await stored(here, message))["status"] == "complete"
+
+
+async def test_a_stranger_neither_reads_nor_ends_a_plan_document_that_is_written(
+    wire: Database, live: LiveServer
+) -> None:
+    listener = Listener("# 计划\n", "第一步")
+    listener.gate.clear()
+    options: dict[str, Any] = {"providers": [listener], "api_keys": [ADMIN]}
+    async with (
+        live(**options, checkpoint_seconds=0.1) as here,
+        live(**options) as there,
+    ):
+        here.headers.update(bearer(await make_key("mine")))
+        stranger = bearer(await make_key("stranger"))
+        async with writing(here, key="mine and theirs") as session:
+            await checkpointed(session)
+            await neither_read_nor_ended((here, there), stranger, int(session))
+            there.headers.update(stranger)
+            own = asyncio.create_task(generate(there, "mine and theirs"))
+            while len(listener.requests) < 2:  # noqa: ASYNC110 - a key is its owner's own
+                await asyncio.sleep(0.02)
+            listener.gate.set()
+            assert (await own).status_code == 200
+            await generations_ended(here)
+        for client in (here, there):
+            (document,) = await history(client)
+            assert document["content"] == "# 计划\n第一步"
