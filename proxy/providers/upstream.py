@@ -26,6 +26,9 @@ ERROR_BODY_SECONDS = 5.0
 JSON_BODY_BYTES = 64 * 1024 * 1024
 """The largest JSON answer that is read whole."""
 
+READ_BYTES = 32 * 1024
+"""How much of a stream that comes faster than it is read is worked on at once."""
+
 LARGE_BODY_BYTES = 256 * 1024
 """From this size on a request's body is written in parts."""
 
@@ -105,14 +108,18 @@ class Upstream:
         raise self.faults.refusal(response.status, response.headers, error_object(raw), model)
 
     async def read(self, response: aiohttp.ClientResponse) -> bytes:
-        """Whatever has arrived since the last read, at least one byte; `b""` at the end.
+        """What has arrived since the last read, 1 to `READ_BYTES` bytes; `b""` at the end.
 
         Raises:
             UpstreamError: the connection broke or was silent for too long.
         """
         content = response.content
         try:
-            return await content.readany()
+            data = await content.read(READ_BYTES)
+            if len(data) == READ_BYTES:
+                # There may be much more, here and on many other streams: each has its turn.
+                await asyncio.sleep(0)
+            return data
         except _FAULTS as error:
             # aiohttp raises a broken connection's error before what came ahead of it:
             # text that was received is passed on first, the next read raises again.

@@ -6,9 +6,10 @@ import pytest
 
 from proxy.providers.openai import OpenAIProvider
 from proxy.providers.poe import PoeProvider
+from proxy.providers.upstream import READ_BYTES
 from proxy.settings import SettingsError
 from tests.fakes.openai_upstream import OpenAIUpstream
-from tests.providers.support import deltas, joined, settings
+from tests.providers.support import deltas, joined, request, settings
 
 
 async def test_an_upstream_elsewhere_is_asked_through_the_environments_proxy(
@@ -59,4 +60,20 @@ async def test_connections_are_limited_where_the_setting_says_so() -> None:
         assert (len(upstream.requests), upstream.connections) == (2, 2)
         go_on.set()
         assert [joined(received) for received in await asyncio.gather(*running)] == ["ab"] * 6
+        await provider.close()
+
+
+async def test_a_burst_on_one_stream_is_worked_on_in_pieces() -> None:
+    async with OpenAIUpstream() as upstream:
+        upstream.play(upstream.reply(*["word " * 2_000] * 500))
+        provider = OpenAIProvider(settings(), base_url=upstream.base_url)
+        pieces: list[int] = []
+        async for delta in provider.stream(request()):
+            pieces.append(len(delta.text))
+            # Meanwhile everything else arrives, and the loop has other work to do.
+            for _ in range(20):
+                await asyncio.sleep(0)
+        assert sum(pieces) == 5_000_000
+        # A piece, and the frame that the one before it left unfinished.
+        assert max(pieces) <= READ_BYTES + 10_000
         await provider.close()
