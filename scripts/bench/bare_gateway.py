@@ -5,9 +5,11 @@ knows no error and no second model: the floor that the proxy is measured against
 """
 
 import os
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+from monitor import Monitor
 
 URL = os.environ.get("UPSTREAM", "") + "/v1/chat/completions"
 HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
@@ -30,6 +32,8 @@ def session() -> aiohttp.ClientSession:
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
+        if "GAPS" in os.environ:
+            Monitor(Path(os.environ["GAPS"]))
         while (message := await receive())["type"] != "lifespan.shutdown":
             await send({"type": message["type"] + ".complete"})
         await send({"type": "lifespan.shutdown.complete"})
