@@ -1,6 +1,7 @@
 """Log-in: the cookie, what it opens, how it ends, and how often one may try."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from http.cookies import SimpleCookie
 
@@ -201,6 +202,14 @@ async def test_attempts_are_limited_by_name_across_workers(wire: Database) -> No
         assert (await log_in(there)).status_code == 429
         for _ in range(2):
             assert (await log_in(here, "bob", "guess")).status_code == 401
+
+
+async def test_attempts_at_the_same_moment_are_counted_exactly(wire: Database) -> None:
+    async with two_workers(wire, login_attempts=5) as clients:
+        await User.create_new("ada", "Ada", await hash_password(PASSWORD), ["chat"])
+        attempts = [log_in(clients[n % 2], "ada", f"guess {n}") for n in range(40)]
+        answers = Counter([each.status_code for each in await asyncio.gather(*attempts)])
+        assert answers == Counter({401: 5, 429: 35})
 
 
 async def test_a_right_password_forgets_the_wrong_ones(wire: Database) -> None:
