@@ -82,30 +82,30 @@ async def servers(wire_uri: str, openai: OpenAIUpstream, tmp_path: Path) -> Asyn
     database.close()
 
 
-@pytest.mark.parametrize("stream", [False, True])
 async def test_copies_at_one_moment_on_three_workers_happen_once(
-    servers: Servers, openai: OpenAIUpstream, stream: bool
+    servers: Servers, openai: OpenAIUpstream
 ) -> None:
-    go_on = asyncio.Event()
-    openai.play(openai.reply_when(go_on, "a", "b"))
     # Two workers behind one address, and one beside them.
-    one, other = await servers.start("--workers", "2"), await servers.start()
-    id_ = await create(one.client)
-
-    copies = [
-        asyncio.create_task(answer_of(s.client, id_, stream=stream)) for s in (one, one, other) * 16
-    ]
-    await openai.wait_for_requests(1)
-    for server in (one, other):
-        answer = await say(server.client, id_, "another body", key="k", stream=stream)
-        assert answer.status_code == 422
-        assert answer.json()["error"]["code"] == "idempotency_key_reused"
-    go_on.set()
-    answers = set(await asyncio.gather(*copies))
-    user, reply = await history(other.client, id_)
-    assert answers == {(user["id"], reply["id"], "ab")}
-    assert (user["content"], reply["content"]) == ("Hi", "ab")
-    assert len(openai.requests) == 1
+    one, other = await asyncio.gather(servers.start("--workers", "2"), servers.start())
+    clients = [one.client, other.client, one.client] * 8
+    # Open connections: the copies come within few milliseconds.
+    await asyncio.gather(*(client.get("/health") for client in clients))
+    for round_ in range(1, 11):
+        go_on, stream = asyncio.Event(), round_ % 2 == 0
+        openai.play(openai.reply_when(go_on, "a", "b"))
+        id_ = await create(one.client)
+        copies = [asyncio.create_task(answer_of(c, id_, stream=stream)) for c in clients]
+        await openai.wait_for_requests(round_)
+        for server in (one, other):
+            answer = await say(server.client, id_, "another body", key="k", stream=stream)
+            assert answer.status_code == 422
+            assert answer.json()["error"]["code"] == "idempotency_key_reused"
+        go_on.set()
+        answers = set(await asyncio.gather(*copies))
+        user, reply = await history(other.client, id_)
+        assert answers == {(user["id"], reply["id"], "ab")}
+        assert (user["content"], reply["content"]) == ("Hi", "ab")
+        assert len(openai.requests) == round_
 
 
 async def test_a_reply_is_joined_and_stopped_from_another_worker(
@@ -113,7 +113,7 @@ async def test_a_reply_is_joined_and_stopped_from_another_worker(
 ) -> None:
     go_on = asyncio.Event()
     openai.play(openai.texts("so ") + script(wait(go_on), openai.text("far"), stall()))
-    one, other = await servers.start(), await servers.start()
+    one, other = await asyncio.gather(servers.start(), servers.start())
     async with streaming(one.client, await create(one.client)) as stream:
         await stream.until("so ")
         async with joining(other.client, stream.message_id, after=1) as joined:
@@ -137,7 +137,7 @@ async def test_the_reply_of_a_killed_worker_ends_for_who_follows_it_elsewhere(
 ) -> None:
     go_on = asyncio.Event()
     openai.play(openai.stall_after("so far"), openai.reply_when(go_on, "a", "b"))
-    one, other = [await servers.start(PROXY_LEASE_SECONDS="4") for _ in range(2)]
+    one, other = await asyncio.gather(*(servers.start(PROXY_LEASE_SECONDS="4") for _ in range(2)))
     async with AsyncExitStack() as stack:
         cut = await stack.enter_async_context(streaming(one.client, await create(one.client)))
         await cut.until("so far")
