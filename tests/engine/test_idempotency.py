@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.completions.support import PATH, call, chunks, said
 from tests.conftest import LiveServer
 from tests.engine.support import (
     MESSAGES,
@@ -44,6 +45,42 @@ async def test_copies_at_the_same_moment_on_two_workers_happen_once(
     assert answers == {(user["id"], reply["id"], "ab")}
     assert (user["content"], reply["content"]) == ("Hi", "ab")
     assert not {"idempotency"} & (set(user) | set(reply))
+    assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_copies_of_a_completion_on_two_workers_happen_once(
+    upstream: FaultyUpstream, live: LiveServer, stream: bool
+) -> None:
+    go_on = asyncio.Event()
+    upstream.play(upstream.reply_when(go_on, "a", "b"))
+    async with (
+        live(providers=[provider(upstream)], checkpoint_seconds=0.1) as one,
+        live(providers=[provider(upstream)], checkpoint_seconds=0.1) as other,
+    ):
+        id_ = await create(one)
+        body = call("Hi", conversation=id_, stream=stream)
+        key = {"Idempotency-Key": "k"}
+        copies = [
+            asyncio.create_task(client.post(PATH, json=body, headers=key))
+            for client in (one, other) * 6
+        ]
+        await upstream.wait_for_requests(1)
+        changed = call("Ho", conversation=id_, stream=stream)
+        for client in (one, other):
+            refused = await client.post(PATH, json=changed, headers=key)
+            assert refused.status_code == 422
+            assert refused.json()["error"]["code"] == "idempotency_key_reused"
+        go_on.set()
+        answers = await asyncio.gather(*copies)
+        user, reply = await history(other, id_)
+    for answer in answers:
+        told = chunks(answer) if stream else [answer.json()]
+        assert told[0]["user_message_id"] == user["id"]
+        assert told[0]["assistant_message_id"] == reply["id"]
+        text = said(told) if stream else told[0]["choices"][0]["message"]["content"]
+        assert text == "ab"
+        assert told[-1]["choices"][0]["finish_reason"] == "stop"
     assert len(upstream.requests) == 1
 
 
