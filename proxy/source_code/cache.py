@@ -4,15 +4,16 @@ import os
 import struct
 import threading
 from collections import OrderedDict
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
-_ENTRY_BYTES = 500
+_ENTRY_BYTES = 600
 """What an entry takes beside its text."""
 
 
 Stamp = bytes
-Key = tuple[str, bytes, bool]
-"""Root, path below it, whether secrets are redacted."""
+Key = tuple[str, str, bool]
+"""Root, displayed path below it, whether secrets are redacted."""
 Counts = tuple[str | int, ...]
 """Names and numbers in turn: `("AWS access key", 2, "private key", 1)`."""
 
@@ -35,7 +36,9 @@ class CachedFile(NamedTuple):
 
 # A plain tuple of plain values is nothing to the garbage collector, which otherwise stops
 # every thread for as long as it looks through a hundred thousand entries.
-_Kept = tuple[Stamp, bytes, str, str, Counts, str, Counts]
+# The last are the tokens by form.
+_Kept = tuple[Any, ...]
+_TOKENS = 1 + CachedFile._fields.index("tokens")
 
 
 def count_of(counts: Counts, name: str) -> int | None:
@@ -67,7 +70,8 @@ class DigestCache:
             if found is None or found[0] != wanted:
                 return None
             self._files.move_to_end(key)
-        return CachedFile(*found[1:])
+        _, body, encoding, name, redactions, reason, *_ = found
+        return CachedFile(body, encoding, name, redactions, reason, found[_TOKENS:])
 
     def put(self, key: Key, at: Stamp, file: CachedFile) -> None:
         """Keep an entry, and drop the least used ones over the limit."""
@@ -75,15 +79,16 @@ class DigestCache:
             old = self._files.pop(key, None)
             if old is not None:
                 self._bytes -= len(old[1]) + _ENTRY_BYTES
-            self._files[key] = (at, *file)
+            self._files[key] = (at, *file[:-1], *file.tokens)
             self._bytes += len(file.body) + _ENTRY_BYTES
             while self._bytes > self._max_bytes:
                 _, dropped = self._files.popitem(last=False)
                 self._bytes -= len(dropped[1]) + _ENTRY_BYTES
 
-    def counted(self, key: Key, file: CachedFile, form: str, tokens: int) -> None:
-        """Add the tokens of a form to the entry that holds this very text."""
+    def counted(self, form: str, texts: Iterable[tuple[Key, bytes]], counts: Iterable[int]) -> None:
+        """Add the tokens of a form to the entries that hold these very texts."""
         with self._lock:
-            found = self._files.get(key)
-            if found is not None and found[1] is file.body and form not in found[6]:
-                self._files[key] = (*found[:6], (*found[6], form, tokens))
+            for (key, body), tokens in zip(texts, counts, strict=True):
+                found = self._files.get(key)
+                if found is not None and found[1] is body and form not in found[_TOKENS:]:
+                    self._files[key] = (*found, form, tokens)

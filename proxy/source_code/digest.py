@@ -3,9 +3,8 @@
 import hashlib
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.errors import BadRequest
@@ -60,7 +59,7 @@ def digest(
             if isinstance(found, Skipped):
                 assembly.skip(found.path, found.reason)
                 continue
-            key = (top, found.raw_path, options.redact)
+            key = (top, found.path, options.redact)
             file = _load(key, found, limits, cache, deadline, hashed=manifest or cache is not None)
             if file.reason:
                 assembly.skip(found.path, file.reason)
@@ -120,14 +119,13 @@ def _pairs(counts: Counts) -> Iterator[tuple[str, int]]:
     return zip(counts[::2], counts[1::2], strict=True)  # type: ignore[arg-type]
 
 
-@dataclass(slots=True)
-class _Candidate:
-    key: Key
-    path: str
-    size_bytes: int
-    file: CachedFile
-    parts: tuple[bytes, bytes, bytes]
-    tokens: int | None
+def _count_tokens(texts: Iterable[Iterable[bytes]]) -> list[int]:
+    # Joined only when their turn has come.
+    return count_tokens_of_utf8([b"".join(pieces) for pieces in texts])
+
+
+_Candidate = tuple[Key, int, CachedFile, tuple[bytes, bytes, bytes]]
+"""Where a file stands, its size in bytes, its text, and its part of the digest."""
 
 
 class _Assembly:
@@ -146,10 +144,13 @@ class _Assembly:
         self._counter = counter
         self._cache = cache
         self._form = f"{options.format}{'+lines' if options.lines else ''}"
-        self._batch: list[_Candidate] = []
+        # With its tokens, if they are known.
+        self._batch: list[tuple[_Candidate, int | None]] = []
+        self._under_way: deque[tuple[list[tuple[_Candidate, int | None]], Future[list[int]]]] = (
+            deque()
+        )
+        self._held: list[tuple[_Candidate, int]] = []
         self._batch_bytes = self._held_bytes = 0
-        self._held: list[_Candidate] = []
-        self._under_way: deque[tuple[list[_Candidate], Future[list[int]]]] = deque()
         self._text = GrowingText(limits.digest_bytes, write)
         self._unchanged = self._parts = 0
         start = opening(options.format, None)
@@ -185,45 +186,44 @@ class _Assembly:
             self._unchanged += 1
             self._manifest[path] = file.hash
             return
-        candidate = _Candidate(
-            *(key, path, size, file),
-            file_part(options.format, path, size, file.body, lines=options.lines),
-            count_of(file.tokens, self._form),
-        )
+        parts = file_part(options.format, path, size, file.body, lines=options.lines)
+        candidate = (key, size, file, parts)
+        tokens = count_of(file.tokens, self._form)
         if self._hold:
             self._held_bytes += len(file.body)
             self._text.check(self._held_bytes)
-        elif candidate.tokens is not None and not self._batch and not self._under_way:
-            self._accept(candidate, candidate.tokens)
+        elif tokens is not None and not self._batch and not self._under_way:
+            self._accept(candidate, tokens)
             return
-        self._batch.append(candidate)
-        if candidate.tokens is None:
+        self._batch.append((candidate, tokens))
+        if tokens is None:
             self._batch_bytes += len(file.body)
             if self._batch_bytes >= _BATCH_BYTES:
                 self._send()
 
     def _send(self) -> None:
         batch, self._batch, self._batch_bytes = self._batch, [], 0
-        texts = [b"".join(candidate.parts) for candidate in batch if candidate.tokens is None]
-        self._under_way.append((batch, self._counter.submit(count_tokens_of_utf8, texts)))
+        texts = [parts for (*_, parts), tokens in batch if tokens is None]
+        self._under_way.append((batch, self._counter.submit(_count_tokens, texts)))
         if len(self._under_way) > _BATCHES_UNDER_WAY:
             self._receive()
 
     def _receive(self) -> None:
         batch, counting = self._under_way.popleft()
-        counts = iter(counting.result())
-        for candidate in batch:
-            if candidate.tokens is None:
-                candidate.tokens = next(counts)
-                if self._cache is not None:
-                    self._cache.counted(candidate.key, candidate.file, self._form, candidate.tokens)
-            if not self._hold:
-                self._accept(candidate, candidate.tokens)
-        if self._hold:
-            self._held += batch
+        counts = counting.result()
+        if self._cache is not None:
+            texts = ((key, file.body) for (key, _, file, _), tokens in batch if tokens is None)
+            self._cache.counted(self._form, texts, counts)
+        left = iter(counts)
+        for candidate, known in batch:
+            tokens = next(left) if known is None else known
+            if self._hold:
+                self._held.append((candidate, tokens))
+            else:
+                self._accept(candidate, tokens)
 
     def _accept(self, candidate: _Candidate, tokens: int) -> None:
-        path, file, parts = candidate.path, candidate.file, candidate.parts
+        (_, path, _), size_bytes, file, parts = candidate
         options = self._options
         if options.tree != "only":
             if options.format == "json" and not self._parts:
@@ -240,7 +240,7 @@ class _Assembly:
             if file.redactions:
                 self._redactions.update(dict(_pairs(file.redactions)))
         redacted = sum(file.redactions[1::2]) if file.redactions else 0  # type: ignore[arg-type]
-        self._files.append((path, candidate.size_bytes, tokens, file.encoding, redacted))
+        self._files.append((path, size_bytes, tokens, file.encoding, redacted))
 
     def finish(self) -> Digest:
         """Count what is left, and put the frame around it."""
@@ -263,8 +263,8 @@ class _Assembly:
             )
         if tree is not None:
             self._text.begin(start)
-        for candidate in self._held:
-            self._accept(candidate, candidate.tokens or 0)
+        for candidate, tokens in self._held:
+            self._accept(candidate, tokens)
         if notes and options.format == "json" and not self._parts:
             self._tokens -= self._count(notes[0])
             notes[0] = notes[0][1:]

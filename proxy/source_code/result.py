@@ -1,7 +1,7 @@
 """What a digest is: the text, and everything that is to be said of it."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -114,21 +114,25 @@ class GrowingText:
         after, self.pieces = self.pieces, []
         self.size_bytes = 0
         self._begun = True
-        self.append((start, *after))
+        for piece in (start, *after):
+            self.append((piece,))
 
-    def append(self, pieces: Iterable[bytes]) -> None:
+    def append(self, pieces: Sequence[bytes]) -> None:
         """Add to the end.
 
         Raises:
             TooLarge: the text is over the limit.
         """
-        take = self._write if self._write and self._begun else self.pieces.append
-        for piece in pieces:
-            self.size_bytes += len(piece)
-            if self._begun:
-                self._hash.update(piece)
-            take(piece)
+        added = b"".join(pieces)
+        self.size_bytes += len(added)
         self.check(self.size_bytes)
+        if self._begun:
+            self._hash.update(added)
+        if self._begun and self._write is not None:
+            self._write(added)
+        else:
+            # Not what was added: the pieces are shared with whoever else keeps them.
+            self.pieces += pieces
 
     def check(self, size_bytes: int) -> None:
         """Raises `TooLarge` (413) for a text of so many bytes."""

@@ -269,7 +269,7 @@ def test_a_settled_file_comes_from_the_cache_until_it_is_written(root: Path) -> 
     cache = DigestCache(10**6)
     settle(root)
     digest(root, cache=cache)
-    key = (str(root), b"main.py", True)
+    key = (str(root), "main.py", True)
     status = (root / "main.py").stat()
     assert cache.get(key, stamp(status)) is not None
 
