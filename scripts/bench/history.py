@@ -1,11 +1,13 @@
-"""What a turn costs in a short and in a long conversation: commands, bytes, CPU of both sides.
+"""What a turn costs in a short and in a long conversation: commands, CPU of both sides, times.
 
     uv run python scripts/bench/history.py
 
 The application runs in this process on a database of its own (the embedded server, a child
 process); its model answers at once. The window is small, as it is for any model that is
-shorter than its history, so what is left is the storage: appending, checking, moving.
-Lengths are measured in interleaved rounds, and medians of the rounds are printed.
+shorter than its history, so what is left is the storage: appending, checking, moving. The CPU
+of the process that counts tokens is the proxy's. The first frame's own time is what is left of
+it when no command of the database was under way. Lengths are measured in interleaved rounds,
+and medians of the rounds are printed.
 """
 
 import argparse
@@ -23,6 +25,7 @@ from typing import Any
 
 import httpx
 from motor.motor_asyncio import AsyncIOMotorClient
+from processes import children, cpu_seconds
 from pymongo.monitoring import CommandListener
 
 from proxy.app import create_app
@@ -54,25 +57,31 @@ class Instant:
 
 
 class Counted(CommandListener):
-    """Commands and the bytes of what the database answered."""
+    """The commands of turns, and when each was under way."""
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
         self.commands = 0
-        self.microseconds = 0
+        self.spans: list[tuple[float, float]] = []
 
     def started(self, event: Any) -> None:
         self.commands += event.command.get(event.command_name) != "workers"
 
     def succeeded(self, event: Any) -> None:
-        self.microseconds += event.duration_micros
+        now = time.perf_counter()
+        self.spans.append((now - event.duration_micros / 1e6, now))
 
     def failed(self, event: Any) -> None: ...
 
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process (Linux)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    def busy_seconds(self, start: float, end: float) -> float:
+        """How much of a time at least one command was under way."""
+        busy, reached = 0.0, start
+        for began, ended in sorted(self.spans):
+            busy += max(0.0, min(ended, end) - max(began, reached))
+            reached = max(reached, min(ended, end))
+        return busy
 
 
 async def fill(id_: str, count: int) -> None:
@@ -99,22 +108,77 @@ async def fill(id_: str, count: int) -> None:
             pass
 
 
+async def ask(app: Any, path: str, content: str) -> tuple[float, float]:
+    """A streamed turn, without a network; when it was asked and when its first frame came."""
+    first = 0.0
+    body = json.dumps({"content": content, "stream": True}).encode()
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [
+            (b"host", b"127.0.0.1:8000"),
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+        ],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 8000),
+        "state": {},
+    }
+    parts = iter([body])
+    leaves = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        part = next(parts, None)
+        if part is None:
+            await leaves.wait()
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": part, "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        nonlocal first
+        if message["type"] == "http.response.start":
+            assert message["status"] == 200, message
+        elif not first and message.get("body"):
+            first = time.perf_counter()
+
+    asked = time.perf_counter()
+    await app(scope, receive, send)
+    return asked, first
+
+
 async def measure(
-    client: httpx.AsyncClient, id_: str, turns: int, counted: Counted, database_pid: int
+    app: Any, id_: str, turns: int, counted: Counted, database_pid: int
 ) -> dict[str, float]:
     path = f"/v1/chat/conversations/{id_}/messages"
-    counted.commands = counted.microseconds = 0
-    ours, theirs, began = time.process_time(), cpu_seconds(database_pid), time.perf_counter()
+    counted.begin()
+    firsts: list[tuple[float, float]] = []
+    ours, theirs, began = proxy_seconds(), cpu_seconds([database_pid]), time.perf_counter()
     for number in range(turns):
-        response = await client.post(path, json={"content": f"question {number}"})
-        assert response.status_code == 200, response.text
+        firsts.append(await ask(app, path, f"question {number}"))
+    ended = time.perf_counter()
+    frames = [first - asked for asked, first in firsts]
+    own = [first - asked - counted.busy_seconds(asked, first) for asked, first in firsts]
     return {
         "commands": counted.commands / turns,
-        "database_ms": counted.microseconds / turns / 1000,
-        "proxy_cpu_ms": (time.process_time() - ours) / turns * 1000,
-        "database_cpu_ms": (cpu_seconds(database_pid) - theirs) / turns * 1000,
-        "total_ms": (time.perf_counter() - began) / turns * 1000,
+        "database_ms": counted.busy_seconds(began, ended) / turns * 1000,
+        "database_cpu_ms": (cpu_seconds([database_pid]) - theirs) / turns * 1000,
+        "proxy_cpu_ms": (proxy_seconds() - ours) / turns * 1000,
+        "total_ms": (ended - began) / turns * 1000,
+        "first_frame_ms": statistics.median(frames) * 1000,
+        "first_frame_own_ms": statistics.median(own) * 1000,
     }
+
+
+def proxy_seconds() -> float:
+    """CPU of this process and of the one that counts tokens for it."""
+    return time.process_time() + cpu_seconds(children(os.getpid(), b"python"))
 
 
 async def run(lengths: tuple[int, ...], turns: int, rounds: int) -> dict[str, Any]:
@@ -141,8 +205,8 @@ async def run(lengths: tuple[int, ...], turns: int, rounds: int) -> dict[str, An
                     created = await client.post("/v1/chat/conversations", json={"model": "m"})
                     id_ = created.json()["conversation_id"]
                     await fill(id_, length)
-                    await measure(client, id_, 4, counted, embedded.pid)
-                    results[length].append(await measure(client, id_, turns, counted, embedded.pid))
+                    await measure(app, id_, 4, counted, embedded.pid)
+                    results[length].append(await measure(app, id_, turns, counted, embedded.pid))
         motor.close()
         await embedded.stop()
     return {

@@ -58,15 +58,16 @@ def answers(port: int) -> bool:
 
 def with_workers(pid: int) -> list[int]:
     """A server and its worker processes; a database that it started is none of them."""
-    return [pid, *(worker for child in _children(pid, b"python") for worker in with_workers(child))]
+    return [pid, *(worker for child in children(pid, b"python") for worker in with_workers(child))]
 
 
 def database_of(pid: int) -> int | None:
     """The process of the embedded database that a server started."""
-    return next(iter(_children(pid, b"secantusd")), None)
+    return next(iter(children(pid, b"secantusd")), None)
 
 
-def _children(pid: int, name: bytes) -> list[int]:
+def children(pid: int, name: bytes) -> list[int]:
+    """Child processes whose program has this in its name."""
     return [
         int(child)
         for task in Path(f"/proc/{pid}/task").iterdir()
