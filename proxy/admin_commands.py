@@ -8,12 +8,8 @@ await arguments.run(arguments)      # with the documents bound: Database.prepare
 import argparse
 import asyncio
 import getpass
-import re
 import sys
-import unicodedata
 import warnings
-from collections.abc import Sequence
-from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -24,10 +20,8 @@ from proxy.documents.base import DEFAULT_OWNER, Raw, utc_now
 from proxy.documents.user import User
 from proxy.errors import NotFound, ProxyError
 from proxy.passwords import MAX_CHARACTERS, hash_password
-from proxy.schemas.keys import KeyName, OwnerName
-
-DURATION = re.compile(r"(\d{1,5})([mhdw])")
-UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+from proxy.schemas.keys import OwnerName
+from proxy.shell import count, duration, key_name, limit, owner_name, print_table, when
 
 MIN_PASSWORD_CHARACTERS = 8
 
@@ -41,13 +35,13 @@ def add_admin_commands(commands: Any) -> None:
 def _add_keys(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     create = actions.add_parser("create", help="make a key and print it, this once")
-    create.add_argument("name", type=_key_name)
+    create.add_argument("name", type=key_name)
     _add_owner(create, DEFAULT_OWNER)
     _add_scopes(create)
-    create.add_argument("--rpm", type=_count, metavar="N", help="requests a minute; 0 is no limit")
-    create.add_argument("--tokens-per-day", type=_count, metavar="N", help="0 is no limit")
+    create.add_argument("--rpm", type=count, metavar="N", help="requests a minute; 0 is no limit")
+    create.add_argument("--tokens-per-day", type=count, metavar="N", help="0 is no limit")
     create.add_argument(
-        "--streams", type=_count, metavar="N", help="replies being written at once; 0 is no limit"
+        "--streams", type=count, metavar="N", help="replies being written at once; 0 is no limit"
     )
     create.add_argument("--expires", type=duration, metavar="90d", help="30m, 12h, 90d or 4w")
     create.set_defaults(run=create_key)
@@ -68,10 +62,10 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
 def _add_users(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     create = actions.add_parser("create", help="make a user; the password is asked for")
-    create.add_argument("name", type=_key_name)
+    create.add_argument("name", type=key_name)
     create.add_argument(
         "--owner",
-        type=_owner_name,
+        type=owner_name,
         help="whose things the user sees (the user's own name; "
         f"{DEFAULT_OWNER!r} is whose things were made without keys)",
     )
@@ -91,7 +85,7 @@ def _add_users(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_owner(parser: argparse.ArgumentParser, default: str | None) -> None:
-    parser.add_argument("--owner", type=_owner_name, default=default, help="whose things it sees")
+    parser.add_argument("--owner", type=owner_name, default=default, help="whose things it sees")
 
 
 def _add_scopes(parser: argparse.ArgumentParser) -> None:
@@ -132,12 +126,12 @@ async def list_keys(arguments: argparse.Namespace) -> int:
             f"…{raw['last4']}",
             ",".join(raw["scopes"]),
             state_of(raw),
-            _when(raw.get("last_used_at")),
+            when(raw.get("last_used_at")),
             str(raw.get("requests", 0)),
         )
         for raw in keys
     ]
-    _print_table(("NAME", "ID", "OWNER", "KEY", "SCOPES", "STATE", "LAST USED", "REQUESTS"), rows)
+    print_table(("NAME", "ID", "OWNER", "KEY", "SCOPES", "STATE", "LAST USED", "REQUESTS"), rows)
     return 0
 
 
@@ -152,15 +146,15 @@ async def show_key(arguments: argparse.Namespace) -> int:
         ("key", f"…{raw['last4']}"),
         ("scopes", ", ".join(raw["scopes"])),
         ("state", state_of(raw)),
-        ("created", _when(raw["created_at"])),
-        ("rotated", _when(raw["rotated_at"])),
-        ("expires", _when(raw["expires_at"])),
-        ("revoked", _when(raw["revoked_at"])),
-        ("last used", _when(raw.get("last_used_at"))),
+        ("created", when(raw["created_at"])),
+        ("rotated", when(raw["rotated_at"])),
+        ("expires", when(raw["expires_at"])),
+        ("revoked", when(raw["revoked_at"])),
+        ("last used", when(raw.get("last_used_at"))),
         ("requests", raw.get("requests", 0)),
-        ("requests a minute", _limit(raw["requests_per_minute"])),
-        ("tokens a day", _limit(raw["tokens_per_day"])),
-        ("streams", _limit(raw["streams"])),
+        ("requests a minute", limit(raw["requests_per_minute"])),
+        ("tokens a day", limit(raw["tokens_per_day"])),
+        ("streams", limit(raw["streams"])),
     ):
         print(f"{label:<18} {value}")
     return 0
@@ -241,10 +235,10 @@ async def set_password(arguments: argparse.Namespace) -> int:
 async def list_users(arguments: argparse.Namespace) -> int:
     """Print a table of users."""
     del arguments
-    _print_table(
+    print_table(
         ("NAME", "OWNER", "SCOPES", "CREATED"),
         [
-            (raw["name"], raw["owner"], ",".join(raw["scopes"]), _when(raw["created_at"]))
+            (raw["name"], raw["owner"], ",".join(raw["scopes"]), when(raw["created_at"]))
             for raw in await User.list_all()
         ],
     )
@@ -291,63 +285,5 @@ def _read_password(from_stdin: bool) -> str:
     return password
 
 
-# Arguments and tables
-
-
-def duration(text: str) -> timedelta:
-    """`30m`, `12h`, `90d` or `4w` as a time span.
-
-    Raises:
-        argparse.ArgumentTypeError: it is not of that form.
-    """
-    found = DURATION.fullmatch(text)
-    if found is None or not int(found[1]):
-        raise argparse.ArgumentTypeError("write a number and a unit: 30m, 12h, 90d or 4w")
-    return timedelta(**{UNITS[found[2]]: int(found[1])})
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch(r"\d{1,15}", text):
-        raise argparse.ArgumentTypeError("must be a whole number, 0 or more")
-    return int(text)
-
-
-def _key_name(text: str) -> str:
-    return _validated(KeyName, text, "a name has 1 to 100 characters")
-
-
-def _owner_name(text: str) -> str:
-    return _validated(OwnerName, text, "an owner has 1 to 100 letters, digits and . _ @ -")
-
-
-def _validated(type_: Any, text: str, sentence: str) -> str:
-    try:
-        return str(TypeAdapter(type_).validate_python(text))
-    except ValidationError:
-        raise argparse.ArgumentTypeError(sentence) from None
-
-
 def _scopes(arguments: argparse.Namespace) -> list[str]:
     return sorted(set(arguments.scope or DEFAULT_SCOPES))
-
-
-def _when(time: datetime | None) -> str:
-    return f"{time:%Y-%m-%d %H:%M}Z" if time else "-"
-
-
-def _limit(value: int | None) -> str:
-    return "the server's default" if value is None else str(value or "none")
-
-
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(_width(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    for row in (head, *rows):
-        cells = [
-            text + " " * (width - _width(text)) for text, width in zip(row, widths, strict=True)
-        ]
-        print("  ".join(cells).rstrip())
-
-
-def _width(text: str) -> int:
-    """Columns of a terminal: Chinese characters take two."""
-    return sum(1 + (unicodedata.east_asian_width(character) in "WF") for character in text)

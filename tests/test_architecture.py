@@ -64,6 +64,7 @@ FLOORS = {
     "proxy.handlers": 7,
     "proxy.routers": 8,
     "proxy.app": 9,
+    "proxy.shell": 6,
     "proxy.admin_commands": 8,
     "proxy.opening": 9,
     "proxy.serving": 10,
