@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from proxy import __version__
 from proxy.admin_commands import add_admin_commands
@@ -37,8 +37,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except PyMongoError as error:
-        print(f"proxy: the database does not answer ({type(error).__name__})", file=sys.stderr)
+        print(f"proxy: {_database_failure(error)}", file=sys.stderr)
         return 1
+
+
+def _database_failure(error: PyMongoError) -> str:
+    """One sentence; the error's own text may hold addresses and names."""
+    if isinstance(error, ConnectionFailure):
+        return "The database does not answer: start it, or correct PROXY_MONGODB_URI"
+    if isinstance(error, OperationFailure) and error.code in (13, 18, 8000):
+        return "The database refuses the user or password in PROXY_MONGODB_URI"
+    return f"The database does not work as expected ({type(error).__name__})"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,6 +1,7 @@
 """The database: client, documents, indexes. The only module that imports motor."""
 
 import logging
+import warnings
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -111,18 +112,32 @@ def connect(uri: str, name: str) -> Database:
         SettingsError: the URI cannot be read.
     """
     try:
-        client: Any = AsyncIOMotorClient(
-            uri,
-            w="majority",
-            journal=True,
-            appname="poe-openai-proxy",
-            serverSelectionTimeoutMS=5_000,
-            connectTimeoutMS=5_000,
-            maxPoolSize=64,
-        )
+        with warnings.catch_warnings():
+            # Of an option that it does not know, or a wrong value of one.
+            warnings.simplefilter("error", UserWarning)
+            client: Any = AsyncIOMotorClient(
+                uri,
+                w="majority",
+                journal=True,
+                appname="poe-openai-proxy",
+                serverSelectionTimeoutMS=5_000,
+                connectTimeoutMS=5_000,
+                maxPoolSize=64,
+            )
+    except UserWarning:
+        raise _unreadable(uri, "an option is unknown or has a wrong value") from None
     except (ConfigurationError, ValueError) as error:
-        host = urlsplit(uri).hostname or "?"
-        raise SettingsError(
-            f"PROXY_MONGODB_URI (host {host}) cannot be read: {type(error).__name__}"
-        ) from None
+        # Its text may hold the password.
+        raise _unreadable(uri, type(error).__name__) from None
     return Database(client[name])
+
+
+def _unreadable(uri: str, why: str) -> SettingsError:
+    try:
+        host = urlsplit(uri).hostname
+    except ValueError:
+        host = None
+    return SettingsError(
+        f"PROXY_MONGODB_URI (host {host or '?'}) cannot be read ({why}); it is like "
+        "mongodb://user:password@host:27017/, with %-escapes where a name or password has : / @"
+    )

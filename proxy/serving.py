@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import errno
 import gc
 import logging
 import multiprocessing
@@ -23,7 +24,7 @@ from uvicorn.supervisors import Multiprocess
 from proxy import __version__
 from proxy.app import create_app
 from proxy.auth import check_exposure, has_keys
-from proxy.embedded import EmbeddedDatabase
+from proxy.embedded import EmbeddedDatabase, check_not_taken
 from proxy.engine import bury_workers
 from proxy.logs import configure_logging
 from proxy.opening import database_server, opened
@@ -65,15 +66,26 @@ def _listen(settings: Settings) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((settings.host, settings.port))
         listener.listen(2048)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         listener.close()
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise SettingsError(
-            f"PROXY_PORT: cannot listen on {settings.host}:{settings.port} ({reason}); "
-            "choose another port, or stop what uses it"
-        ) from None
+        raise _cannot_listen(settings, error) from None
     listener.set_inheritable(True)
     return listener
+
+
+def _cannot_listen(settings: Settings, error: OSError | UnicodeError) -> SettingsError:
+    if isinstance(error, UnicodeError | socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return SettingsError(
+            f"PROXY_HOST: {settings.host!r} is no address of this machine; 127.0.0.1 is this "
+            "machine alone, 0.0.0.0 all its addresses"
+        )
+    if not settings.mongodb_uri.get_secret_value():
+        # Mostly it is ourselves, started twice.
+        check_not_taken(settings.data_dir)
+    return SettingsError(
+        f"PROXY_PORT: cannot listen on {settings.host}:{settings.port} "
+        f"({os.strerror(error.errno or 0)}); choose another port, or stop what uses it"
+    )
 
 
 class Server(uvicorn.Server):

@@ -2,17 +2,18 @@
 
 import os
 import tomllib
+from collections.abc import Set as AbstractSet
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+from dotenv import dotenv_values
 from pydantic import (
     AliasChoices,
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -24,51 +25,28 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from proxy.setting_types import (
+    JSON,
+    HttpUrl,
+    Key,
+    ModelSettings,
+    Origin,
+    ProviderSettings,
+    parted_by,
+    sendable,
+)
+
 MIB = 1024 * 1024
+YEAR_SECONDS = 365 * 24 * 3600
+ENV_FILE, TOML_FILE = ".env", "proxy.toml"
 
 
 class SettingsError(ValueError):
     """A setting is wrong; the message is one sentence that names it."""
 
 
-class ProviderSettings(BaseModel):
-    """One `[providers.<name>]` table of `proxy.toml`: an OpenAI-compatible or Poe upstream."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    kind: Literal["openai", "poe"] = "openai"
-    base_url: str | None = None
-    api_key_env: str | None = None
-    """The name of the environment variable that holds the key, so that it stays out of files."""
-    api_key: SecretStr | None = None
-    models: list[str] = []
-    """Models that the upstream offers without listing them."""
-    stream_usage: bool = True
-    """Ask for token usage at the end of a stream (`stream_options.include_usage`)."""
-
-
-class ModelSettings(BaseModel):
-    """One `[models."<name>"]` table of `proxy.toml`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    route: list[str] = []
-    """`provider/model` names that are tried in order until one answers."""
-    context_tokens: int | None = Field(default=None, ge=256)
-    input_price_per_million_tokens: float | None = Field(default=None, ge=0)
-    output_price_per_million_tokens: float | None = Field(default=None, ge=0)
-    points_per_request: float | None = Field(default=None, ge=0)
-    """Poe points a request costs."""
-
-
 NOTHING_SAID = ModelSettings()
 """Of a model that `proxy.toml` does not name."""
-
-
-def _split(value: Any, separator: str) -> Any:
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(separator) if part.strip()]
-    return value
 
 
 def _bare(name: str) -> Any:
@@ -81,8 +59,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="PROXY_",
-        env_file=".env",
-        toml_file="proxy.toml",
+        env_file=ENV_FILE,
+        toml_file=TOML_FILE,
         extra="ignore",
         populate_by_name=True,
         validate_default=True,
@@ -96,7 +74,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data")
     mongodb_uri: SecretStr = SecretStr("")
     """Empty: the embedded database is started in `data_dir`."""
-    mongodb_database: str = Field(default="proxy", pattern=r"^[A-Za-z0-9_-]{1,63}$")
+    mongodb_database: str = "proxy"
     embedded_restart_mib: int = Field(default=2048, ge=64)
     """Size of the embedded database's directory above which it is restarted when idle."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -104,22 +82,20 @@ class Settings(BaseSettings):
     # Models
     default_model: str = ""
     default_provider: str = ""
-    openai_api_key: SecretStr = Field(
-        default=SecretStr(""), validation_alias=_bare("OPENAI_API_KEY")
-    )
-    openai_base_url: str = Field(
+    openai_api_key: Key = Field(default=SecretStr(""), validation_alias=_bare("OPENAI_API_KEY"))
+    openai_base_url: HttpUrl = Field(
         default="https://api.openai.com/v1", validation_alias=_bare("OPENAI_BASE_URL")
     )
-    poe_api_key: SecretStr = Field(default=SecretStr(""), validation_alias=_bare("POE_API_KEY"))
-    poe_base_url: str = Field(
+    poe_api_key: Key = Field(default=SecretStr(""), validation_alias=_bare("POE_API_KEY"))
+    poe_base_url: HttpUrl = Field(
         default="https://api.poe.com/bot/", validation_alias=_bare("POE_BASE_URL")
     )
-    providers: dict[str, ProviderSettings] = {}
-    models: dict[str, ModelSettings] = {}
+    providers: Annotated[dict[str, ProviderSettings], NoDecode, JSON] = {}
+    models: Annotated[dict[str, ModelSettings], NoDecode, JSON] = {}
     context_tokens: int = Field(default=128_000, ge=256)
     """Window of a model that has no `context_tokens` of its own."""
     models_refresh_seconds: float = Field(default=300, gt=0)
-    continue_messages: list[str] = [
+    continue_messages: Annotated[list[str], NoDecode, JSON] = [
         "continue",
         "go on",
         "keep going",
@@ -131,8 +107,8 @@ class Settings(BaseSettings):
     """User texts (exact after trimming, case-insensitive) that are sent but not stored."""
 
     # Who may come in
-    api_keys: Annotated[list[SecretStr], NoDecode] = []
-    cors_origins: Annotated[list[str], NoDecode] = []
+    api_keys: Annotated[list[Key], NoDecode, parted_by(",")] = []
+    cors_origins: Annotated[list[Origin], NoDecode, parted_by(",")] = []
     session_days: float = Field(default=30, gt=0)
     """How long a browser stays logged in."""
     login_attempts: int = Field(default=10, ge=1)
@@ -148,7 +124,9 @@ class Settings(BaseSettings):
     """Replies being written at once."""
     streams: int = Field(default=1000, ge=1)
     """Replies being written at once by the whole server; each worker takes its share."""
-    source_roots: Annotated[list[Path], NoDecode] = Field(default_factory=lambda: [Path.cwd()])
+    source_roots: Annotated[list[Path], NoDecode, parted_by(os.pathsep)] = Field(
+        default_factory=lambda: [Path.cwd()]
+    )
 
     # Source digest
     source_file_bytes: int = Field(default=8 * MIB, ge=1, le=256 * MIB)
@@ -208,21 +186,22 @@ class Settings(BaseSettings):
     tail_bytes: int = Field(default=128 * 1024, ge=1024)
     """Text embedded in a conversation before the older half moves to a page."""
 
-    @field_validator("api_keys", "cors_origins", mode="before")
+    @field_validator("*")
     @classmethod
-    def _commas(cls, value: Any) -> Any:
-        return _split(value, ",")
+    def _sensible(cls, value: Any, info: ValidationInfo) -> Any:
+        """A number that clocks and counters can hold; it also ends `inf`."""
+        name = info.field_name or ""
+        most = {"seconds": YEAR_SECONDS, "days": 36_500}.get(name.rpartition("_")[2], 2**53)
+        if isinstance(value, int | float) and value > most:
+            raise ValueError(f"must be at most {most}")
+        return value
 
-    @field_validator("source_roots", mode="before")
+    @field_validator("mongodb_database")
     @classmethod
-    def _path_list(cls, value: Any) -> Any:
-        return _split(value, os.pathsep)
-
-    @field_validator("openai_base_url", "poe_base_url")
-    @classmethod
-    def _http_url(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")):
-            raise ValueError("must start with http:// or https://")
+    def _database_name(cls, value: str) -> str:
+        plain = value.replace("-", "").replace("_", "")
+        if not (plain.isascii() and plain.isalnum() and len(value) <= 63):
+            raise ValueError("must be 1 to 63 ASCII letters, digits, '-' or '_'")
         return value
 
     @field_validator("mongodb_uri")
@@ -236,14 +215,21 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _keys_of_providers(self) -> Self:
         for name, provider in self.providers.items():
+            if "/" in name:
+                raise ValueError(
+                    f"provider {name!r}: a name has no '/', which parts it from the model's name"
+                )
             if provider.api_key_env:
-                key = os.environ.get(provider.api_key_env)
+                variable = provider.api_key_env
+                key = os.environ.get(variable) or dotenv_values(ENV_FILE).get(variable)
                 if not key:
                     raise ValueError(
-                        f"provider {name!r} names the variable {provider.api_key_env}, "
-                        "which is not set"
+                        f"provider {name!r} names the variable {variable}, which is not set"
                     )
-                provider.api_key = SecretStr(key)
+                try:
+                    provider.api_key = sendable(SecretStr(key))
+                except ValueError as error:
+                    raise ValueError(f"{variable}: {error}") from None
         return self
 
     @classmethod
@@ -260,7 +246,7 @@ class Settings(BaseSettings):
             init_settings,
             env_settings,
             dotenv_settings,
-            TomlConfigSettingsSource(settings_cls),
+            _TomlFile(settings_cls),
         )
 
     @property
@@ -283,6 +269,27 @@ class Settings(BaseSettings):
         return self.model_settings(model).context_tokens or self.context_tokens
 
 
+class _TomlFile(TomlConfigSettingsSource):
+    """`proxy.toml`, which is ours alone: a name that nothing reads is a mistake."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls)
+        unknown = self.toml_data.keys() - _names(settings_cls)
+        if unknown:
+            raise SettingsError(
+                f"{TOML_FILE}: there is no setting {min(unknown)!r}; .env.example lists them "
+                "(here in lower case, without PROXY_)"
+            )
+
+
+def _names(settings_cls: type[BaseSettings]) -> AbstractSet[str]:
+    names = set(settings_cls.model_fields)
+    for field in settings_cls.model_fields.values():
+        if isinstance(field.validation_alias, AliasChoices):
+            names.update(str(choice) for choice in field.validation_alias.choices)
+    return names
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings.
 
@@ -296,15 +303,19 @@ def load_settings(**overrides: Any) -> Settings:
         name = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{_variable(name)}: {message}" if name else message) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"proxy.toml cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{TOML_FILE} cannot be read: {error}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{ENV_FILE} and {TOML_FILE} must be UTF-8; save them so") from None
+    except OSError as error:
+        raise SettingsError(f"{error.filename} cannot be read: {error.strerror}") from None
 
 
 def _variable(name: str) -> str:
     """The environment variable of a field, as an operator writes it."""
-    head = name.split(".", 1)[0]
+    head, _, rest = name.partition(".")
     if head.isupper():
         return name
-    if head in ("providers", "models"):
-        return f"proxy.toml [{name}]"
-    return f"PROXY_{name.upper()}"
+    if head in ("providers", "models") and rest:
+        return f"{TOML_FILE} [{name}]"
+    return f"PROXY_{head.upper()}"

@@ -149,9 +149,13 @@ def test_workers_on_another_database_end_with_the_process_that_began_them(
 
 @needs_embedded
 def test_a_second_server_on_the_same_data_is_told_so(tmp_path: Path) -> None:
-    with running(tmp_path):
-        sentence = failed(tmp_path, PROXY_PORT=str(free_port()))
-        assert "data" in sentence
+    with running(tmp_path) as (url, process):
+        owner = f"process {process.pid}"  # type: ignore[attr-defined]
+        # Also on the port that the first one has, which is how it happens.
+        for port in (str(free_port()), url.rpartition(":")[2]):
+            sentence = failed(tmp_path, PROXY_PORT=port)
+            assert "already uses the data directory" in sentence
+            assert owner in sentence
 
 
 @needs_embedded
@@ -210,3 +214,31 @@ def test_a_broken_proxy_toml_is_one_sentence(tmp_path: Path) -> None:
     assert "NO_SUCH_KEY" in failed(tmp_path)
     (tmp_path / "proxy.toml").write_text('[models.fast]\nrout = ["a"]\n')
     assert "models.fast.rout" in failed(tmp_path)
+
+
+def test_a_port_that_another_program_has_and_a_host_that_is_not_ours_are_told_apart(
+    tmp_path: Path,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        sentence = failed(tmp_path, PROXY_PORT=port)
+        assert sentence.startswith(f"proxy: PROXY_PORT: cannot listen on 127.0.0.1:{port} ")
+    for host in ("nosuch.invalid", "not a host", "192.0.2.1"):
+        assert failed(tmp_path, PROXY_HOST=host).startswith(f"proxy: PROXY_HOST: {host!r} ")
+
+
+@needs_embedded
+def test_a_database_that_is_silent_or_refuses_is_one_sentence(tmp_path: Path) -> None:
+    def told(uri: str) -> str:
+        process = command(tmp_path, PROXY_PORT=str(free_port()), PROXY_MONGODB_URI=uri)
+        _, err = process.communicate(timeout=60)
+        assert (process.returncode, err.count("\n")) == (1, 1), err
+        assert "PROXY_MONGODB_URI" in err
+        return err
+
+    assert "does not answer" in told("mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=9")
+    with running(tmp_path):
+        port = json.loads((tmp_path / "data" / "embedded.json").read_text())["port"]
+        said = told(f"mongodb://somebody:geheim@127.0.0.1:{port}/?retryWrites=false")
+        assert "refuses the user or password" in said
+        assert "geheim" not in said

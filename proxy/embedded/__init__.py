@@ -14,6 +14,6 @@ and run as a child process; nothing of that package is ever imported
 """
 
 from proxy.embedded.server import EmbeddedDatabase
-from proxy.embedded.state import EmbeddedError
+from proxy.embedded.state import EmbeddedError, check_not_taken
 
-__all__ = ["EmbeddedDatabase", "EmbeddedError"]
+__all__ = ["EmbeddedDatabase", "EmbeddedError", "check_not_taken"]

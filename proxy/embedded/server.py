@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
 import shlex
 import socket
 import sys
@@ -21,12 +20,18 @@ from proxy.embedded.child import (
     Child,
     News,
     is_running_on,
-    lock_file,
     record_lock_is_held,
     terminate,
     write_private,
 )
-from proxy.embedded.state import PROGRAM, EmbeddedError, Record, find_program, flags
+from proxy.embedded.state import (
+    PROGRAM,
+    EmbeddedError,
+    Record,
+    find_program,
+    flags,
+    take_directory,
+)
 from proxy.settings import MIB, Settings
 
 log = logging.getLogger(__name__)
@@ -170,7 +175,7 @@ class EmbeddedDatabase:
                 self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self.storage.mkdir(mode=0o700, exist_ok=True)
                 self.storage.chmod(0o700)
-                self._own()
+                self._lock = take_directory(self.directory)
                 self._record = Record.read(self._record_file, version)
                 self._save()
                 # Named, so that it does not read one of the user's or of the machine's.
@@ -199,22 +204,6 @@ class EmbeddedDatabase:
             except EmbeddedError as error:
                 self._fail(str(error))
                 raise
-
-    def _own(self) -> None:
-        """Take the directory's lock, which the kernel gives back however its owner ends."""
-        file = (self.directory / "proxy.lock").open("a+", encoding="ascii")
-        if not lock_file(file):
-            file.seek(0)
-            owner = file.read().strip()
-            file.close()
-            raise EmbeddedError(
-                f"Another proxy{owner and f' (process {owner})'} already uses the data directory "
-                f"{self.directory}: stop it, or set PROXY_DATA_DIR to another one"
-            )
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        self._lock = file
 
     def _save(self) -> None:
         self._record.write(self._record_file)

@@ -3,13 +3,14 @@
 import contextlib
 import importlib.metadata
 import json
+import os
 import platform
 import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
-from proxy.embedded.child import write_private
+from proxy.embedded.child import lock_file, write_private
 
 PACKAGE = "secantusdb"
 PROGRAM = "secantusd-rs"
@@ -58,6 +59,40 @@ class Record:
     def write(self, path: Path) -> None:
         """Replace the file."""
         write_private(path, json.dumps(asdict(self), indent=2) + "\n")
+
+
+def take_directory(directory: Path) -> IO[str]:
+    """Take a data directory's lock, which the kernel gives back however its owner ends.
+
+    Raises:
+        EmbeddedError: another process has it.
+        OSError: the lock file cannot be written.
+    """
+    file = (directory / "proxy.lock").open("a+", encoding="ascii")
+    if not lock_file(file):
+        file.seek(0)
+        owner = file.read().strip()
+        file.close()
+        raise EmbeddedError(
+            f"Another proxy{owner and f' (process {owner})'} already uses the data directory "
+            f"{directory}: stop it, or set PROXY_DATA_DIR to another one"
+        )
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def check_not_taken(directory: Path) -> None:
+    """Say so when another proxy runs on a data directory.
+
+    Raises:
+        EmbeddedError: it does.
+    """
+    directory = directory.resolve()
+    with contextlib.suppress(OSError):
+        if (directory / "proxy.lock").exists():
+            take_directory(directory).close()
 
 
 def find_program() -> tuple[Path, str]:

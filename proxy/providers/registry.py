@@ -15,7 +15,8 @@ from proxy.providers.base import Provider
 from proxy.providers.echo import MODEL as ECHO_MODEL
 from proxy.providers.echo import EchoProvider
 from proxy.providers.openai import OpenAIProvider
-from proxy.settings import ProviderSettings, Settings, SettingsError
+from proxy.setting_types import ProviderSettings
+from proxy.settings import Settings, SettingsError
 
 COLD_LIST_SECONDS = 3.0
 """How long the first look-up waits for the providers' lists; later ones never wait."""

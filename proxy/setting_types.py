@@ -1,0 +1,88 @@
+"""What a setting may be: keys, addresses, lists in one text, and the tables of `proxy.toml`."""
+
+import json
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+
+def sendable(key: SecretStr) -> SecretStr:
+    """A key as a header can carry it."""
+    text = key.get_secret_value().strip()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("a key has only ASCII letters, digits and punctuation; copy it again")
+    return SecretStr(text)
+
+
+def _http_url(value: str) -> str:
+    address = urlsplit(value)
+    if address.scheme not in ("http", "https") or not address.hostname:
+        raise ValueError("must start with http:// or https:// and a host name")
+    address.port  # noqa: B018 (raises for one that is no number)
+    return value
+
+
+def _origin(value: str) -> str:
+    address = urlsplit(value)
+    rest = address.path.rstrip("/") or address.query or address.fragment
+    if value not in ("*", "null") and (not address.scheme or not address.netloc or rest):
+        raise ValueError(f"{value!r} is not an origin like https://chat.example:8443")
+    return value
+
+
+def _parsed(value: Any) -> Any:
+    """Of a text from the environment, what it says as JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError("must be JSON") from None
+
+
+def parted_by(separator: str) -> BeforeValidator:
+    """A list that the environment holds as one text."""
+
+    def split(value: Any) -> Any:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(separator) if part.strip()]
+        return value
+
+    return BeforeValidator(split)
+
+
+Key = Annotated[SecretStr, AfterValidator(sendable)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Origin = Annotated[str, AfterValidator(_origin)]
+JSON = BeforeValidator(_parsed)
+
+
+class ProviderSettings(BaseModel):
+    """One `[providers.<name>]` table of `proxy.toml`: an OpenAI-compatible or Poe upstream."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["openai", "poe"] = "openai"
+    base_url: HttpUrl | None = None
+    api_key_env: str | None = None
+    """The name of the environment variable that holds the key, so that it stays out of files."""
+    api_key: Key | None = None
+    models: list[str] = []
+    """Models that the upstream offers without listing them."""
+    stream_usage: bool = True
+    """Ask for token usage at the end of a stream (`stream_options.include_usage`)."""
+
+
+class ModelSettings(BaseModel):
+    """One `[models."<name>"]` table of `proxy.toml`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    route: list[str] = []
+    """`provider/model` names that are tried in order until one answers."""
+    context_tokens: int | None = Field(default=None, ge=256)
+    input_price_per_million_tokens: float | None = Field(default=None, ge=0)
+    output_price_per_million_tokens: float | None = Field(default=None, ge=0)
+    points_per_request: float | None = Field(default=None, ge=0)
+    """Poe points a request costs."""
