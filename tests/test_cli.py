@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pymongo import MongoClient
 
 from tests.fakes.wire_server import find_program, free_port
 
@@ -81,6 +82,7 @@ def test_first_start_says_where_it_is_and_two_workers_keep_everything_over_a_mov
             f"{url}/v1/chat/conversations/{id_}/messages", json={"content": "在吗"}, timeout=30
         )
         assert "在吗" in reply.json()["reply"]
+        all_are_up(tmp_path, 2)
         process.send_signal(signal.SIGINT)  # type: ignore[attr-defined]
         out, err = process.communicate(timeout=60)  # type: ignore[attr-defined]
         assert process.returncode == 0, err  # type: ignore[attr-defined]
@@ -101,6 +103,16 @@ def test_first_start_says_where_it_is_and_two_workers_keep_everything_over_a_mov
         process.send_signal(signal.SIGTERM)  # type: ignore[attr-defined]
         process.communicate(timeout=60)  # type: ignore[attr-defined]
         assert process.returncode == 0  # type: ignore[attr-defined]
+
+
+def all_are_up(folder: Path, workers: int) -> None:
+    """Return once every worker has started; the first of them answers for itself alone."""
+    uri = (folder / "data" / "mongodb-uri").read_text().strip()
+    deadline = time.monotonic() + 60
+    with MongoClient[dict[str, object]](uri) as client:
+        while client["proxy"]["workers"].count_documents({}) < workers:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)  # the start of another process: nothing to wait on
 
 
 def released(url: str) -> None:
@@ -127,6 +139,7 @@ def test_workers_end_with_the_embedded_database_and_with_the_process_that_holds_
     """Nobody waits for a database that is gone, and the server can be started again."""
     patience = {"PROXY_SHUTDOWN_GRACE_SECONDS": "600", "PROXY_STORAGE_RETRY_SECONDS": "600"}
     with running(tmp_path, "serve", "--workers", "2", **patience) as (url, process):
+        all_are_up(tmp_path, 2)
         record = json.loads((tmp_path / "data" / "embedded.json").read_text())
         pid = record["pid"] if killed == "database" else process.pid  # type: ignore[attr-defined]
         os.kill(pid, signal.SIGKILL)
