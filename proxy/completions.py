@@ -6,9 +6,9 @@ provider's deltas are put into OpenAI's shape, by a generation that nobody store
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from starlette.responses import Response
@@ -46,8 +46,7 @@ UPSTREAM_HEADERS = {"x-request-id": b"x-upstream-request-id"}
 _unstored_ids = itertools.count(-1, -1)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A stateless call: `raw` are the bytes of `body` as the client sent them."""
 
     owner: str
@@ -100,8 +99,7 @@ class Answer(Response):
         self._call = call
         self._engine = engine
         self._settings = settings
-        self._loop = asyncio.get_running_loop()
-        self._began_at = self._loop.time()
+        self._began_at = time.monotonic()
         self._client_left = False
         self._relayed: Relayed | None = None
         self._generation: Generation | None = None
@@ -115,18 +113,19 @@ class Answer(Response):
         """
         task = asyncio.current_task()
         assert task is not None
+        loop = task.get_loop()
         watch: asyncio.Task[Message] | None = None
 
         def begin_watch() -> None:
             nonlocal watch
-            watch = self._loop.create_task(_disconnected(receive))
+            watch = loop.create_task(_disconnected(receive))
             watch.add_done_callback(leave)
 
         def leave(_: Any) -> None:
             self._client_left = True
             task.cancel()
 
-        timer = self._loop.call_later(WATCH_AFTER_SECONDS, begin_watch)
+        timer = loop.call_later(WATCH_AFTER_SECONDS, begin_watch)
         status: Status = "failed"
         try:
             status = await self._answer(send)
@@ -222,7 +221,7 @@ class Answer(Response):
         return generation.status
 
     def _elapsed_ms(self) -> int:
-        return round((self._loop.time() - self._began_at) * 1000)
+        return round((time.monotonic() - self._began_at) * 1000)
 
     def _end(self, status: Status) -> None:
         """Close what is open, and tell who counts calls."""

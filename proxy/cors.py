@@ -5,6 +5,8 @@ machine only), also every page of this machine, on whatever port a developer ser
 door decides on its own whether such a request is let in at all.
 """
 
+from collections.abc import Awaitable
+
 from pymongo.errors import PyMongoError
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -26,13 +28,15 @@ class CrossOrigin:
         self.app = app
         self._rules = _Rules(app, settings)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request; one that no page sent passes untouched."""
         if scope["type"] == "http" and b"origin" in scope["state"]["headers"]:
-            self._rules.is_open_here = await _needs_no_key(scope["app"].state.doorkeeper)
-            await self._rules(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
+            return self._serve_page(scope, receive, send)
+        return self.app(scope, receive, send)
+
+    async def _serve_page(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._rules.is_open_here = await _needs_no_key(scope["app"].state.doorkeeper)
+        await self._rules(scope, receive, send)
 
 
 async def _needs_no_key(doorkeeper: Doorkeeper) -> bool:

@@ -9,8 +9,8 @@ died (docs/decisions/0006-workers-and-leases.md).
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
 
 from pymongo.errors import PyMongoError
 
@@ -46,8 +46,7 @@ LETTERS_SECONDS = 0.5
 CHECKPOINTS_AT_ONCE = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(NamedTuple):
     """What one call of a model came to, stored or not; given to every `Engine.on_completion`.
 
     `conversation_id` and `message_id` are empty for a stateless call.

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -33,8 +34,7 @@ async def ask_in_turn(
     Raises:
         UpstreamError: the failure that a person can do something about, else the first.
     """
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + budget_seconds
+    deadline = time.monotonic() + budget_seconds
     wait = BACKOFF_SECONDS
     while True:
         failures: list[UpstreamError] = []
@@ -51,7 +51,7 @@ async def ask_in_turn(
             wait * random.uniform(0.5, 1.5),
             min((error.retry_after_seconds or 0.0 for error in again), default=0.0),
         )
-        if not again or loop.time() + pause > deadline:
+        if not again or time.monotonic() + pause > deadline:
             # What a person can do something about comes before what may pass by itself.
             raise next((e for e in failures if not e.retryable), failures[0])
         await asyncio.sleep(pause)

@@ -117,10 +117,15 @@ class Door:
             await self._admit(scope, path, state["headers"])
             limit = self.large_bytes if path in self.large_paths else self.body_bytes
             receive = _bounded(receive, limit, state["headers"])
-            if scope["method"] == "POST" and path.endswith(BEGINS_REPLY):
-                await self._hold_slot(scope, receive, send)
-            else:
+            if scope["method"] != "POST" or not path.endswith(BEGINS_REPLY):
                 await self.app(scope, receive, send)
+                return
+            limits: Limits = scope["app"].state.limits
+            slot = await limits.begin_reply(state.get("caller") or CallerInfo())
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                limits.release(slot)
         except ProxyError as error:
             if state["status"]:
                 raise
@@ -154,15 +159,6 @@ class Door:
         if caller is not None:
             scope["state"]["caller"] = caller
             await limits.count_request(caller)
-
-    async def _hold_slot(self, scope: Scope, receive: Receive, send: Send) -> None:
-        caller = scope["state"].get("caller")
-        limits: Limits = scope["app"].state.limits
-        slot = await limits.begin_reply(caller or CallerInfo())
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            limits.release(slot)
 
 
 def _path(scope: Scope) -> str:

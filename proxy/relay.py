@@ -152,9 +152,9 @@ class Relayed:
     async def _read_body(self) -> None:
         parts: list[bytes] = []
         size = 0
-        while data := await self.response.read():
-            parts.append(data)
-            size += len(data)
+        while not self.response.has_ended:
+            parts.append(await self.response.read())
+            size += len(parts[-1])
             if size > BODY_BYTES:
                 raise UpstreamProtocolError("The model's provider sent too long an answer")
         self.first = parts[0] if len(parts) == 1 else b"".join(parts)

@@ -183,6 +183,11 @@ class RawResponse:
         self._upstream = upstream
         self._response = response
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether everything was read."""
+        return self._response.content.at_eof()
+
     async def read(self) -> bytes:
         """Whatever has arrived since the last read, at least one byte; `b""` at the end.
 

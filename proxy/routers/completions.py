@@ -8,8 +8,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.caller import CallerInfo
 from proxy.completions import Answer, Call
-from proxy.dependencies import Caller, engine_of, registry_of, settings_of, turns_of
+from proxy.dependencies import Caller
 from proxy.dependencies import caller as caller_of
+from proxy.engine import Engine
 from proxy.errors import BadRequest, UnsupportedMediaType
 from proxy.handlers import is_json
 from proxy.remembered import answer, conversation_of, new_turn
@@ -21,6 +22,7 @@ from proxy.schemas.completions import (
     read_body,
     wrong,
 )
+from proxy.settings import Settings
 
 router = APIRouter(prefix="/chat/completions", tags=["Chat completions"])
 
@@ -123,17 +125,19 @@ async def _complete(request: Request, raw: bytes, caller: CallerInfo) -> Respons
     headers = request.scope["state"]["headers"]
     if not is_json(headers.get(b"content-type", b"").decode("latin-1")):
         raise UnsupportedMediaType
-    engine, settings = await engine_of(request), await settings_of(request)
+    state = request.app.state
+    engine: Engine = state.engine
+    settings: Settings = state.settings
     engine.check_open()
     body = read_body(raw)
     conversation_id = conversation_of(body, headers)
     if conversation_id:
         turn = new_turn(body, _idempotency_key(headers))
-        reply = await (await turns_of(request)).begin(caller.owner, conversation_id, turn)
+        reply = await state.turns.begin(caller.owner, conversation_id, turn)
         return await answer(request, engine, caller.owner, reply, body, settings)
     if not body.get("model"):
         raise wrong("model", MODEL_RULE)
-    routes = await (await registry_of(request)).resolve(body["model"])
+    routes = await state.registry.resolve(body["model"])
     return Answer(Call(caller.owner, body, raw, routes), engine, settings)
 
 
