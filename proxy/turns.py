@@ -65,6 +65,7 @@ class Turns:
         self._engine = engine
         self._continue_messages = {text.strip().casefold() for text in settings.continue_messages}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._moving: set[str] = set()
         engine.on_end.append(self._make_room)
 
     async def begin(self, owner: str, conversation_id: str, turn: NewTurn) -> Reply:
@@ -316,8 +317,20 @@ class Turns:
             return
         messages, size = generation.tail_size
         settings = self._settings
-        if messages > settings.tail_messages or size + len(generation.text) > settings.tail_bytes:
-            self._engine.in_background(self._move_tail(generation.place.conversation_id))
+        too_large = (
+            messages > settings.tail_messages or size + len(generation.text) > settings.tail_bytes
+        )
+        conversation_id = generation.place.conversation_id
+        # Turns that end while a move is under way would only begin the same one again.
+        if too_large and conversation_id not in self._moving:
+            self._moving.add(conversation_id)
+            self._engine.in_background(self._move_in_background(conversation_id))
+
+    async def _move_in_background(self, conversation_id: str) -> None:
+        try:
+            await self._move_tail(conversation_id)
+        finally:
+            self._moving.discard(conversation_id)
 
     async def _move_tail(self, conversation_id: str) -> None:
         await Conversation.move_tail(
