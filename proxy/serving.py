@@ -36,6 +36,9 @@ log = logging.getLogger("proxy")
 GC_OBJECTS = 2_500
 """Objects more than there were at the last look before the garbage collector looks again."""
 
+WORKER_SILENCE_SECONDS = 60
+"""How long a worker that is asked for a sign of life may take, when another one has died."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -98,6 +101,19 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
+class Workers(Multiprocess):
+    """Replaces a worker that has died, not one that is slow.
+
+    uvicorn's own kills a worker that is silent for five seconds. On a busy machine one that is
+    still importing is, and so is the next, for ever.
+    """
+
+    def keep_subprocess_alive(self) -> None:
+        """Look closer only where one has died: a silent one would hold up Ctrl-C as well."""
+        if not all(worker.process.is_alive() for worker in self.processes):
+            super().keep_subprocess_alive()
+
+
 def _config(app: FastAPI | Callable[[], FastAPI], settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
@@ -108,6 +124,7 @@ def _config(app: FastAPI | Callable[[], FastAPI], settings: Settings) -> uvicorn
         server_header=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=10,
+        timeout_worker_healthcheck=WORKER_SILENCE_SECONDS,
     )
 
 
@@ -154,7 +171,7 @@ def _serve_many(settings: Settings, listener: socket.socket) -> int:
             app = partial(worker_app, on_embedded=prepared.embedded is not None)
             config = _config(app, settings)
             print_banner(prepared, listener)
-            Multiprocess(config, sockets=[listener]).run()
+            Workers(config, sockets=[listener]).run()
             return _ended(prepared.embedded, failed=False)
         finally:
             runner.run(stack.aclose())

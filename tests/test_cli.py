@@ -151,6 +151,19 @@ def test_workers_end_with_the_embedded_database_and_with_the_process_that_holds_
         pass
 
 
+@needs_embedded
+def test_a_worker_that_needs_long_to_start_is_waited_for(tmp_path: Path) -> None:
+    """Ended for its silence it would be begun again and again, on a busy machine for ever."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, time\nif 'spawn_main' in ' '.join(sys.orig_argv): time.sleep(12)\n"
+    )
+    with running(tmp_path, "serve", "--workers", "2", PYTHONPATH=str(tmp_path)) as (_, process):
+        all_are_up(tmp_path, 2)
+        process.send_signal(signal.SIGINT)  # type: ignore[attr-defined]
+        process.communicate(timeout=60)  # type: ignore[attr-defined]
+        assert process.returncode == 0  # type: ignore[attr-defined]
+
+
 def test_workers_on_another_database_end_with_the_process_that_began_them(
     tmp_path: Path, wire_uri: str
 ) -> None:
