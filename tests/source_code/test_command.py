@@ -102,11 +102,22 @@ def test_a_text_over_the_limit_is_one_sentence(root: Path) -> None:
     assert done.stderr.count(b"\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [["--max-tokens", "0"], ["--format", "pdf"], ["a", "b"]])
-def test_wrong_arguments_end_with_2(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--max-tokens", "0"], "argument --max-tokens: '0' is not a whole number above 0"),
+        (["--max-bytes", "many"], "argument --max-bytes: 'many' is not a whole number above 0"),
+        (["--format", "pdf"], "argument --format: invalid choice: 'pdf'"),
+        (["a", "b"], "unrecognized arguments: b"),
+    ],
+)
+def test_wrong_arguments_end_with_2_and_say_what_is_wrong(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as raised:
         run_digest_command(arguments)
     assert raised.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 def test_a_reader_that_leaves_early_is_no_error_trace(root: Path) -> None:
