@@ -232,11 +232,14 @@ def usage_of(counted: Any) -> Usage | None:
     if not isinstance(counted, dict):
         return None
     details = dict(counted)
-    prompt, completion = (
-        value if isinstance(value := details.pop(key, 0), int) else 0
-        for key in ("prompt_tokens", "completion_tokens")
+    prompt = details.pop("prompt_tokens", 0)
+    completion = details.pop("completion_tokens", 0)
+    return Usage(
+        prompt if isinstance(prompt, int) else 0,
+        completion if isinstance(completion, int) else 0,
+        "reported",
+        details,
     )
-    return Usage(prompt, completion, "reported", details)
 
 
 def _text(content: Any) -> str:
