@@ -58,7 +58,7 @@ def conversation_of(body: Raw, headers: Mapping[bytes, bytes]) -> str:
         found = metadata.get("conversation") if isinstance(metadata, dict) else None
     if isinstance(found, dict):
         # OpenAI's Responses API writes it this way.
-        found = found.get("id")
+        found = found.get("id", found)
     if not found:
         return ""
     if not isinstance(found, str) or len(found) > 100:

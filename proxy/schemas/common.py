@@ -16,7 +16,8 @@ from pydantic import (
 from proxy.documents.base import MAX_ID, as_utc
 
 
-def _clean(value: str) -> str:
+def clean(value: str) -> str:
+    """Refuse what cannot be stored: NUL, and halves of characters."""
     if "\x00" in value:
         raise ValueError("must not contain NUL characters; remove them and send it again")
     try:
@@ -32,19 +33,30 @@ def _not_blank(value: str) -> str:
     return value
 
 
-Text = Annotated[str, AfterValidator(_clean)]
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+Text = Annotated[str, AfterValidator(clean)]
 """Any text without NUL and without halves of characters."""
 
-FilledText = Annotated[str, AfterValidator(_clean), AfterValidator(_not_blank)]
+FilledText = Annotated[str, AfterValidator(clean), AfterValidator(_not_blank)]
 """Text with something to read in it."""
 
-Label = Annotated[str, StringConstraints(max_length=500), AfterValidator(_clean)]
+Label = Annotated[str, StringConstraints(max_length=500), AfterValidator(clean)]
 """A short text: a name, a model, a role; 500 characters at most."""
 
-Id = Annotated[int, Field(ge=1, le=MAX_ID)]
+NOT_TRUTH = BeforeValidator(_no_truth)
+"""For a number of a body; pydantic alone takes `true` for 1."""
+
+Integer = Annotated[int, NOT_TRUTH]
+
+Id = Annotated[Integer, Field(ge=1, le=MAX_ID)]
 """An id from a counter."""
 
-ProjectLabel = Annotated[int, Field(ge=0, le=MAX_ID)]
+ProjectLabel = Annotated[Integer, Field(ge=0, le=MAX_ID)]
 """A project id, or 0 for none."""
 
 EMPTY_IS_ABSENT = BeforeValidator(lambda value: value or None)

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from proxy.documents.base import Raw
-from proxy.schemas.common import Body, Label, ProjectLabel, Text
+from proxy.schemas.common import NOT_TRUTH, Body, Label, ProjectLabel, Text
 
-ConversationStatus = Annotated[Literal[0, 1], Field(description="0 normal, 1 archived")]
+ConversationStatus = Annotated[Literal[0, 1], NOT_TRUTH, Field(description="0 normal, 1 archived")]
 
 
 class ConversationUpdate(Body):

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from proxy.caller import DEFAULT_SCOPES, Scope
 from proxy.documents.base import Raw
-from proxy.schemas.common import Body, Text, UtcTime
+from proxy.schemas.common import Body, Integer, Text, UtcTime
 
 
 def _filled(value: str) -> str:
@@ -40,10 +40,10 @@ OwnerName = Annotated[
 class KeyLimits(Body):
     """A key's own limits; an absent one is the server's default, 0 is none."""
 
-    requests_per_minute: Annotated[int | None, Field(ge=0, le=100_000)] = None
-    tokens_per_day: Annotated[int | None, Field(ge=0, le=10**15)] = None
+    requests_per_minute: Annotated[Integer | None, Field(ge=0, le=100_000)] = None
+    tokens_per_day: Annotated[Integer | None, Field(ge=0, le=10**15)] = None
     streams: Annotated[
-        int | None, Field(ge=0, le=10_000, description="Replies being written at once")
+        Integer | None, Field(ge=0, le=10_000, description="Replies being written at once")
     ] = None
 
 

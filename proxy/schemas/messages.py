@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, StringConstraints
 from proxy.attachments import SourceAttachment
 from proxy.documents.base import MAX_ID
 from proxy.documents.message import Status
-from proxy.schemas.common import Body, FilledText, Id, Label, Text, UtcTime
+from proxy.schemas.common import Body, FilledText, Id, Integer, Label, Text, UtcTime
 
 
 class ReplyOptions(Body):
@@ -25,7 +25,7 @@ class SourceCode(Body):
 
     include: Annotated[list[Label], Field(max_length=100)] = []
     exclude: Annotated[list[Label], Field(max_length=100)] = []
-    max_tokens: Annotated[int, Field(ge=1, le=MAX_ID)] | None = None
+    max_tokens: Annotated[Integer, Field(ge=1, le=MAX_ID)] | None = None
     since: Literal["last"] | None = Field(
         default=None, description="Only what changed since this conversation's last attachment"
     )

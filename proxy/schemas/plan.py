@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringCo
 
 from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.plan_document import Source
-from proxy.schemas.common import Body, Id, Label, ProjectLabel, Text
+from proxy.schemas.common import Body, Id, Integer, Label, ProjectLabel, Text, clean
 
 MAX_VERSION = 1_000_000_000
 """The highest version number that a client may ask for."""
@@ -37,12 +37,13 @@ TagName = Annotated[
     str,
     BeforeValidator(_stripped),
     StringConstraints(min_length=1, max_length=100),
+    AfterValidator(clean),
     AfterValidator(_one_line),
 ]
 """A tag: 100 characters at most, blanks around it removed."""
 
 AutoSave = Annotated[
-    Annotated[int, Field(ge=-1, le=MAX_ID)] | None,
+    Annotated[Integer, Field(ge=-1, le=MAX_ID)] | None,
     Field(description="Where answers of this category are saved; -1 clears it"),
 ]
 
@@ -105,9 +106,9 @@ class DocumentCreate(Body):
     category_id: Id
     filename: FileName
     content: Text = ""
-    version: Annotated[int | None, Field(ge=0, le=MAX_VERSION)] = None
+    version: Annotated[Integer | None, Field(ge=0, le=MAX_VERSION)] = None
     source: Source = "user"
-    related_log_id: Annotated[int | None, Field(ge=-MAX_ID, le=MAX_ID)] = None
+    related_log_id: Annotated[Integer | None, Field(ge=-MAX_ID, le=MAX_ID)] = None
 
     model_config = {
         "json_schema_extra": {

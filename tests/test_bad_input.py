@@ -1,0 +1,99 @@
+"""Every field of every body, as it must not be: one sentence, nothing stored, no 500."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from proxy.app import create_app
+from proxy.openapi_examples import REF
+from tests.conftest import make_settings
+
+DOCUMENT: dict[str, Any] = create_app(make_settings()).openapi()
+
+WRONG: dict[str, tuple[Any, ...]] = {
+    "string": ("\ud800", True, {"$gt": ""}, ["x"]),
+    "integer": (True, "x", 1.5, 2**63, -(2**70), {"$gt": 0}, [1]),
+    "number": ("x", {"$gt": 0}, [1]),
+    "boolean": ("perhaps", 7, {"$ne": 1}, [True]),
+    "array": ("x", 5, {"$gt": ""}),
+    "object": ("x", 5, ["x"]),
+}
+"""By the type that a schema asks for."""
+
+
+def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" in schema:
+        found: dict[str, Any] = DOCUMENT["components"]["schemas"][schema["$ref"].removeprefix(REF)]
+        return found
+    return schema
+
+
+def wrong(schema: dict[str, Any]) -> Iterator[Any]:
+    """Values that a field of this schema does not take."""
+    schema = resolved(schema)
+    options = [resolved(one) for one in schema.get("anyOf", ()) if one.get("type") != "null"]
+    if options:
+        types = {option.get("type") for option in options}
+        if len(types) == 1:
+            yield from wrong(options[0])
+        return
+    yield from WRONG.get(schema.get("type", ""), ())
+    if schema.get("type") == "array":
+        for value in wrong(schema["items"]):
+            yield [value]
+
+
+def bodies() -> Iterator[Any]:
+    for path, operations in DOCUMENT["paths"].items():
+        for method, operation in operations.items():
+            content = operation.get("requestBody", {}).get("content", {})
+            schema = resolved(content.get("application/json", {}).get("schema", {}))
+            for name, field in schema.get("properties", {}).items():
+                yield pytest.param(method, path, schema, name, field, id=f"{method} {path} {name}")
+
+
+@pytest.fixture
+async def ids(client: httpx.AsyncClient) -> dict[str, Any]:
+    """One of each that a path can name."""
+    conversation = await client.post("/v1/chat/conversations", json={})
+    id_ = conversation.json()["conversation_id"]
+    turn = await client.post(f"/v1/chat/conversations/{id_}/messages", json={"content": "hi"})
+    document = await client.post("/v1/plan/documents", json={"category_id": 1, "filename": "a"})
+    return {
+        "conversation_id": id_,
+        "message_id": turn.json()["assistant_message_id"],
+        "project_id": (await client.post("/v1/projects", json={"name": "one"})).json()["id"],
+        "document_id": document.json()["id"],
+        "category_id": 1,
+    }
+
+
+@pytest.mark.parametrize("database", ["mock"], indirect=True)
+@pytest.mark.parametrize(("method", "path", "schema", "name", "field"), list(bodies()))
+async def test_a_wrong_field_is_named_in_one_sentence(
+    client: httpx.AsyncClient,
+    ids: dict[str, Any],
+    method: str,
+    path: str,
+    schema: dict[str, Any],
+    name: str,
+    field: dict[str, Any],
+) -> None:
+    example = {key: value for key, value in schema["examples"][-1].items() if value is not None}
+    there = {**ids, "model": "echo", "conversation": ids["conversation_id"]}
+    good = example | {key: there[key] for key in example.keys() & there}
+    for value in wrong(field):
+        response = await client.request(
+            method,
+            path.format_map({"key_id": "x", **ids}),
+            content=json.dumps({**good, name: value}),
+            headers={"Content-Type": "application/json"},
+        )
+        said = f"{value!r}: {response.status_code} {response.text}"
+        assert response.status_code in (400, 422), said
+        # A body that is passed on is looked at as bytes.
+        sentence = response.json()["detail"]
+        assert name in sentence or (path == "/v1/chat/completions" and "surrogate" in sentence)
