@@ -20,10 +20,14 @@ from proxy.errors import (
     UnsupportedMediaType,
 )
 from proxy.responses import Json
+from proxy.schemas.common import HALF_A_CHARACTER
 
 log = logging.getLogger(__name__)
 
 LENGTHS = {"too_long": ("most", "max_length"), "too_short": ("least", "min_length")}
+
+NO_OBJECT = ("missing", "model_attributes_type", "dict_type")
+"""Of a whole body: there is none, or it is a list, a text, a number."""
 
 
 def error_response(error: ProxyError) -> Json:
@@ -54,6 +58,8 @@ def validation_error(request: Request, error: RequestValidationError) -> BadRequ
     if first["type"] == "json_invalid":
         sentence = "The request body is not valid JSON"
         where = ""
+    elif first["loc"] == ["body"] and first["type"] in NO_OBJECT:
+        sentence = "The request body must be a JSON object"
     else:
         sentence = f"{where}: {first['msg']}" if where else f"Request: {first['msg']}"
     return Unprocessable(sentence, param=where or None, extra={"errors": fields})
@@ -71,6 +77,8 @@ def _message(item: dict[str, Any]) -> str:
         word, name = LENGTHS[item["type"]]
         limit = item["ctx"][name]
         return f"String should have at {word} {limit} character{'' if limit == 1 else 's'}"
+    if item["type"] == "string_unicode":
+        return HALF_A_CHARACTER
     return str(item["msg"]).removeprefix("Value error, ")
 
 

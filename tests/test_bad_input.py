@@ -96,4 +96,19 @@ async def test_a_wrong_field_is_named_in_one_sentence(
         assert response.status_code in (400, 422), said
         # A body that is passed on is looked at as bytes.
         sentence = response.json()["detail"]
+        assert value != "\ud800" or "surrogate pair" in sentence
         assert name in sentence or (path == "/v1/chat/completions" and "surrogate" in sentence)
+
+
+@pytest.mark.parametrize("database", ["mock"], indirect=True)
+@pytest.mark.parametrize("body", [b"", b"[1]", b'"x"', b"5", b"null"])
+async def test_a_body_that_is_no_object_is_told_so(client: httpx.AsyncClient, body: bytes) -> None:
+    for path in ("/v1/projects", "/v1/chat/messages/delete", "/v1/chat/completions"):
+        response = await client.post(
+            path, content=body, headers={"Content-Type": "application/json"}
+        )
+        assert response.status_code in (400, 422)
+        assert response.json()["detail"] in (
+            "The request body must be a JSON object",
+            "The request body is not valid JSON",
+        )

@@ -15,6 +15,8 @@ from pydantic import (
 
 from proxy.documents.base import MAX_ID, as_utc
 
+HALF_A_CHARACTER = "must be valid Unicode; it holds half of a surrogate pair"
+
 
 def clean(value: str) -> str:
     """Refuse what cannot be stored: NUL, and halves of characters."""
@@ -23,7 +25,7 @@ def clean(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError("must be valid Unicode; it holds half of a surrogate pair") from None
+        raise ValueError(HALF_A_CHARACTER) from None
     return value
 
 
