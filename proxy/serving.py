@@ -108,6 +108,15 @@ class Workers(Multiprocess):
     still importing is, and so is the next, for ever.
     """
 
+    def init_processes(self) -> None:
+        """Start them deaf to Ctrl-C, which a terminal sends to all of them, until they serve.
+
+        They are told to end by this process; an import that is interrupted prints its stack.
+        """
+        ours = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        super().init_processes()
+        signal.signal(signal.SIGINT, ours)
+
     def keep_subprocess_alive(self) -> None:
         """Look closer only where one has died: a silent one would hold up Ctrl-C as well."""
         if not all(worker.process.is_alive() for worker in self.processes):

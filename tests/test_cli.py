@@ -35,6 +35,7 @@ def command(folder: Path, *arguments: str, **variables: str) -> "subprocess.Pope
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -162,6 +163,24 @@ def test_a_worker_that_needs_long_to_start_is_waited_for(tmp_path: Path) -> None
         process.send_signal(signal.SIGINT)  # type: ignore[attr-defined]
         process.communicate(timeout=60)  # type: ignore[attr-defined]
         assert process.returncode == 0  # type: ignore[attr-defined]
+
+
+def test_ctrl_c_while_workers_start_prints_no_stack(tmp_path: Path, wire_uri: str) -> None:
+    """A terminal sends it to every process of its group."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, time, os\nif 'spawn_main' in ' '.join(sys.orig_argv):\n"
+        "    open(f'started-{os.getpid()}', 'w').close()\n    time.sleep(60)\n"
+    )
+    variables = {"PYTHONPATH": str(tmp_path), "PROXY_MONGODB_URI": wire_uri}
+    process = command(tmp_path, "serve", "--workers", "2", PROXY_PORT=str(free_port()), **variables)
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("started-*"))) < 2:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)  # the start of other processes: nothing to wait on
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
 
 
 def test_workers_on_another_database_end_with_the_process_that_began_them(
