@@ -38,9 +38,6 @@ from proxy.providers.base import CompletionRequest, Delta, Usage
 from proxy.settings import Settings
 
 LENGTHS = (10, 100, 1_000, 10_000)
-PAUSE_SECONDS = 0.03
-"""Between turns, in which older messages move to pages: nobody asks in the same instant."""
-
 RESULTS = Path(__file__).with_name("results") / "history.json"
 
 
@@ -157,7 +154,7 @@ async def ask(app: Any, path: str, content: str) -> tuple[float, float]:
 
 
 async def measure(
-    app: Any, id_: str, turns: int, counted: Counted, database_pid: int
+    app: Any, id_: str, turns: int, counted: Counted, database_pid: int, pause_seconds: float
 ) -> dict[str, float]:
     path = f"/v1/chat/conversations/{id_}/messages"
     counted.begin()
@@ -170,7 +167,10 @@ async def measure(
         ended = time.perf_counter()
         busy += counted.busy_seconds(began, ended)
         total += ended - began
-        await asyncio.sleep(PAUSE_SECONDS)
+        # Older messages move to pages behind a turn; nobody asks again in the same instant.
+        while app.state.engine._tasks:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(pause_seconds)
     frames = [first - asked for asked, first in firsts]
     own = [first - asked - counted.busy_seconds(asked, first) for asked, first in firsts]
     return {
@@ -189,7 +189,9 @@ def proxy_seconds() -> float:
     return time.process_time() + cpu_seconds(children(os.getpid(), b"python"))
 
 
-async def run(lengths: tuple[int, ...], turns: int, rounds: int) -> dict[str, Any]:
+async def run(
+    lengths: tuple[int, ...], turns: int, rounds: int, pause_seconds: float
+) -> dict[str, Any]:
     results: dict[int, list[dict[str, float]]] = {length: [] for length in lengths}
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(
@@ -213,8 +215,10 @@ async def run(lengths: tuple[int, ...], turns: int, rounds: int) -> dict[str, An
                     created = await client.post("/v1/chat/conversations", json={"model": "m"})
                     id_ = created.json()["conversation_id"]
                     await fill(id_, length)
-                    await measure(app, id_, 4, counted, embedded.pid)
-                    results[length].append(await measure(app, id_, turns, counted, embedded.pid))
+                    await measure(app, id_, 4, counted, embedded.pid, pause_seconds)
+                    results[length].append(
+                        await measure(app, id_, turns, counted, embedded.pid, pause_seconds)
+                    )
         motor.close()
         await embedded.stop()
     return {
@@ -229,9 +233,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--turns", type=int, default=30, help="of one length and round")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--pause-seconds", type=float, default=0.0, help="between two turns")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    medians = asyncio.run(run(LENGTHS, arguments.turns, arguments.rounds))
+    medians = asyncio.run(run(LENGTHS, arguments.turns, arguments.rounds, arguments.pause_seconds))
     keys = list(next(iter(medians.values())))
     print(f"{'messages':>10}" + "".join(f"{key:>18}" for key in keys))
     for length, values in medians.items():
