@@ -134,13 +134,23 @@ def _new_message(message: Raw, where: str) -> NewMessage:
         raise wrong(where, str(error)) from None
     content = message.get("content")
     text = _text(content)
-    if isinstance(content, str) and message.keys() == {"role", "content"}:
-        if not content.strip():
-            raise wrong(f"{where}.content", "must not be empty")
-        return NewMessage(message["role"], content)
     if content is not None and not isinstance(content, str | list):
         raise wrong(f"{where}.content", "must be a text or a list of parts")
+    if not text.strip() and _says_nothing(message):
+        raise wrong(f"{where}.content", "must not be empty")
+    if isinstance(content, str) and message.keys() == {"role", "content"}:
+        return NewMessage(message["role"], content)
     return NewMessage(message["role"], text, message)
+
+
+def _says_nothing(message: Raw) -> bool:
+    """Whether a message without a text has nothing else: no picture, no call, no result of one."""
+    if message["role"] in ("assistant", "tool") and message.keys() - {"role", "content"}:
+        return False
+    parts = message.get("content") or ()
+    return isinstance(parts, str) or all(
+        isinstance(part, dict) and part.get("type", "text") == "text" for part in parts
+    )
 
 
 def _text(content: Any) -> str:

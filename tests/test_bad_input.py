@@ -112,3 +112,15 @@ async def test_a_body_that_is_no_object_is_told_so(client: httpx.AsyncClient, bo
             "The request body must be a JSON object",
             "The request body is not valid JSON",
         )
+
+
+@pytest.mark.parametrize("database", ["mock"], indirect=True)
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+async def test_a_time_that_has_no_year_in_utc_is_refused(
+    client: httpx.AsyncClient, ids: dict[str, Any], time: str
+) -> None:
+    response = await client.put(
+        f"/v1/chat/messages/{ids['message_id']}", json={"content": "x", "created_at": time}
+    )
+    assert response.status_code == 422
+    assert "between the years 1 and 9999" in response.json()["detail"]

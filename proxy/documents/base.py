@@ -30,9 +30,16 @@ def utc_now() -> datetime:
 
 
 def as_utc(value: datetime) -> datetime:
-    """A time from outside as Mongo keeps it; a naive one is taken for UTC."""
+    """A time from outside as Mongo keeps it; a naive one is taken for UTC.
+
+    Raises:
+        ValueError: in UTC it lies before the year 1 or after the year 9999.
+    """
     if value.tzinfo is not None:
-        value = value.astimezone(UTC).replace(tzinfo=None)
+        try:
+            value = value.astimezone(UTC).replace(tzinfo=None)
+        except OverflowError:
+            raise ValueError("must lie between the years 1 and 9999, in UTC") from None
     return value.replace(microsecond=value.microsecond // 1000 * 1000)
 
 

@@ -10,6 +10,9 @@ from proxy.errors import BadRequest
 
 MODEL_RULE = "must be the name of a model; GET /v1/models lists what there is"
 
+MODEL_CHARACTERS = 500
+"""The longest name of a model, here as in every other body."""
+
 
 def read_body(raw: bytes) -> dict[str, Any]:
     """The JSON object of a chat completion call; only what is ours to know is checked.
@@ -23,7 +26,8 @@ def read_body(raw: bytes) -> dict[str, Any]:
         raise BadRequest(_why_unreadable(raw), code="invalid_json") from None
     if not isinstance(body, dict):
         raise BadRequest("The request body must be a JSON object", code="invalid_json")
-    if not isinstance(body.get("model"), str | None):
+    model = body.get("model") or ""
+    if not isinstance(model, str) or len(model) > MODEL_CHARACTERS or "\x00" in model:
         raise wrong("model", MODEL_RULE)
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
