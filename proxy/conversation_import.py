@@ -32,7 +32,7 @@ BROKEN = "From here on the file is not valid JSON; what came before it is import
 
 
 async def import_conversations(
-    owner: str, body: AsyncIterator[bytes], settings: Settings
+    owner: str, body: AsyncIterator[bytes], settings: Settings, worker: str
 ) -> dict[str, list[Raw]]:
     """Import a conversation, or a list of them, of ours or of ChatGPT's.
 
@@ -52,7 +52,11 @@ async def import_conversations(
                 raise item
             read = await asyncio.to_thread(_read, item, settings)
             id_ = await store_imported(
-                owner, read, tail_messages=settings.tail_messages, tail_bytes=settings.tail_bytes
+                owner,
+                read,
+                worker=worker,
+                tail_messages=settings.tail_messages,
+                tail_bytes=settings.tail_bytes,
             )
             name = read.fields["name"]
             imported.append(

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from proxy.documents.api_key import KeyActivity
+from proxy.documents.imported import drop_imports
 from proxy.documents.leftovers import attempts_of, interrupt_replies
 from proxy.documents.worker import Worker
 from proxy.settings import Settings
@@ -93,6 +94,7 @@ class Lease:
     async def end(self) -> None:
         """At an orderly end, when nothing carries the worker's name any more."""
         await KeyActivity.free_slots_of(self.worker_id)
+        await drop_imports(self.worker_id)
         await Worker.forget(self.worker_id)
 
 
@@ -100,6 +102,7 @@ async def bury(worker: str) -> None:
     """Mark what a dead worker left behind as interrupted, and forget the worker."""
     count = await interrupt_replies(worker)
     await KeyActivity.free_slots_of(worker)
+    await drop_imports(worker)
     await Worker.forget(worker)
     if count:
         log.warning("worker %s died; %d replies are marked interrupted", worker, count)

@@ -10,8 +10,11 @@ import pytest
 from proxy.chatgpt_file import read_chatgpt
 from proxy.database import Database
 from proxy.documents.conversation import Conversation
+from proxy.documents.imported import store_imported
 from proxy.documents.page import MessagePage
-from proxy.errors import Unprocessable
+from proxy.documents.worker import Worker
+from proxy.engine import bury
+from proxy.errors import Unavailable, Unprocessable
 from tests.conftest import client_of, make_settings, running_app
 
 BASE = "/v1/chat/conversations"
@@ -152,6 +155,59 @@ async def test_a_large_import_is_laid_into_pages(client: httpx.AsyncClient) -> N
         )
         assert pages == raw["page_count"]
         assert raw["paged_messages"] + len(raw["messages"]) == 1000
+
+
+def large() -> dict[str, Any]:
+    """A conversation of ChatGPT's that does not fit into one document's tail."""
+    nodes: dict[str, Any] = {}
+    for number in range(40):
+        nodes[str(number)] = {
+            "parent": str(number - 1) if number else None,
+            "message": {"author": {"role": "user"}, "content": {"parts": [f"第 {number} 条"]}},
+        }
+    return {"title": "Groß", "mapping": nodes, "current_node": "39"}
+
+
+async def stored(worker: str) -> str:
+    return await store_imported(
+        "default", read_chatgpt(large()), worker=worker, tail_messages=8, tail_bytes=10_000
+    )
+
+
+async def test_pages_of_an_import_that_was_killed_go_with_its_worker(
+    client: httpx.AsyncClient,
+) -> None:
+    await Worker.register("killed")
+    whole = await stored("killed")
+    for id_ in (whole, "half"):
+        # As it is when the process is killed before it takes the note back.
+        await Worker.begin_import("killed", id_)
+    page = {"_id": "half:0", "conversation_id": "half", "number": 0, "messages": [{"id": 10**9}]}
+    await MessagePage.of("default").insert(page)
+    await bury("killed")
+    assert await MessagePage.collection().count_documents({"conversation_id": "half"}) == 0
+    assert len(await listed(client, whole)) == 40
+    assert "killed" not in await Worker.beats_of_all()
+
+
+async def test_an_import_by_a_worker_that_was_taken_for_dead_leaves_nothing(
+    client: httpx.AsyncClient,
+) -> None:
+    await Worker.register("slow")
+    await Worker.bury_imports("slow")
+    with pytest.raises(Unavailable):
+        await stored("slow")
+    assert (await client.get(BASE)).json() == []
+    assert await MessagePage.collection().count_documents({}) == 0
+    await bury("slow")
+    await stored("slow")
+    assert len((await client.get(BASE)).json()) == 1
+
+
+async def test_an_import_leaves_no_note_behind(client: httpx.AsyncClient) -> None:
+    answer = await client.post(IMPORT, json=large())
+    assert answer.json()["imported"][0]["messages"] == 40
+    assert [raw["imports"] async for raw in Worker.collection().find({})] == [[]]
 
 
 async def test_the_openai_file_is_a_body_to_send_elsewhere(fast: httpx.AsyncClient) -> None:

@@ -11,6 +11,8 @@ from proxy.documents.counter import Counter
 from proxy.documents.message import Message, size_bytes
 from proxy.documents.page import PAGE_BYTES, MessagePage, page_id
 from proxy.documents.place import MessageRevision, attempt_name
+from proxy.documents.worker import Worker
+from proxy.errors import Unavailable
 
 
 @dataclass
@@ -35,12 +37,21 @@ class ImportedConversation:
 
 
 async def store_imported(
-    owner: str, imported: ImportedConversation, *, tail_messages: int, tail_bytes: int
+    owner: str,
+    imported: ImportedConversation,
+    *,
+    worker: str,
+    tail_messages: int,
+    tail_bytes: int,
 ) -> str:
     """Store it under new ids and return the conversation's.
 
     Revisions and pages come first: nobody sees them before the one insert of the
-    conversation itself, so that a crash at any instant leaves nothing half there.
+    conversation itself, so that a crash at any instant leaves nothing half there. What it
+    leaves unseen is noted under the worker's name, and goes when the worker is buried.
+
+    Raises:
+        Unavailable: the worker was taken for dead while it stored this.
     """
     id_ = str(uuid4())
     first_id = await Counter.reserve("messages", max(1, len(imported.messages)))
@@ -48,17 +59,37 @@ async def store_imported(
     conversation, pages, revisions = await asyncio.to_thread(
         _laid_out, owner, id_, first_id, imported, tail_messages, tail_bytes
     )
+    has_parts = bool(pages or revisions)
     try:
+        if has_parts:
+            await Worker.begin_import(worker, id_)
         for batch in (revisions[i : i + 100] for i in range(0, len(revisions), 100)):
             await MessageRevision.collection().insert_many(batch)
         for page in pages:
             await MessagePage.of(owner).insert(page)
         await Conversation.of(owner).insert(conversation)
+        if has_parts and not await Worker.end_import(worker, id_):
+            raise Unavailable
     except BaseException:
-        await MessagePage.of(owner).delete_many({"conversation_id": id_})
-        await MessageRevision.of(owner).delete_many({"conversation_id": id_})
+        # The conversation first: its insert may have come through although it failed.
+        await Conversation.of(owner).delete_many({"_id": id_})
+        await drop_parts(id_)
+        await Worker.end_import(worker, id_)
         raise
     return id_
+
+
+async def drop_parts(conversation_id: str) -> None:
+    """Delete the pages and revisions of a conversation that is not there itself."""
+    await MessagePage.collection().delete_many({"conversation_id": conversation_id})
+    await MessageRevision.collection().delete_many({"conversation_id": conversation_id})
+
+
+async def drop_imports(worker: str) -> None:
+    """Delete the parts of conversations that a dead worker did not store to the end."""
+    for id_ in await Worker.bury_imports(worker):
+        if await Conversation.collection().find_one({"_id": id_}, {"_id": 1}) is None:
+            await drop_parts(id_)
 
 
 def _laid_out(

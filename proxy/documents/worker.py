@@ -31,6 +31,11 @@ class Worker(Stored):
     stops: list[str] = Field(default_factory=list)
     """Letters: the attempts (`"<message id>:<revision>"`) that somebody wants stopped."""
 
+    imports: list[str] = Field(default_factory=list)
+    """Conversations that it is storing from a file: their pages come before themselves."""
+    buried: bool = False
+    """Judged dead: what it was storing is being removed, and it must not end any of it."""
+
     class Settings:
         """Where it is kept."""
 
@@ -67,6 +72,31 @@ class Worker(Stored):
             {"_id": worker_id}, {"$addToSet": {"stops": attempt}}
         )
         return bool(result.matched_count)
+
+    @classmethod
+    async def begin_import(cls, worker_id: str, conversation_id: str) -> None:
+        """`$addToSet`: pages of this conversation are coming, and the conversation after them."""
+        update = {"$addToSet": {"imports": conversation_id}}
+        result = await cls.collection().update_one({"_id": worker_id}, update)
+        if not result.matched_count:
+            await cls.register(worker_id)
+            await cls.collection().update_one({"_id": worker_id}, update)
+
+    @classmethod
+    async def end_import(cls, worker_id: str, conversation_id: str) -> bool:
+        """`$pull` it; False when the worker was buried meanwhile: pages may be gone."""
+        result = await cls.collection().update_one(
+            {"_id": worker_id, "imports": conversation_id, "buried": {"$ne": True}},
+            {"$pull": {"imports": conversation_id}},
+        )
+        return bool(result.matched_count)
+
+    @classmethod
+    async def bury_imports(cls, worker_id: str) -> list[str]:
+        """`$set` it buried, and only then see which conversations it did not end."""
+        await cls.collection().update_one({"_id": worker_id}, {"$set": {"buried": True}})
+        found = await cls.collection().find_one({"_id": worker_id}, {"imports": 1})
+        return list(found.get("imports", [])) if found else []
 
     @classmethod
     async def beats_of_all(cls) -> dict[str, int]:

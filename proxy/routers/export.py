@@ -10,7 +10,7 @@ from starlette.responses import StreamingResponse
 
 from proxy.conversation_file import Format, as_json, as_markdown, as_openai
 from proxy.conversation_import import import_conversations
-from proxy.dependencies import AppSettings, Caller
+from proxy.dependencies import AppSettings, Caller, ReplyEngine
 from proxy.documents.base import Raw
 from proxy.documents.conversation import Conversation
 from proxy.errors import UnsupportedMediaType
@@ -81,7 +81,9 @@ async def export_conversation(
     response_model=ConversationsImported,
     openapi_extra={"requestBody": {"required": True, "content": CONVERSATION_FILE}},
 )
-async def import_file(request: Request, caller: Caller, settings: AppSettings) -> Json:
+async def import_file(
+    request: Request, caller: Caller, settings: AppSettings, engine: ReplyEngine
+) -> Json:
     """Our own JSON (one or a list), or the `conversations.json` of a ChatGPT export.
 
     It is read while it arrives. Each conversation is imported whole or not at all; one that
@@ -89,7 +91,9 @@ async def import_file(request: Request, caller: Caller, settings: AppSettings) -
     """
     if not is_json(request.headers.get("content-type", "")):
         raise UnsupportedMediaType
-    return Json(await import_conversations(caller.owner, request.stream(), settings))
+    return Json(
+        await import_conversations(caller.owner, request.stream(), settings, engine.worker_id)
+    )
 
 
 async def _chained(first: list[Raw], rest: AsyncIterator[list[Raw]]) -> AsyncIterator[list[Raw]]:
