@@ -26,8 +26,10 @@ def read_body(raw: bytes) -> dict[str, Any]:
         raise BadRequest(_why_unreadable(raw), code="invalid_json") from None
     if not isinstance(body, dict):
         raise BadRequest("The request body must be a JSON object", code="invalid_json")
-    model = body.get("model") or ""
-    if not isinstance(model, str) or len(model) > MODEL_CHARACTERS or "\x00" in model:
+    model = body.get("model")
+    if model is not None and (
+        not isinstance(model, str) or len(model) > MODEL_CHARACTERS or "\x00" in model
+    ):
         raise wrong("model", MODEL_RULE)
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:

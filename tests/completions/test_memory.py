@@ -430,6 +430,8 @@ async def test_a_truncated_reply_is_an_error_and_stays_readable(
         ({"messages": [{"role": "assistant", "content": None}]}, "messages[0].content"),
         ({"model": "a\x00b"}, "model"),
         ({"model": "m" * 501}, "model"),
+        ({"model": 0}, "model"),
+        ({"model": []}, "model"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": "a\x00b"}]}, "messages[0]"),
     ],
