@@ -32,7 +32,7 @@ _OVERLAP_BYTES = 32
 _BEFORE_BYTES = 128
 _AFTER_BYTES = 1024
 _WORD = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
-_AROUND_KEY = b" \t\r\n\"'+,.()\\"
+_AROUND_KEY = b" \t\r\n\"'+,.()#*>|;-\\"
 _TRIM = frozenset(b" \t\r\n=:\"'`")
 
 _Span = tuple[int, int, str]

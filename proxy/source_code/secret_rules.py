@@ -127,8 +127,9 @@ RULES = (
 )
 
 PRIVATE_KEY_NEEDLES = (b"PRIVATE KEY", b"PuTTY-User-Key-File-")
-# The body may be split over string literals, so quotes and escapes stand between its lines.
-_BETWEEN = rb"""(?>(?:[\s"'+,.()]|\\[nr\\]?)*)"""
+# The body may be split over string literals, lie in a comment, or be what a diff removes: so
+# quotes, escapes and such marks stand between its lines.
+_BETWEEN = rb"""(?>(?:[\s"'+,.()#*>|;]|-(?!-)|//\s|\\[nr\\]?)*)"""
 private_key_body = re.compile(
     rb"PRIVATE KEY(?: BLOCK)?-----"
     + _BETWEEN
@@ -140,7 +141,7 @@ private_key_body = re.compile(
     + rb")+)"
     + rb"(?:[A-Za-z0-9+/=]{1,15}(?="
     + _BETWEEN
-    + rb"-----END))?)"
+    + rb"-{5,6}END))?)"
 ).match
 putty_body = re.compile(
     rb"[^\n]*\n(?:[^\n]*\n){0,200}?Private-Lines: \d+\r?\n([A-Za-z0-9+/=\r\n]+)"

@@ -87,6 +87,18 @@ def test_a_private_key_without_an_end_is_taken_out(ending: str) -> None:
     assert not any(line.encode() in text for line in KEY.split())
 
 
+@pytest.mark.parametrize("mark", ["-", "+", "# ", "#", "// ", " * ", "> ", "| ", ";"])
+def test_a_private_key_in_a_comment_or_a_diff_is_taken_out(mark: str) -> None:
+    lines = ["-----BEGIN PRIVATE KEY-----", *KEY.split(), "c2hvcnQ=", "-----END PRIVATE KEY-----"]
+    source = "".join(f"{mark}{line}\n" for line in lines)
+
+    text, counts = redact(source.encode(), "notes.md")
+
+    assert counts == {"private key": 1}
+    assert text.count(b"\n") == source.count("\n")
+    assert not any(line.encode() in text for line in lines[1:-1])
+
+
 def test_a_private_key_in_a_string_literal_is_taken_out() -> None:
     literal = "\\n".join(KEY.split())
     split = "\n".join(f'    "{line}\\n"' for line in KEY.split())
