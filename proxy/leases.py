@@ -94,8 +94,7 @@ class Lease:
     async def end(self) -> None:
         """At an orderly end, when nothing carries the worker's name any more."""
         await KeyActivity.free_slots_of(self.worker_id)
-        await drop_imports(self.worker_id)
-        await Worker.forget(self.worker_id)
+        await Worker.leave(self.worker_id)
 
 
 async def bury(worker: str) -> None:

@@ -204,6 +204,16 @@ async def test_an_import_by_a_worker_that_was_taken_for_dead_leaves_nothing(
     assert len((await client.get(BASE)).json()) == 1
 
 
+async def test_an_import_may_go_on_while_its_worker_ends(client: httpx.AsyncClient) -> None:
+    await Worker.register("ending")
+    await Worker.begin_import("ending", "half")
+    await Worker.leave("ending")
+    assert "ending" in await Worker.beats_of_all()
+    assert await Worker.end_import("ending", "half")
+    await Worker.leave("ending")
+    assert "ending" not in await Worker.beats_of_all()
+
+
 async def test_an_import_leaves_no_note_behind(client: httpx.AsyncClient) -> None:
     answer = await client.post(IMPORT, json=large())
     assert answer.json()["imported"][0]["messages"] == 40

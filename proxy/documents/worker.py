@@ -107,3 +107,8 @@ class Worker(Stored):
     async def forget(cls, worker_id: str) -> None:
         """`deleteOne`: it ended, and nothing carries its name any more."""
         await cls.collection().delete_one({"_id": worker_id})
+
+    @classmethod
+    async def leave(cls, worker_id: str) -> None:
+        """`deleteOne` at an orderly end, unless an import still goes on: that one is buried."""
+        await cls.collection().delete_one({"_id": worker_id, "imports.0": {"$exists": False}})
