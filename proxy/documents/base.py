@@ -69,11 +69,18 @@ class OwnedCollection:
         await self._collection.insert_one({**document, "owner": self._owner})
 
     async def find_one(
-        self, filter_: Mapping[str, Any], projection: Mapping[str, Any] | None = None
+        self,
+        filter_: Mapping[str, Any],
+        projection: Mapping[str, Any] | None = None,
+        *,
+        hint: str = "",
     ) -> Raw | None:
         """`findOne`."""
-        found: Raw | None = await self._collection.find_one(self._own(filter_), projection)
-        return found
+        if hint:
+            found = await self.find(filter_, projection, limit=1, hint=hint)
+            return found[0] if found else None
+        raw: Raw | None = await self._collection.find_one(self._own(filter_), projection)
+        return raw
 
     async def find(
         self,
@@ -83,11 +90,14 @@ class OwnedCollection:
         sort: Sequence[tuple[str, int]] = (),
         skip: int = 0,
         limit: int = 0,
+        hint: str = "",
     ) -> list[Raw]:
         """`find` into a list."""
         return [
             raw
-            async for raw in self.iterate(filter_, projection, sort=sort, skip=skip, limit=limit)
+            async for raw in self.iterate(
+                filter_, projection, sort=sort, skip=skip, limit=limit, hint=hint
+            )
         ]
 
     async def iterate(
@@ -99,9 +109,12 @@ class OwnedCollection:
         skip: int = 0,
         limit: int = 0,
         batch_size: int = 0,
+        hint: str = "",
     ) -> AsyncIterator[Raw]:
-        """`find`, one document after the other."""
+        """`find`, one document after the other; `hint` names the only index that may be used."""
         cursor = self._collection.find(self._own(filter_), projection)
+        if hint:
+            cursor = cursor.hint(hint)
         if sort:
             cursor = cursor.sort(list(sort))
         if batch_size:

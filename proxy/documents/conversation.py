@@ -28,7 +28,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from proxy.documents.base import Owned, Raw, utc_now
 from proxy.documents.message import Message
-from proxy.documents.page import MessagePage
+from proxy.documents.page import MESSAGE_OF_OWNER, MessagePage
 from proxy.errors import NotFound
 
 SUMMARY = {
@@ -101,8 +101,7 @@ class Conversation(Owned):
                 name="newest_of_status",
             ),
             IndexModel([("messages.id", ASCENDING)], name="message_id", unique=True, sparse=True),
-            # A foreign id must cost what an unknown one does: no document is read for it.
-            IndexModel([("owner", ASCENDING), ("messages.id", ASCENDING)], name="message_of_owner"),
+            IndexModel([("owner", ASCENDING), ("messages.id", ASCENDING)], name=MESSAGE_OF_OWNER),
             IndexModel([("messages.worker", ASCENDING)], name="message_worker", sparse=True),
             IndexModel(
                 [("document_references.document_id", ASCENDING)],

@@ -21,6 +21,13 @@ PAGE_BYTES = 8 * 1024 * 1024
 DOCUMENT_BYTES = 15 * 1024 * 1024
 """What may be in a page that grew by edits and by replies written again."""
 
+MESSAGE_OF_OWNER = "message_of_owner"
+"""The index that every look-up by a message's id names as its hint.
+
+A foreign id must cost what an unknown one does. MongoDB's planner prefers the unique index on
+`messages.id` alone, and that one reads the stranger's document to compare the owner.
+"""
+
 REPLY_BYTES = 4 * 1024 * 1024
 """The most that a reply can become; what one that is being written counts for."""
 
@@ -56,8 +63,7 @@ class MessagePage(Owned):
                 name="conversation_and_key",
             ),
             IndexModel([("messages.id", ASCENDING)], name="message_id", unique=True, sparse=True),
-            # A foreign id must cost what an unknown one does: no document is read for it.
-            IndexModel([("owner", ASCENDING), ("messages.id", ASCENDING)], name="message_of_owner"),
+            IndexModel([("owner", ASCENDING), ("messages.id", ASCENDING)], name=MESSAGE_OF_OWNER),
             IndexModel([("messages.worker", ASCENDING)], name="message_worker", sparse=True),
         ]
 

@@ -15,7 +15,7 @@ from pymongo import ASCENDING, IndexModel
 from proxy.documents.base import Owned, Raw, utc_now
 from proxy.documents.conversation import Conversation
 from proxy.documents.message import INTERNAL
-from proxy.documents.page import MessagePage
+from proxy.documents.page import MESSAGE_OF_OWNER, MessagePage
 from proxy.errors import Conflict, NotFound
 
 
@@ -121,13 +121,17 @@ class Placed:
         """
         element = {"messages": {"$elemMatch": {"id": message_id}}}
         tail = await Conversation.of(owner).find_one(
-            {"messages.id": message_id}, {**element, "system_message_id": 1}
+            {"messages.id": message_id},
+            {**element, "system_message_id": 1},
+            hint=MESSAGE_OF_OWNER,
         )
         if tail is not None:
             place = Place(owner, tail["_id"], tail["_id"])
             return cls(place, tail["messages"][0], tail.get("system_message_id") == message_id)
         page = await MessagePage.of(owner).find_one(
-            {"messages.id": message_id}, {**element, "conversation_id": 1, "number": 1}
+            {"messages.id": message_id},
+            {**element, "conversation_id": 1, "number": 1},
+            hint=MESSAGE_OF_OWNER,
         )
         if page is None or not await _counts(owner, page):
             raise MessageNotFound
@@ -284,7 +288,8 @@ async def delete_messages(owner: str, message_ids: list[int]) -> int:
 async def _delete_from_tails(owner: str, message_ids: list[int]) -> list[int]:
     mine, wanted, deleted = Conversation.of(owner), set(message_ids), list[int]()
     fields = {"messages.id": 1, "system_message_id": 1, "changes": 1}
-    while tails := await mine.find({"messages.id": {"$in": message_ids}}, fields):
+    wanted_ids = {"messages.id": {"$in": message_ids}}
+    while tails := await mine.find(wanted_ids, fields, hint=MESSAGE_OF_OWNER):
         for tail in tails:
             update: Raw = {
                 "$pull": {"messages": {"id": {"$in": message_ids}}},
@@ -305,10 +310,11 @@ async def _delete_from_tails(owner: str, message_ids: list[int]) -> list[int]:
 async def _delete_from_pages(owner: str, message_ids: list[int]) -> list[int]:
     mine, wanted, deleted = MessagePage.of(owner), set(message_ids), list[int]()
     fields = {"conversation_id": 1, "number": 1, "changes": 1, "messages.id": 1}
+    wanted_ids = {"messages.id": {"$in": message_ids}}
     remaining = True
     while remaining:
         remaining = False
-        for page in await mine.find({"messages.id": {"$in": message_ids}}, fields):
+        for page in await mine.find(wanted_ids, fields, hint=MESSAGE_OF_OWNER):
             if not await _counts(owner, page):
                 continue
             result = await MessagePage.collection().update_one(
