@@ -246,18 +246,19 @@ class _Walker:
         is_directory = key[-1] == 0x2F
         raw_name = key[:-1] if is_directory else key
         raw_path = directory.path + raw_name
+        path = (directory.path + key).decode("latin-1")
         for rules in directory.rules:
-            verdict = rules.verdict(raw_path, raw_name, is_directory)
+            verdict = rules.verdict(path)
             if verdict is not None:
                 if verdict:
                     reason = "ignored directory" if is_directory else "ignored"
                     return Skipped(display_path(directory.path + key), reason)
                 break
-        if self._exclude and self._exclude.verdict(raw_path, raw_name, is_directory):
+        if self._exclude and self._exclude.verdict(path):
             return Skipped(display_path(directory.path + key), "excluded")
         included = directory.included
         if self._chosen:
-            verdict = self._include.verdict(raw_path, raw_name, is_directory)
+            verdict = self._include.verdict(path)
             included = included if verdict is None else verdict
         if is_directory:
             return self._enter(directory, raw_path, name, included)

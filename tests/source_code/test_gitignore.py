@@ -4,9 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from pathspec import PathSpec
 
 from proxy.source_code.base import display_path
-from proxy.source_code.gitignore import IgnoreRules
+from proxy.source_code.gitignore import GitPattern, IgnoreRules
 from tests.source_code.random_trees import difference, git_files, our_files
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -128,12 +129,21 @@ def test_nested_repositories_are_one_entry_and_are_not_entered(tmp_path: Path) -
 )
 def test_a_hostile_pattern_is_decided_at_once(pattern: bytes) -> None:
     rules = IgnoreRules(pattern)
-    path = b"x/" + b"a" * 200 + b"/" + b"aa/" * 60 + b"c"
+    path = "x/" + "a" * 200 + "/" + "aa/" * 60 + "c"
 
     # Backtracking through every star would never come to an end.
     for _ in range(20):
-        assert rules.verdict(path, path.rsplit(b"/", 1)[1], False) is None
-        assert rules.verdict(b"a" * 255, b"a" * 255, False) is None
+        assert rules.verdict(path) is None
+        assert rules.verdict("a" * 255) is None
+
+
+def test_the_pattern_class_works_in_a_pathspec_of_anybody() -> None:
+    spec = PathSpec.from_lines(GitPattern, ["*.log", "!keep.log", "build/", "[a", "/top"])
+
+    found = spec.match_files(["a.log", "d/keep.log", "d/build/", "d/build", "[a", "top", "d/top"])
+
+    assert list(found) == ["a.log", "d/build/", "top"]
+    assert [pattern.include for pattern in spec.patterns] == [True, False, True, None, True]
 
 
 def test_a_displayed_path_has_no_line_break_and_is_never_shared() -> None:
