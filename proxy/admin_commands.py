@@ -15,11 +15,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from proxy.caller import ALL_SCOPES, DEFAULT_SCOPES
+from proxy.credentials import PASSWORD_CHARACTERS, hash_password
 from proxy.documents.api_key import ApiKey
 from proxy.documents.base import DEFAULT_OWNER, Raw, utc_now
 from proxy.documents.user import User
 from proxy.errors import NotFound, ProxyError
-from proxy.passwords import MAX_CHARACTERS, hash_password
 from proxy.schemas.keys import OwnerName
 from proxy.shell import count, duration, key_name, limit, owner_name, print_table, when
 
@@ -263,8 +263,10 @@ def _owner_of(name: str) -> str:
 
 async def _ask_password(arguments: argparse.Namespace) -> str:
     password = await asyncio.to_thread(_read_password, arguments.password_stdin)
-    if not MIN_PASSWORD_CHARACTERS <= len(password) <= MAX_CHARACTERS:
-        raise ProxyError(f"A password has {MIN_PASSWORD_CHARACTERS} to {MAX_CHARACTERS} characters")
+    if not MIN_PASSWORD_CHARACTERS <= len(password) <= PASSWORD_CHARACTERS:
+        raise ProxyError(
+            f"A password has {MIN_PASSWORD_CHARACTERS} to {PASSWORD_CHARACTERS} characters"
+        )
     return password
 
 

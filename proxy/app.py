@@ -11,13 +11,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from proxy import __version__
 from proxy.auth import Doorkeeper
 from proxy.cors import CrossOrigin
+from proxy.credentials import Verifier
 from proxy.database import Database, connect
 from proxy.engine import Engine
 from proxy.handlers import add_handlers
 from proxy.limits import Limits
 from proxy.middleware import Door, Edge
 from proxy.openapi import describe
-from proxy.passwords import Verifier
 from proxy.providers.base import Provider
 from proxy.providers.registry import Registry
 from proxy.routers import (

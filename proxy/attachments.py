@@ -7,18 +7,8 @@ from proxy.documents.base import Raw
 from proxy.documents.project import Project, ProjectNotFound
 from proxy.documents.source_manifest import SourceManifest
 from proxy.errors import Conflict
-from proxy.source_code.base import DigestOptions
+from proxy.source_code.base import DigestOptions, SourceAttachment
 from proxy.source_code.digests import Digests
-
-
-@dataclass(frozen=True, slots=True)
-class SourceAttachment:
-    """What a client asks for: `{"include": […], "max_tokens": n, "since": "last"}`."""
-
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    max_tokens: int | None = None
-    since_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from ipaddress import ip_address
 from typing import Any
 
 from proxy.caller import CallerInfo
+from proxy.credentials import PREFIX, hash_key, is_well_formed
 from proxy.documents.api_key import ApiKey, KeyActivity
 from proxy.documents.base import Raw, utc_now
 from proxy.documents.user import Session, User
 from proxy.errors import Forbidden, Unauthorized, UnsupportedMediaType
-from proxy.keys import PREFIX, hash_key, is_well_formed
 from proxy.settings import Settings, SettingsError
 
 CACHE_SECONDS = 1.5

@@ -18,9 +18,9 @@ from proxy.chunks import Chunks, completion
 from proxy.documents.message import Status
 from proxy.documents.place import Place
 from proxy.engine import Completed, Engine
-from proxy.errors import ProxyError, UpstreamError
+from proxy.errors import ProxyError, ReplyTruncated, UpstreamError
 from proxy.fallback import ask_in_turn
-from proxy.generation import Generation, Progress, ReplyTruncated, estimate_tokens
+from proxy.generation import Generation, Progress, estimate_tokens
 from proxy.providers.base import CompletionRequest, Usage
 from proxy.providers.openai import OpenAIProvider
 from proxy.providers.registry import Route

@@ -9,12 +9,12 @@ from fastapi import Depends, Path, Request
 
 from proxy.auth import Doorkeeper
 from proxy.caller import CallerInfo
+from proxy.credentials import Verifier
 from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.project import Project
 from proxy.engine import Engine
 from proxy.errors import Unauthorized
 from proxy.limits import Limits
-from proxy.passwords import Verifier
 from proxy.providers.registry import Registry
 from proxy.settings import Settings
 from proxy.turns import Turns

@@ -5,6 +5,7 @@
     │   ├── Unauthorized                401  authentication_error
     │   ├── Forbidden                   403  permission_error
     │   ├── NotFound                    404  not_found_error
+    │   │   └── ReplyDeleted            404  deleted
     │   ├── RequestTimedOut             408  invalid_request_error
     │   ├── Conflict                    409  conflict_error
     │   ├── TooLarge                    413  invalid_request_error
@@ -12,7 +13,8 @@
     │   ├── Unprocessable               422  invalid_request_error
     │   └── TooManyRequests             429  rate_limit_error
     ├── Unavailable                     503  service_unavailable
-    │   └── StorageUnavailable          503  storage_error
+    │   ├── StorageUnavailable          503  storage_error
+    │   └── ReplyInterrupted            503  interrupted
     └── UpstreamError                   502  upstream_error
         ├── UpstreamUnreachable         502  upstream_unreachable
         ├── UpstreamRejectedKey         502  upstream_authentication_error
@@ -22,7 +24,8 @@
         ├── UpstreamTimeout             504  upstream_timeout
         ├── UpstreamBadRequest          400  invalid_request_error
         ├── UpstreamTooLarge            413  context_length_exceeded
-        └── ModelNotFound               404  model_not_found
+        ├── ModelNotFound               404  model_not_found
+        └── ReplyTruncated              502  truncated
 
 A message is one sentence a person can act on. It never holds a key, a path of the
 server, a stack trace or the raw body of an upstream.
@@ -261,3 +264,24 @@ class ModelNotFound(UpstreamError):
     usual_code = "model_not_found"
     message = "No configured provider offers this model; GET /v1/models lists what there is"
     retryable = False
+
+
+class ReplyTruncated(UpstreamError):
+    """The upstream's stream ended without saying that the reply was complete."""
+
+    type = "truncated"
+    message = "The provider ended the reply early; what arrived is stored"
+
+
+class ReplyInterrupted(Unavailable):
+    """The server stops."""
+
+    type = "interrupted"
+    message = "The server is stopping; the text so far is stored"
+
+
+class ReplyDeleted(NotFound):
+    """Somebody deleted the conversation or the message while the reply was written."""
+
+    type = "deleted"
+    message = "The message was deleted while the reply was being written"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pymongo.errors import PyMongoError
 
@@ -19,14 +19,25 @@ from proxy.documents.conversation import Conversation
 from proxy.documents.message import Status, packed
 from proxy.documents.place import Place, Placed
 from proxy.draft import Draft, Progress
-from proxy.endings import EndReason, ReplyDeleted, ReplyInterrupted, ReplyTruncated
-from proxy.errors import NotFound, ProxyError, StorageUnavailable, TooLarge, UpstreamError
+from proxy.errors import (
+    NotFound,
+    ProxyError,
+    ReplyDeleted,
+    ReplyInterrupted,
+    ReplyTruncated,
+    StorageUnavailable,
+    TooLarge,
+    UpstreamError,
+)
 from proxy.fallback import ask_in_turn
 from proxy.providers.base import CompletionRequest, Usage
 from proxy.providers.registry import Route
 from proxy.settings import Settings
 
 log = logging.getLogger(__name__)
+
+EndReason = Literal["stopped", "deleted", "shutdown", "too_long"]
+"""Why a reply was ended from this side."""
 
 WRITE_ATTEMPTS = 8
 """How often a message that moved meanwhile is looked for in one write."""
@@ -37,9 +48,6 @@ __all__ = [
     "Draft",
     "Generation",
     "Progress",
-    "ReplyDeleted",
-    "ReplyInterrupted",
-    "ReplyTruncated",
     "estimate_tokens",
 ]
 

@@ -12,9 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.auth import Doorkeeper
 from proxy.caller import CallerInfo, current_caller
+from proxy.credentials import FORMAT, PREFIX
 from proxy.errors import ProxyError, StorageUnavailable, TooLarge
 from proxy.handlers import error_response
-from proxy.keys import FORMAT, PREFIX
 from proxy.limits import BEGINS_REPLY, Limits
 from proxy.logs import request_id
 

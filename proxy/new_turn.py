@@ -1,25 +1,12 @@
 """What a client sends for one turn, and the reply that comes of it."""
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.attachments import SourceAttachment
 from proxy.documents.base import Raw, utc_now
 from proxy.documents.message import Role, packed, payload_of
 from proxy.documents.place import attempt_name
-from proxy.errors import Unprocessable
-from proxy.generation import Generation
-from proxy.responses import dumps
-
-
-class KeyReused(Unprocessable):
-    """One `Idempotency-Key` for two requests."""
-
-    message = "This Idempotency-Key was used with another request; use a new key"
-
-    def __init__(self) -> None:
-        super().__init__(code="idempotency_key_reused")
+from proxy.source_code.base import SourceAttachment
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +47,6 @@ class NewTurn:
     def messages(self) -> list[NewMessage]:
         """All new messages in order."""
         return [*self.preceding, NewMessage(self.role, self.content, self.payload)]
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """The reply to a turn; `generation` is None when it is written elsewhere or has ended."""
-
-    conversation_id: str
-    user_message_id: int | None
-    message_id: int
-    generation: Generation | None = None
-
-
-def fingerprint(*parts: Any) -> str:
-    """A hash of what a request asks for."""
-    return hashlib.sha256(dumps(parts)).hexdigest()
 
 
 def message_of(message_id: int, new: NewMessage) -> Raw:

@@ -22,15 +22,13 @@ from proxy.documents.reference import CONTEXT_BYTES
 from proxy.engine import Engine
 from proxy.errors import TooLarge, Unprocessable
 from proxy.generation import Generation
-from proxy.new_turn import KeyReused
-from proxy.plan_template import fill
-from proxy.plan_text import merged
+from proxy.plan_template import fill, merged
 from proxy.prompt import MESSAGE_OVERHEAD_TOKENS, REPLY_SHARE
 from proxy.providers.base import CompletionRequest
 from proxy.providers.registry import Registry
 from proxy.settings import Settings
+from proxy.streaming.reply import KeyReused, Reply
 from proxy.tokens import token_counts
-from proxy.turns import Reply
 
 SPEAKERS = {"user": "用户", "assistant": "助手"}
 """Whose messages a document is made of, and what they are called in its prompt."""

@@ -1,6 +1,9 @@
-"""The prompt of a plan category, filled with a document and an environment."""
+"""The prompt of a plan category, filled with a document and an environment; documents merged."""
 
 import re
+from collections.abc import Sequence
+
+from proxy.documents.base import Raw
 
 PLACEHOLDER = re.compile(r"\{(doc|env)\}")
 
@@ -17,3 +20,15 @@ def fill(template: str, *, doc: str, env: str) -> str:
     if "{doc}" not in template:
         filled = f"{filled}\n\n{doc}" if filled.strip() else doc
     return filled
+
+
+def merged(documents: Sequence[Raw]) -> str:
+    """Documents one after the other, each between lines that name it.
+
+    `--- 方案.md- 版本[3] 开始 ---`, the content, the same line with `结束`; then a blank line.
+    """
+    return "\n\n".join(
+        f"--- {name} 开始 ---\n{document['content']}\n--- {name} 结束 ---"
+        for document in documents
+        for name in (f"{document['filename']}- 版本[{document['version']}]",)
+    )

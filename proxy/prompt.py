@@ -1,5 +1,6 @@
 """What a model is shown of a conversation: the system prompt, and as much history as fits."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,3 +139,21 @@ def _text_of(message: dict[str, Any]) -> str:
 async def _counts(messages: list[dict[str, Any]]) -> list[int]:
     counts = await token_counts(map(_text_of, messages))
     return [MESSAGE_OVERHEAD_TOKENS + count for count in counts]
+
+
+def document_context(documents: Sequence[Raw]) -> str:
+    """What extends the system prompt of a call that takes documents along; empty without any.
+
+    The same documents give the same bytes, so that providers can cache the prompt. A closing
+    tag inside a content does not end the document: its own tag gets a longer name then.
+    """
+    parts = []
+    for document in documents:
+        content, tag = document["content"], "document"
+        while f"</{tag}" in content:
+            tag += "_"
+        name = document["filename"].replace("&", "&amp;").replace('"', "&quot;")
+        parts.append(f'<{tag} name="{name}" version="{document["version"]}">\n{content}\n</{tag}>')
+    if not parts:
+        return ""
+    return "\n\n".join(["以下是随本次对话提供的参考文档（Reference documents）：", *parts])

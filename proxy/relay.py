@@ -8,8 +8,7 @@ one leaves the client with whole frames and an error it can read.
 import re
 from typing import Any
 
-from proxy.errors import UpstreamError, UpstreamProtocolError
-from proxy.generation import ReplyTruncated
+from proxy.errors import ReplyTruncated, UpstreamError, UpstreamProtocolError
 from proxy.providers.base import Usage
 from proxy.providers.faults import Faults
 from proxy.providers.openai import ChunkReader, OpenAIProvider, RawResponse, usage_of

@@ -12,28 +12,21 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from proxy.attachments import SourceAttachment
 from proxy.chunks import Chunks, completion
 from proxy.completions import OWN_KEYS, wants_usage
 from proxy.documents.base import Raw
 from proxy.documents.message import Role
 from proxy.engine import Engine
-from proxy.errors import ProxyError
-from proxy.generation import ReplyTruncated
-from proxy.responses import Json
+from proxy.errors import ProxyError, ReplyTruncated
+from proxy.new_turn import NewMessage, NewTurn
+from proxy.responses import EventStream, Json
 from proxy.schemas.completions import wrong
 from proxy.schemas.messages import Attach
 from proxy.settings import Settings
+from proxy.source_code.base import SourceAttachment
 from proxy.storable import check_text
-from proxy.streams import (
-    EventStream,
-    ended_message,
-    ids_of,
-    reply_frames,
-    stored_ids,
-    wait_until_open,
-)
-from proxy.turns import NewMessage, NewTurn, Reply, fingerprint
+from proxy.streaming.reply import Reply, fingerprint, ids_of, stored_ids
+from proxy.streams import ended_message, reply_frames, wait_until_open
 
 HEADER = b"x-conversation-id"
 

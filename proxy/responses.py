@@ -1,9 +1,12 @@
-"""JSON as it leaves: orjson, times in UTC with `Z`, Chinese unescaped."""
+"""Answers as they leave: JSON by orjson, times in UTC with `Z`, and event streams."""
 
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import orjson
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 OPTIONS = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 
@@ -21,3 +24,33 @@ class Json(Response):
     def render(self, content: Any) -> bytes:
         """Encode the body."""
         return dumps(content)
+
+
+STREAM_HEADERS = {
+    # Proxies that gather or compress a stream would hold it back.
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+}
+
+
+class EventStream(StreamingResponse):
+    """`text/event-stream`, each item a whole number of frames."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, frames: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(frames, headers=STREAM_HEADERS)
+        self._frames = frames
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the frames; whatever happens to the client, they are closed in the end."""
+        async with aclosing(self._frames):
+            # Only a generator that has begun does what its `finally` says.
+            first = await anext(self._frames, b"")
+            self.body_iterator = self._all(first)
+            await super().__call__(scope, receive, send)
+
+    async def _all(self, first: bytes) -> AsyncIterator[bytes]:
+        yield first
+        async for frames in self._frames:
+            yield frames

@@ -6,44 +6,19 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol
 
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from proxy.documents.base import Raw
 from proxy.engine import Engine, stored_reply
-from proxy.errors import ProxyError, StorageUnavailable, UpstreamError
-from proxy.generation import Generation, Progress, ReplyInterrupted, ReplyTruncated
+from proxy.errors import (
+    ProxyError,
+    ReplyInterrupted,
+    ReplyTruncated,
+    StorageUnavailable,
+    UpstreamError,
+)
+from proxy.generation import Generation, Progress
 from proxy.sse import DONE, HEARTBEAT, encode
-from proxy.turns import Reply
-
-STREAM_HEADERS = {
-    # Proxies that gather or compress a stream would hold it back.
-    "Cache-Control": "no-cache, no-transform",
-    "X-Accel-Buffering": "no",
-}
-
-
-class EventStream(StreamingResponse):
-    """`text/event-stream`, each item a whole number of frames."""
-
-    media_type = "text/event-stream"
-
-    def __init__(self, frames: AsyncGenerator[bytes, None]) -> None:
-        super().__init__(frames, headers=STREAM_HEADERS)
-        self._frames = frames
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the frames; whatever happens to the client, they are closed in the end."""
-        async with aclosing(self._frames):
-            # Only a generator that has begun does what its `finally` says.
-            first = await anext(self._frames, b"")
-            self.body_iterator = self._all(first)
-            await super().__call__(scope, receive, send)
-
-    async def _all(self, first: bytes) -> AsyncIterator[bytes]:
-        yield first
-        async for frames in self._frames:
-            yield frames
+from proxy.streaming.reply import Reply, ids_of, stored_ids
 
 
 class StoredFailure(ProxyError):
@@ -67,16 +42,6 @@ async def refuse_again(owner: str, reply: Reply) -> None:
     error = ending_error(message)
     if error is not None and not message["content"] and message["status"] == "failed":
         raise error
-
-
-def ids_of(reply: Reply) -> Raw:
-    """The first frame of a stream."""
-    return {
-        "user_message_id": reply.user_message_id,
-        "assistant_message_id": reply.message_id,
-        "conversation_id": reply.conversation_id,
-        "session_id": str(reply.message_id),
-    }
 
 
 class Frames(Protocol):
@@ -282,15 +247,6 @@ async def ended_message(
         error.extra = {**error.extra, **stored_ids(reply)}
         raise error
     return message
-
-
-def stored_ids(reply: Reply) -> Raw:
-    """The ids in the body of an answer that is not streamed."""
-    return {
-        "conversation_id": reply.conversation_id,
-        "user_message_id": reply.user_message_id,
-        "assistant_message_id": reply.message_id,
-    }
 
 
 async def whole_reply(

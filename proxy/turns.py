@@ -17,23 +17,13 @@ from proxy.documents.reference import context_documents
 from proxy.engine import Engine
 from proxy.errors import BadRequest, Conflict, TooLarge, Unavailable
 from proxy.generation import Generation
-from proxy.new_turn import (
-    KeyReused,
-    NewMessage,
-    NewTurn,
-    Reply,
-    fingerprint,
-    message_of,
-    not_stored_yet,
-)
-from proxy.plan_text import document_context
-from proxy.prompt import Prompt, build_prompt
+from proxy.new_turn import NewMessage, NewTurn, message_of, not_stored_yet
+from proxy.prompt import Prompt, build_prompt, document_context
 from proxy.providers.base import CompletionRequest
 from proxy.providers.registry import Registry, Route
 from proxy.settings import Settings
 from proxy.source_code.digests import Digests
-
-__all__ = ["NewMessage", "NewTurn", "Reply", "Turns", "fingerprint"]
+from proxy.streaming.reply import KeyReused, Reply
 
 APPEND_ATTEMPTS = 32
 """How often ids are reserved anew when newer messages moved to a page meanwhile."""

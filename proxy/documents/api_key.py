@@ -7,9 +7,9 @@ from uuid import uuid4
 from pydantic import Field
 from pymongo import ASCENDING, IndexModel
 
+from proxy.credentials import hash_key, new_key
 from proxy.documents.base import Owned, Raw, Stored, utc_now
 from proxy.errors import Conflict, NotFound
-from proxy.keys import hash_key, new_key
 
 SHOWN = {
     "name": 1,

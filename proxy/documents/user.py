@@ -8,9 +8,9 @@ from pydantic import Field
 from pymongo import ASCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
 
+from proxy.credentials import hash_key, new_token
 from proxy.documents.base import Owned, Raw, Stored, utc_now
 from proxy.errors import Conflict, NotFound
-from proxy.keys import hash_key, new_token
 
 SHOWN = {"name": 1, "owner": 1, "scopes": 1, "created_at": 1}
 """What leaves: never a hash."""

@@ -13,7 +13,8 @@ from proxy.documents.message import wire
 from proxy.documents.place import Placed, edit_message, list_revisions
 from proxy.engine import Engine, StreamSessionNotFound
 from proxy.errors import NotFound, ProxyError, TooLarge
-from proxy.responses import Json, dumps
+from proxy.new_turn import NewTurn
+from proxy.responses import EventStream, Json, dumps
 from proxy.routers.conversations import ConversationId
 from proxy.schemas.common import ASKS_A_MODEL, EMPTY_IS_ABSENT, OR_EVENTS, Done, Id, Limit
 from proxy.schemas.messages import (
@@ -28,14 +29,8 @@ from proxy.schemas.messages import (
     StreamStopped,
 )
 from proxy.settings import Settings
-from proxy.streams import (
-    EventStream,
-    reply_frames,
-    stored_ids,
-    wait_until_open,
-    whole_reply,
-)
-from proxy.turns import NewTurn, Reply, fingerprint
+from proxy.streaming.reply import Reply, fingerprint, stored_ids
+from proxy.streams import reply_frames, wait_until_open, whole_reply
 
 router = APIRouter(prefix="/chat", tags=["Messages"])
 

@@ -7,21 +7,14 @@ from proxy.documents.base import Raw
 from proxy.errors import ProxyError, TooLarge, UpstreamProtocolError
 from proxy.generation import Progress
 from proxy.plan_generation import NewPlan, begin_plan, document_of
-from proxy.responses import Json, dumps
+from proxy.responses import EventStream, Json, dumps
 from proxy.routers.messages import IdempotencyKey
 from proxy.schemas.common import ASKS_A_MODEL
 from proxy.schemas.plan import document_out
 from proxy.schemas.plan_generation import DocumentGenerate, DocumentGenerated
 from proxy.sse import DONE, encode
-from proxy.streams import (
-    EventStream,
-    ending_frame,
-    ending_of,
-    progress_frame,
-    reply_frames,
-    wait_until_open,
-)
-from proxy.turns import Reply, fingerprint
+from proxy.streaming.reply import Reply, fingerprint
+from proxy.streams import ending_frame, ending_of, progress_frame, reply_frames, wait_until_open
 
 router = APIRouter(prefix="/plan/documents", tags=["Plan documents"])
 

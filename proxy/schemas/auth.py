@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from proxy.passwords import MAX_CHARACTERS
+from proxy.credentials import PASSWORD_CHARACTERS
 from proxy.schemas.common import Body, Text
 
 
@@ -14,7 +14,7 @@ class Login(Body):
     user_name: Annotated[Text, StringConstraints(max_length=100), Field(alias="userName")]
     password: Annotated[
         Text,
-        StringConstraints(max_length=MAX_CHARACTERS),
+        StringConstraints(max_length=PASSWORD_CHARACTERS),
         Field(json_schema_extra={"format": "password"}),
     ]
 

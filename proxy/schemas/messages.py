@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from proxy.attachments import SourceAttachment
 from proxy.documents.base import MAX_ID
 from proxy.documents.message import Status
 from proxy.schemas.common import Body, FilledText, Id, Integer, Label, Text, UtcTime
+from proxy.source_code.base import SourceAttachment
 
 
 class ReplyOptions(Body):

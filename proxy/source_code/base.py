@@ -95,3 +95,13 @@ def _quoted(char: str) -> str:
     if char.isprintable():
         return char
     return "".join(f"\\{byte:03o}" for byte in char.encode("utf-8", "surrogateescape"))
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAttachment:
+    """What a client asks for: `{"include": […], "max_tokens": n, "since": "last"}`."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    max_tokens: int | None = None
+    since_last: bool = False

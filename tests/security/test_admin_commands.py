@@ -12,10 +12,10 @@ import pytest
 
 from proxy.admin_commands import add_admin_commands
 from proxy.cli import main
+from proxy.credentials import is_well_formed
 from proxy.database import Database
 from proxy.documents.user import Session, User
 from proxy.errors import ProxyError
-from proxy.keys import is_well_formed
 from proxy.shell import duration
 from tests.security.support import bearer, locked, status
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.auth import CACHE_SECONDS, SCOPES
+from proxy.credentials import ALPHABET, hash_key, is_well_formed, new_key
 from proxy.database import Database
 from proxy.documents.api_key import ApiKey
 from proxy.documents.base import utc_now
-from proxy.keys import ALPHABET, hash_key, is_well_formed, new_key
 from tests.security.support import ADMIN, bearer, locked, make_key, status, two_workers, until
 from tests.security.test_owners import UNKNOWN, bodies
 

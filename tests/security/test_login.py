@@ -9,11 +9,10 @@ import httpx
 import pytest
 
 from proxy.auth import SESSION_COOKIE
+from proxy.credentials import Verifier, hash_key, hash_password
 from proxy.database import Database
 from proxy.documents.base import utc_now
 from proxy.documents.user import Session, User
-from proxy.keys import hash_key
-from proxy.passwords import Verifier, hash_password
 from tests.security.support import ADMIN, bearer, locked, status_of, two_workers, until
 
 HERE = "/v1/chat/conversations"

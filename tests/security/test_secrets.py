@@ -10,10 +10,10 @@ from pydantic import SecretStr
 
 from proxy.app import create_app
 from proxy.auth import Doorkeeper
+from proxy.credentials import hash_password
 from proxy.database import Database, connect
 from proxy.documents.api_key import ApiKey
 from proxy.documents.user import Session, User
-from proxy.passwords import hash_password
 from proxy.settings import ProviderSettings, Settings, SettingsError, load_settings
 from tests.conftest import make_settings
 from tests.secret_watch import SECRET, SecretWatch

@@ -1,0 +1,1 @@
+"""One reply: asked for, drafted, checkpointed, stored, followed, stopped."""

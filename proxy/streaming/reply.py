@@ -1,0 +1,53 @@
+"""The reply that a request began, named by its ids, on its way or stored long ago."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.documents.base import Raw
+from proxy.errors import Unprocessable
+from proxy.generation import Generation
+from proxy.responses import dumps
+
+
+class KeyReused(Unprocessable):
+    """One `Idempotency-Key` for two requests."""
+
+    message = "This Idempotency-Key was used with another request; use a new key"
+
+    def __init__(self) -> None:
+        super().__init__(code="idempotency_key_reused")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The reply to a turn; `generation` is None when it is written elsewhere or has ended."""
+
+    conversation_id: str
+    user_message_id: int | None
+    message_id: int
+    generation: Generation | None = None
+
+
+def fingerprint(*parts: Any) -> str:
+    """A hash of what a request asks for."""
+    return hashlib.sha256(dumps(parts)).hexdigest()
+
+
+def ids_of(reply: Reply) -> Raw:
+    """The first frame of a stream."""
+    return {
+        "user_message_id": reply.user_message_id,
+        "assistant_message_id": reply.message_id,
+        "conversation_id": reply.conversation_id,
+        "session_id": str(reply.message_id),
+    }
+
+
+def stored_ids(reply: Reply) -> Raw:
+    """The ids in the body of an answer that is not streamed."""
+    return {
+        "conversation_id": reply.conversation_id,
+        "user_message_id": reply.user_message_id,
+        "assistant_message_id": reply.message_id,
+    }
