@@ -13,7 +13,6 @@ from proxy.auth import Doorkeeper
 from proxy.cors import CrossOrigin
 from proxy.credentials import Verifier
 from proxy.database import Database, connect
-from proxy.engine import Engine
 from proxy.handlers import add_handlers
 from proxy.limits import Limits
 from proxy.middleware import Door, Edge
@@ -42,6 +41,7 @@ from proxy.routers import (
 from proxy.settings import Settings, load_settings
 from proxy.shutdown import draining_on_signals
 from proxy.source_code.digests import Digests
+from proxy.streaming.engine import Engine
 from proxy.turns import Turns
 from proxy.usage import UsageRecorder
 

@@ -10,8 +10,8 @@ from typing import Any
 from proxy.documents.base import Raw
 from proxy.documents.message import payload_of
 from proxy.errors import ProxyError
-from proxy.generation import Progress
 from proxy.sse import DONE, encode
+from proxy.streaming.generation import Progress
 
 SEPARATOR = "\n\n"
 """Between a text that was already sent and the one that replaced it: nothing can be unsaid."""

@@ -17,17 +17,17 @@ from starlette.types import Message, Receive, Scope, Send
 from proxy.chunks import Chunks, completion
 from proxy.documents.message import Status
 from proxy.documents.place import Place
-from proxy.engine import Completed, Engine
 from proxy.errors import ProxyError, ReplyTruncated, UpstreamError
-from proxy.fallback import ask_in_turn
-from proxy.generation import Generation, Progress, estimate_tokens
 from proxy.providers.base import CompletionRequest, Usage
+from proxy.providers.fallback import ask_in_turn
 from proxy.providers.openai import OpenAIProvider
 from proxy.providers.registry import Route
 from proxy.relay import Relayed
 from proxy.responses import dumps
 from proxy.settings import Settings
 from proxy.sse import DONE, HEARTBEAT, encode
+from proxy.streaming.engine import Completed, Engine
+from proxy.streaming.generation import Generation, Progress, estimate_tokens
 
 OWN_KEYS = frozenset({"attach", "conversation", "on_disconnect"})
 """What is ours in a request's body; an upstream never sees it."""

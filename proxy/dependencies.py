@@ -12,11 +12,11 @@ from proxy.caller import CallerInfo
 from proxy.credentials import Verifier
 from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.project import Project
-from proxy.engine import Engine
 from proxy.errors import Unauthorized
 from proxy.limits import Limits
 from proxy.providers.registry import Registry
 from proxy.settings import Settings
+from proxy.streaming.engine import Engine
 from proxy.turns import Turns
 
 

@@ -22,10 +22,10 @@ from proxy.caller import CallerInfo
 from proxy.database import Database
 from proxy.documents.api_key import KeyActivity
 from proxy.documents.base import utc_now
-from proxy.engine import Engine
 from proxy.errors import ProxyError, TooManyRequests
-from proxy.generation import Generation
 from proxy.settings import Settings
+from proxy.streaming.engine import Engine
+from proxy.streaming.generation import Generation
 from proxy.usage import UsageRecorder
 
 log = logging.getLogger(__name__)

@@ -19,16 +19,16 @@ from proxy.documents.plan_document import PlanDocument
 from proxy.documents.plan_draft import PlanDraft, key_hash
 from proxy.documents.project import Project
 from proxy.documents.reference import CONTEXT_BYTES
-from proxy.engine import Engine
 from proxy.errors import TooLarge, Unprocessable
-from proxy.generation import Generation
 from proxy.plan_template import fill, merged
 from proxy.prompt import MESSAGE_OVERHEAD_TOKENS, REPLY_SHARE
 from proxy.providers.base import CompletionRequest
 from proxy.providers.registry import Registry
 from proxy.settings import Settings
+from proxy.streaming.engine import Engine
+from proxy.streaming.generation import Generation
 from proxy.streaming.reply import KeyReused, Reply
-from proxy.tokens import token_counts
+from proxy.tokenizer.tokens import token_counts
 
 SPEAKERS = {"user": "用户", "assistant": "助手"}
 """Whose messages a document is made of, and what they are called in its prompt."""

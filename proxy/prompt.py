@@ -8,7 +8,7 @@ from proxy.documents.base import Raw
 from proxy.documents.conversation import is_settled
 from proxy.documents.message import payload_of
 from proxy.documents.page import MessagePage
-from proxy.tokens import token_counts
+from proxy.tokenizer.tokens import token_counts
 
 REPLY_SHARE = 8
 """A window is filled to all but 1/8, which is left to the reply."""

@@ -16,7 +16,6 @@ from proxy.chunks import Chunks, completion
 from proxy.completions import OWN_KEYS, wants_usage
 from proxy.documents.base import Raw
 from proxy.documents.message import Role
-from proxy.engine import Engine
 from proxy.errors import ProxyError, ReplyTruncated
 from proxy.new_turn import NewMessage, NewTurn
 from proxy.responses import EventStream, Json
@@ -25,8 +24,9 @@ from proxy.schemas.messages import Attach
 from proxy.settings import Settings
 from proxy.source_code.base import SourceAttachment
 from proxy.storable import check_text
+from proxy.streaming.delivery import ended_message, reply_frames, wait_until_open
+from proxy.streaming.engine import Engine
 from proxy.streaming.reply import Reply, fingerprint, ids_of, stored_ids
-from proxy.streams import ended_message, reply_frames, wait_until_open
 
 HEADER = b"x-conversation-id"
 

@@ -25,11 +25,11 @@ from proxy import __version__
 from proxy.app import create_app
 from proxy.auth import check_exposure, has_keys
 from proxy.embedded import EmbeddedDatabase, check_not_taken
-from proxy.engine import bury_workers
 from proxy.logs import configure_logging
 from proxy.opening import database_server, opened
 from proxy.providers.registry import build_providers
 from proxy.settings import Settings, SettingsError, load_settings
+from proxy.streaming.engine import bury_workers
 
 log = logging.getLogger("proxy")
 

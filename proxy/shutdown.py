@@ -9,7 +9,7 @@ from types import FrameType
 
 import uvicorn
 
-from proxy.engine import Engine
+from proxy.streaming.engine import Engine
 
 
 @contextmanager

@@ -14,15 +14,15 @@ from proxy.documents.message import size_bytes
 from proxy.documents.page import MessagePage
 from proxy.documents.place import Place, Placed, attempt_name
 from proxy.documents.reference import context_documents
-from proxy.engine import Engine
 from proxy.errors import BadRequest, Conflict, TooLarge, Unavailable
-from proxy.generation import Generation
 from proxy.new_turn import NewMessage, NewTurn, message_of, not_stored_yet
 from proxy.prompt import Prompt, build_prompt, document_context
 from proxy.providers.base import CompletionRequest
 from proxy.providers.registry import Registry, Route
 from proxy.settings import Settings
 from proxy.source_code.digests import Digests
+from proxy.streaming.engine import Engine
+from proxy.streaming.generation import Generation
 from proxy.streaming.reply import KeyReused, Reply
 
 APPEND_ATTEMPTS = 32

@@ -15,8 +15,8 @@ from proxy.caller import current_caller
 from proxy.documents.api_key import KeyActivity
 from proxy.documents.base import as_utc
 from proxy.documents.usage import Usage, bucket_of
-from proxy.engine import Completed
 from proxy.settings import Settings
+from proxy.streaming.engine import Completed
 
 log = logging.getLogger(__name__)
 

@@ -63,18 +63,10 @@ TO_MOVE = {
     "openapi": "web",
     "openapi_examples": "web",
     "shutdown": "web",
-    "draft": "streaming",
-    "engine": "streaming",
-    "generation": "streaming",
-    "leases": "streaming",
-    "streams": "streaming",
-    "fallback": "providers",
     "plan_diff": "plans",
     "plan_generation": "plans",
     "plan_template": "plans",
     "storable": "documents",
-    "tokenizer_process": "tokenizer",
-    "tokens": "tokenizer",
 }
 """Modules in the root and the folders that they belong to."""
 

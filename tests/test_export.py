@@ -13,8 +13,8 @@ from proxy.documents.conversation import Conversation
 from proxy.documents.imported import store_imported
 from proxy.documents.page import MessagePage
 from proxy.documents.worker import Worker
-from proxy.engine import bury
 from proxy.errors import Unavailable, Unprocessable
+from proxy.streaming.engine import bury
 from tests.conftest import client_of, make_settings, running_app
 
 BASE = "/v1/chat/conversations"

@@ -13,7 +13,7 @@ import pytest
 
 from proxy.database import Database
 from proxy.documents.source_manifest import AnsweredDigest
-from proxy.tokens import count_tokens
+from proxy.tokenizer.tokens import count_tokens
 from tests.conftest import client_of, make_settings, running_app
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import toktok
 
-from proxy.tokens import (
+from proxy.tokenizer.tokens import (
     REMEMBERED_TEXTS,
     TOKENIZER_NAME,
     Tokenizer,
@@ -77,7 +77,7 @@ def test_a_tokenizer_that_cannot_run_says_so(python: str) -> None:
 
 def test_a_tokenizer_does_not_outlive_a_killed_parent() -> None:
     script = (
-        "import time; from proxy.tokens import *; count_tokens('x');"
+        "import time; from proxy.tokenizer.tokens import *; count_tokens('x');"
         "print(tokenizer._process.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as parent:

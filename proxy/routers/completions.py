@@ -10,7 +10,6 @@ from proxy.caller import CallerInfo
 from proxy.completions import Answer, Call
 from proxy.dependencies import Caller
 from proxy.dependencies import caller as caller_of
-from proxy.engine import Engine
 from proxy.errors import BadRequest, UnsupportedMediaType
 from proxy.handlers import is_json
 from proxy.remembered import answer, conversation_of, new_turn
@@ -23,6 +22,7 @@ from proxy.schemas.completions import (
     wrong,
 )
 from proxy.settings import Settings
+from proxy.streaming.engine import Engine
 
 router = APIRouter(prefix="/chat/completions", tags=["Chat completions"])
 

@@ -11,7 +11,6 @@ from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.conversation import Conversation
 from proxy.documents.message import wire
 from proxy.documents.place import Placed, edit_message, list_revisions
-from proxy.engine import Engine, StreamSessionNotFound
 from proxy.errors import NotFound, ProxyError, TooLarge
 from proxy.new_turn import NewTurn
 from proxy.responses import EventStream, Json, dumps
@@ -29,8 +28,9 @@ from proxy.schemas.messages import (
     StreamStopped,
 )
 from proxy.settings import Settings
+from proxy.streaming.delivery import reply_frames, wait_until_open, whole_reply
+from proxy.streaming.engine import Engine, StreamSessionNotFound
 from proxy.streaming.reply import Reply, fingerprint, stored_ids
-from proxy.streams import reply_frames, wait_until_open, whole_reply
 
 router = APIRouter(prefix="/chat", tags=["Messages"])
 

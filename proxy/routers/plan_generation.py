@@ -5,7 +5,6 @@ from fastapi import APIRouter, Request, Response
 from proxy.dependencies import AppSettings, Caller, Models, ReplyEngine
 from proxy.documents.base import Raw
 from proxy.errors import ProxyError, TooLarge, UpstreamProtocolError
-from proxy.generation import Progress
 from proxy.plan_generation import NewPlan, begin_plan, document_of
 from proxy.responses import EventStream, Json, dumps
 from proxy.routers.messages import IdempotencyKey
@@ -13,8 +12,15 @@ from proxy.schemas.common import ASKS_A_MODEL
 from proxy.schemas.plan import document_out
 from proxy.schemas.plan_generation import DocumentGenerate, DocumentGenerated
 from proxy.sse import DONE, encode
+from proxy.streaming.delivery import (
+    ending_frame,
+    ending_of,
+    progress_frame,
+    reply_frames,
+    wait_until_open,
+)
+from proxy.streaming.generation import Progress
 from proxy.streaming.reply import Reply, fingerprint
-from proxy.streams import ending_frame, ending_of, progress_frame, reply_frames, wait_until_open
 
 router = APIRouter(prefix="/plan/documents", tags=["Plan documents"])
 

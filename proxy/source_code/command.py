@@ -17,7 +17,7 @@ from proxy.source_code.digest import digest
 from proxy.source_code.formats import draw_tree
 from proxy.source_code.result import Digest
 from proxy.source_code.walk import SourceFile, walk
-from proxy.tokens import TokenizerDied, tokenizer
+from proxy.tokenizer.tokens import TokenizerDied, tokenizer
 
 _GIB = 1024**3
 _WRITE_BYTES = 256 * 1024

@@ -15,7 +15,7 @@ from proxy.source_code.redaction import redact
 from proxy.source_code.result import Digest, GrowingText
 from proxy.source_code.text import NotTextError, to_utf8
 from proxy.source_code.walk import SourceFile, UnreadableError, walk
-from proxy.tokens import count_tokens_of_utf8
+from proxy.tokenizer.tokens import count_tokens_of_utf8
 
 # A file written this shortly before it was read may be written again within the same
 # tick of the file system's clock, and would look unchanged.

@@ -9,7 +9,7 @@ import orjson
 
 from proxy.errors import TooLarge
 from proxy.source_code.base import Skipped
-from proxy.tokens import TOKENIZER_NAME
+from proxy.tokenizer.tokens import TOKENIZER_NAME
 
 _JSON_SLICE = 500
 _CHUNK_BYTES = 256 * 1024

@@ -6,8 +6,8 @@ from typing import Any
 
 from proxy.documents.base import Raw
 from proxy.errors import Unprocessable
-from proxy.generation import Generation
 from proxy.responses import dumps
+from proxy.streaming.generation import Generation
 
 
 class KeyReused(Unprocessable):

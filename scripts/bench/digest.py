@@ -136,7 +136,7 @@ def worker(tree: Path, warm: int) -> None:
     from proxy.source_code.base import DigestLimits  # noqa: PLC0415
     from proxy.source_code.cache import DigestCache  # noqa: PLC0415
     from proxy.source_code.digest import digest  # noqa: PLC0415
-    from proxy.tokens import count_tokens  # noqa: PLC0415
+    from proxy.tokenizer.tokens import count_tokens  # noqa: PLC0415
 
     count_tokens("")
     before = _own_peak()
@@ -209,7 +209,7 @@ async def health(tree: Path) -> dict[str, float]:
     from proxy.settings import Settings  # noqa: PLC0415
     from proxy.source_code.base import DigestOptions  # noqa: PLC0415
     from proxy.source_code.digests import Digests  # noqa: PLC0415
-    from proxy.tokens import count_tokens  # noqa: PLC0415
+    from proxy.tokenizer.tokens import count_tokens  # noqa: PLC0415
 
     count_tokens("")
 

@@ -12,7 +12,7 @@ from proxy.database import Database
 from proxy.documents.base import DEFAULT_OWNER, utc_now
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
-from proxy.engine import TICK_SECONDS
+from proxy.streaming.engine import TICK_SECONDS
 from tests.conftest import LiveServer
 from tests.engine.support import create, history, provider, say, streaming
 from tests.fakes.openai_upstream import OpenAIUpstream

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from proxy.tokens import count_tokens
+from proxy.tokenizer.tokens import count_tokens
 from tests.conftest import LiveServer
 from tests.engine.support import (
     CONVERSATIONS,

@@ -11,8 +11,8 @@ from proxy.database import Database, connect
 from proxy.documents.base import Raw
 from proxy.documents.conversation import Conversation
 from proxy.documents.worker import Worker, new_worker_id
-from proxy.engine import bury, bury_workers
-from proxy.leases import Lease
+from proxy.streaming.engine import bury, bury_workers
+from proxy.streaming.leases import Lease
 from tests.conftest import LiveServer, make_settings
 from tests.engine.support import (
     CONVERSATIONS,

@@ -13,8 +13,8 @@ from proxy.database import connect
 from proxy.documents.base import Raw
 from proxy.documents.plan_document import PlanDocument
 from proxy.documents.plan_draft import PlanDraft
-from proxy.engine import Completed, bury
 from proxy.errors import UpstreamRateLimited
+from proxy.streaming.engine import Completed, bury
 from tests.conftest import LiveServer
 from tests.engine.support import engine_of
 from tests.fakes.killable_server import killable_server

@@ -13,7 +13,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from proxy.caller import CallerInfo
 from proxy.database import Database
 from proxy.documents.api_key import KeyActivity
-from proxy.engine import bury
+from proxy.streaming.engine import bury
 from tests.conftest import LiveServer
 from tests.engine.support import create, ended, provider, streaming
 from tests.fakes.killable_server import killable_server

@@ -14,8 +14,8 @@ from proxy.documents.base import DEFAULT_OWNER
 from proxy.documents.conversation import Conversation
 from proxy.documents.page import MessagePage
 from proxy.documents.usage import BUCKETS_MS, Usage, bucket_of, percentile
-from proxy.engine import bury
 from proxy.settings import ModelSettings
+from proxy.streaming.engine import bury
 from proxy.usage import today
 from tests.conftest import LiveServer
 from tests.engine.support import MODEL, create, ended, provider, say, stored, streaming

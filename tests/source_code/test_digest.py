@@ -15,7 +15,7 @@ from proxy.source_code.base import DigestLimits, DigestOptions, Format, Tree
 from proxy.source_code.cache import DigestCache, stamp
 from proxy.source_code.digest import digest
 from proxy.source_code.result import Digest, changed_paths
-from proxy.tokens import TOKENIZER_NAME, count_tokens
+from proxy.tokenizer.tokens import TOKENIZER_NAME, count_tokens
 
 FORMATS: list[Format] = ["plain", "markdown", "xml", "json"]
 OLD = time.time() - 3600

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 from starlette.requests import Request
 
 from proxy.documents.base import Raw
-from proxy.engine import Engine, stored_reply
 from proxy.errors import (
     ProxyError,
     ReplyInterrupted,
@@ -16,8 +15,9 @@ from proxy.errors import (
     StorageUnavailable,
     UpstreamError,
 )
-from proxy.generation import Generation, Progress
 from proxy.sse import DONE, HEARTBEAT, encode
+from proxy.streaming.engine import Engine, stored_reply
+from proxy.streaming.generation import Generation, Progress
 from proxy.streaming.reply import Reply, ids_of, stored_ids
 
 

@@ -18,7 +18,6 @@ from proxy.documents.base import Raw, is_too_large, utc_now
 from proxy.documents.conversation import Conversation
 from proxy.documents.message import Status, packed
 from proxy.documents.place import Place, Placed
-from proxy.draft import Draft, Progress
 from proxy.errors import (
     NotFound,
     ProxyError,
@@ -29,10 +28,11 @@ from proxy.errors import (
     TooLarge,
     UpstreamError,
 )
-from proxy.fallback import ask_in_turn
 from proxy.providers.base import CompletionRequest, Usage
+from proxy.providers.fallback import ask_in_turn
 from proxy.providers.registry import Route
 from proxy.settings import Settings
+from proxy.streaming.draft import Draft, Progress
 
 log = logging.getLogger(__name__)
 

@@ -58,7 +58,7 @@ class Tokenizer:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            script = Path(__file__).with_name("tokenizer_process.py")
+            script = Path(__file__).with_name("process.py")
             self._process = subprocess.Popen(
                 # Without the script's folder, whose names are those of modules, on the path.
                 [self._python, "-P", str(script), TOKENIZER_NAME],

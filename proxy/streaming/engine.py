@@ -21,10 +21,10 @@ from proxy.documents.place import MessageNotFound, Placed, delete_messages
 from proxy.documents.plan_draft import PlanDraft
 from proxy.documents.worker import Worker, new_worker_id
 from proxy.errors import NotFound, Unavailable
-from proxy.generation import Generation, Progress
-from proxy.leases import Lease, bury, bury_workers
 from proxy.providers.base import Usage
 from proxy.settings import Settings
+from proxy.streaming.generation import Generation, Progress
+from proxy.streaming.leases import Lease, bury, bury_workers
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Tokens of a text, counted by a process of their own."""
