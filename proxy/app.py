@@ -42,7 +42,7 @@ from proxy.settings import Settings, load_settings
 from proxy.shutdown import draining_on_signals
 from proxy.source_code.digests import Digests
 from proxy.streaming.engine import Engine
-from proxy.turns import Turns
+from proxy.turns.begin import Turns
 from proxy.usage import UsageRecorder
 
 

@@ -17,10 +17,10 @@ from proxy.documents.imported import ImportedConversation, ImportedMessage
 from proxy.documents.message import Role, packed, payload_of, wire
 from proxy.documents.place import MessageRevision
 from proxy.errors import Unprocessable
-from proxy.prompt import as_chat_message, joined
 from proxy.responses import dumps
 from proxy.schemas.common import Label, ProjectLabel, Text, UtcTime
 from proxy.storable import check_fields
+from proxy.turns.prompt import as_chat_message, joined
 
 FORMAT = "poe-openai-proxy.conversation"
 VERSION = 1

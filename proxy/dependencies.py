@@ -17,7 +17,7 @@ from proxy.limits import Limits
 from proxy.providers.registry import Registry
 from proxy.settings import Settings
 from proxy.streaming.engine import Engine
-from proxy.turns import Turns
+from proxy.turns.begin import Turns
 
 
 async def settings_of(request: Request) -> Settings:

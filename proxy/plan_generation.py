@@ -21,7 +21,6 @@ from proxy.documents.project import Project
 from proxy.documents.reference import CONTEXT_BYTES
 from proxy.errors import TooLarge, Unprocessable
 from proxy.plan_template import fill, merged
-from proxy.prompt import MESSAGE_OVERHEAD_TOKENS, REPLY_SHARE
 from proxy.providers.base import CompletionRequest
 from proxy.providers.registry import Registry
 from proxy.settings import Settings
@@ -29,6 +28,7 @@ from proxy.streaming.engine import Engine
 from proxy.streaming.generation import Generation
 from proxy.streaming.reply import KeyReused, Reply
 from proxy.tokenizer.tokens import token_counts
+from proxy.turns.prompt import MESSAGE_OVERHEAD_TOKENS, REPLY_SHARE
 
 SPEAKERS = {"user": "用户", "assistant": "助手"}
 """Whose messages a document is made of, and what they are called in its prompt."""

@@ -17,7 +17,6 @@ from proxy.completions import OWN_KEYS, wants_usage
 from proxy.documents.base import Raw
 from proxy.documents.message import Role
 from proxy.errors import ProxyError, ReplyTruncated
-from proxy.new_turn import NewMessage, NewTurn
 from proxy.responses import EventStream, Json
 from proxy.schemas.completions import wrong
 from proxy.schemas.messages import Attach
@@ -27,6 +26,7 @@ from proxy.storable import check_text
 from proxy.streaming.delivery import ended_message, reply_frames, wait_until_open
 from proxy.streaming.engine import Engine
 from proxy.streaming.reply import Reply, fingerprint, ids_of, stored_ids
+from proxy.turns.turn import NewMessage, NewTurn
 
 HEADER = b"x-conversation-id"
 

@@ -12,7 +12,6 @@ from proxy.documents.conversation import Conversation
 from proxy.documents.message import wire
 from proxy.documents.place import Placed, edit_message, list_revisions
 from proxy.errors import NotFound, ProxyError, TooLarge
-from proxy.new_turn import NewTurn
 from proxy.responses import EventStream, Json, dumps
 from proxy.routers.conversations import ConversationId
 from proxy.schemas.common import ASKS_A_MODEL, EMPTY_IS_ABSENT, OR_EVENTS, Done, Id, Limit
@@ -31,6 +30,7 @@ from proxy.settings import Settings
 from proxy.streaming.delivery import reply_frames, wait_until_open, whole_reply
 from proxy.streaming.engine import Engine, StreamSessionNotFound
 from proxy.streaming.reply import Reply, fingerprint, stored_ids
+from proxy.turns.turn import NewTurn
 
 router = APIRouter(prefix="/chat", tags=["Messages"])
 

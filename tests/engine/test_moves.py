@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from proxy.database import Database
-from proxy.turns import Turns
+from proxy.turns.begin import Turns
 from tests.conftest import make_settings
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from proxy.documents.base import Raw
 from proxy.plan_diff import unified_diff
 from proxy.plan_template import fill
-from proxy.prompt import document_context
+from proxy.turns.prompt import document_context
 
 
 def test_a_template_keeps_everything_that_is_no_placeholder() -> None:

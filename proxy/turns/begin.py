@@ -5,7 +5,6 @@ from weakref import WeakValueDictionary
 
 from pymongo.errors import PyMongoError
 
-from proxy.attachments import AttachedSource, attach_source
 from proxy.caller import current_caller
 from proxy.documents.base import Raw, is_too_large, utc_now
 from proxy.documents.conversation import Conversation
@@ -15,8 +14,6 @@ from proxy.documents.page import MessagePage
 from proxy.documents.place import Place, Placed, attempt_name
 from proxy.documents.reference import context_documents
 from proxy.errors import BadRequest, Conflict, TooLarge, Unavailable
-from proxy.new_turn import NewMessage, NewTurn, message_of, not_stored_yet
-from proxy.prompt import Prompt, build_prompt, document_context
 from proxy.providers.base import CompletionRequest
 from proxy.providers.registry import Registry, Route
 from proxy.settings import Settings
@@ -24,6 +21,9 @@ from proxy.source_code.digests import Digests
 from proxy.streaming.engine import Engine
 from proxy.streaming.generation import Generation
 from proxy.streaming.reply import KeyReused, Reply
+from proxy.turns.attached_source import AttachedSource, attach_source
+from proxy.turns.prompt import Prompt, build_prompt, document_context
+from proxy.turns.turn import NewMessage, NewTurn, message_of, not_stored_yet
 
 APPEND_ATTEMPTS = 32
 """How often ids are reserved anew when newer messages moved to a page meanwhile."""

@@ -1,0 +1,1 @@
+"""A turn: what a call brings, the prompt, begin and regenerate."""
