@@ -7,12 +7,12 @@ from fastapi import APIRouter, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.caller import CallerInfo
-from proxy.completions import Answer, Call
 from proxy.dependencies import Caller
 from proxy.dependencies import caller as caller_of
+from proxy.dialects.chat_completions.stateless import Answer, Call
+from proxy.dialects.chat_completions.with_memory import answer, conversation_of, new_turn
 from proxy.errors import BadRequest, UnsupportedMediaType
 from proxy.handlers import is_json
-from proxy.remembered import answer, conversation_of, new_turn
 from proxy.schemas.common import ASKS_A_MODEL
 from proxy.schemas.completions import (
     MODEL_RULE,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.relay import HELD_BYTES, WholeFrames
+from proxy.dialects.chat_completions.relay import HELD_BYTES, WholeFrames
 from tests.completions.conftest import KEY, Gateway
 from tests.completions.support import PATH, call, chunks, said
 from tests.fakes.openai_upstream import USAGE, OpenAIUpstream, chunk, frame, usage_chunk

@@ -14,7 +14,8 @@ from uuid import uuid4
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from proxy.chunks import Chunks, completion
+from proxy.dialects.chat_completions.relay import Relayed
+from proxy.dialects.chat_completions.shapes import Chunks, completion
 from proxy.documents.message import Status
 from proxy.documents.place import Place
 from proxy.errors import ProxyError, ReplyTruncated, UpstreamError
@@ -22,7 +23,6 @@ from proxy.providers.base import CompletionRequest, Usage
 from proxy.providers.fallback import ask_in_turn
 from proxy.providers.openai import OpenAIProvider
 from proxy.providers.registry import Route
-from proxy.relay import Relayed
 from proxy.responses import dumps
 from proxy.settings import Settings
 from proxy.sse import DONE, HEARTBEAT, encode

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from proxy.chunks import Chunks, completion
-from proxy.completions import OWN_KEYS, wants_usage
+from proxy.dialects.chat_completions.shapes import Chunks, completion
+from proxy.dialects.chat_completions.stateless import OWN_KEYS, wants_usage
 from proxy.documents.base import Raw
 from proxy.documents.message import Role
 from proxy.errors import ProxyError, ReplyTruncated

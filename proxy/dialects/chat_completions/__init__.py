@@ -1,0 +1,1 @@
+"""OpenAI's chat completions: stateless, and with a conversation's memory."""
