@@ -9,12 +9,13 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy import __version__
-from proxy.auth import Doorkeeper
+from proxy.access.auth import Doorkeeper
+from proxy.access.limits import Limits
+from proxy.access.usage import UsageRecorder
 from proxy.cors import CrossOrigin
 from proxy.credentials import Verifier
 from proxy.database import Database, connect
 from proxy.handlers import add_handlers
-from proxy.limits import Limits
 from proxy.middleware import Door, Edge
 from proxy.openapi import describe
 from proxy.providers.base import Provider
@@ -43,7 +44,6 @@ from proxy.shutdown import draining_on_signals
 from proxy.source_code.digests import Digests
 from proxy.streaming.engine import Engine
 from proxy.turns.begin import Turns
-from proxy.usage import UsageRecorder
 
 
 class Application(FastAPI):

@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy.auth import Doorkeeper, foreign_origin, is_loopback_origin
+from proxy.access.auth import Doorkeeper, foreign_origin, is_loopback_origin
 from proxy.handlers import error_response
 from proxy.settings import Settings
 

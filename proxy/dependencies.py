@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
 
-from proxy.auth import Doorkeeper
+from proxy.access.auth import Doorkeeper
+from proxy.access.limits import Limits
 from proxy.caller import CallerInfo
 from proxy.credentials import Verifier
 from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.project import Project
 from proxy.errors import Unauthorized
-from proxy.limits import Limits
 from proxy.providers.registry import Registry
 from proxy.settings import Settings
 from proxy.streaming.engine import Engine

@@ -10,12 +10,12 @@ from fastapi import HTTPException
 from pymongo.errors import PyMongoError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from proxy.auth import Doorkeeper
+from proxy.access.auth import Doorkeeper
+from proxy.access.limits import BEGINS_REPLY, Limits
 from proxy.caller import CallerInfo, current_caller
 from proxy.credentials import FORMAT, PREFIX
 from proxy.errors import ProxyError, StorageUnavailable, TooLarge
 from proxy.handlers import error_response
-from proxy.limits import BEGINS_REPLY, Limits
 from proxy.logs import request_id
 
 log = logging.getLogger(__name__)

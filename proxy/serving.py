@@ -22,8 +22,8 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from proxy import __version__
+from proxy.access.auth import check_exposure, has_keys
 from proxy.app import create_app
-from proxy.auth import check_exposure, has_keys
 from proxy.embedded import EmbeddedDatabase, check_not_taken
 from proxy.logs import configure_logging
 from proxy.opening import database_server, opened

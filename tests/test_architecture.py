@@ -40,13 +40,6 @@ TO_MOVE = {
     "serving": "commands",
     "shell": "commands",
     "plan_text": "plans",
-    "auth": "access",
-    "limits": "access",
-    "usage": "access",
-    "chatgpt_file": "transfer",
-    "conversation_file": "transfer",
-    "conversation_import": "transfer",
-    "json_depth": "transfer",
     "cors": "web",
     "dependencies": "web",
     "handlers": "web",
@@ -55,9 +48,6 @@ TO_MOVE = {
     "openapi": "web",
     "openapi_examples": "web",
     "shutdown": "web",
-    "plan_diff": "plans",
-    "plan_generation": "plans",
-    "plan_template": "plans",
     "storable": "documents",
 }
 """Modules in the root and the folders that they belong to."""

@@ -7,7 +7,6 @@ from typing import Any
 import httpx
 import pytest
 
-from proxy.chatgpt_file import read_chatgpt
 from proxy.database import Database
 from proxy.documents.conversation import Conversation
 from proxy.documents.imported import store_imported
@@ -15,6 +14,7 @@ from proxy.documents.page import MessagePage
 from proxy.documents.worker import Worker
 from proxy.errors import Unavailable, Unprocessable
 from proxy.streaming.engine import bury
+from proxy.transfer.chatgpt_file import read_chatgpt
 from tests.conftest import client_of, make_settings, running_app
 
 BASE = "/v1/chat/conversations"

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from fastapi import APIRouter, Request
 
-from proxy.auth import SESSION_COOKIE, is_loopback_host, session_token
+from proxy.access.auth import SESSION_COOKIE, is_loopback_host, session_token
 from proxy.credentials import hash_key
 from proxy.dependencies import AppSettings, Caller, Door, PasswordVerifier, RequestLimits
 from proxy.documents.user import Session, User, login_name

@@ -8,8 +8,6 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from proxy.conversation_file import Format, as_json, as_markdown, as_openai
-from proxy.conversation_import import import_conversations
 from proxy.dependencies import AppSettings, Caller, ReplyEngine
 from proxy.documents.base import Raw
 from proxy.documents.conversation import Conversation
@@ -18,6 +16,8 @@ from proxy.handlers import is_json
 from proxy.responses import Json
 from proxy.routers.conversations import ConversationId
 from proxy.schemas.export import CONVERSATION_FILE, ConversationsImported
+from proxy.transfer.conversation_file import Format, as_json, as_markdown, as_openai
+from proxy.transfer.importing import import_conversations
 
 router = APIRouter(prefix="/chat/conversations", tags=["Export and import"])
 

@@ -17,8 +17,8 @@ from proxy.documents.plan_file import PlanFile, file_of
 from proxy.documents.provenance import stale_ids
 from proxy.documents.reference import CONTEXT_BYTES, delete_file, delete_version
 from proxy.errors import TooLarge, Unprocessable
-from proxy.plan_diff import unified_diff
-from proxy.plan_template import merged
+from proxy.plans.diff import unified_diff
+from proxy.plans.template import merged
 from proxy.responses import Json, dumps
 from proxy.schemas.common import EMPTY_IS_ABSENT, Label, OptionalId, ProjectLabel, Text
 from proxy.schemas.plan import (

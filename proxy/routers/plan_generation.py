@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request, Response
 from proxy.dependencies import AppSettings, Caller, Models, ReplyEngine
 from proxy.documents.base import Raw
 from proxy.errors import ProxyError, TooLarge, UpstreamProtocolError
-from proxy.plan_generation import NewPlan, begin_plan, document_of
+from proxy.plans.generate import NewPlan, begin_plan, document_of
 from proxy.responses import EventStream, Json, dumps
 from proxy.routers.messages import IdempotencyKey
 from proxy.schemas.common import ASKS_A_MODEL

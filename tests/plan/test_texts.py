@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.documents.base import Raw
-from proxy.plan_diff import unified_diff
-from proxy.plan_template import fill
+from proxy.plans.diff import unified_diff
+from proxy.plans.template import fill
 from proxy.turns.prompt import document_context
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.json_depth import DepthGuard
+from proxy.transfer.json_depth import DepthGuard
 
 VALUES = st.recursive(
     st.none() | st.integers() | st.text(alphabet='[]{}"\\a漢\n', max_size=8),

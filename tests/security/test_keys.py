@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.auth import CACHE_SECONDS, SCOPES
+from proxy.access.auth import CACHE_SECONDS, SCOPES
 from proxy.credentials import ALPHABET, hash_key, is_well_formed, new_key
 from proxy.database import Database
 from proxy.documents.api_key import ApiKey

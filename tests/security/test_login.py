@@ -8,7 +8,7 @@ from http.cookies import SimpleCookie
 import httpx
 import pytest
 
-from proxy.auth import SESSION_COOKIE
+from proxy.access.auth import SESSION_COOKIE
 from proxy.credentials import Verifier, hash_key, hash_password
 from proxy.database import Database
 from proxy.documents.base import utc_now

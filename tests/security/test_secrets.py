@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from proxy.access.auth import Doorkeeper
 from proxy.app import create_app
-from proxy.auth import Doorkeeper
 from proxy.credentials import hash_password
 from proxy.database import Database, connect
 from proxy.documents.api_key import ApiKey

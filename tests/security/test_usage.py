@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.access.usage import today
 from proxy.database import Database
 from proxy.documents.base import DEFAULT_OWNER
 from proxy.documents.conversation import Conversation
@@ -16,7 +17,6 @@ from proxy.documents.page import MessagePage
 from proxy.documents.usage import BUCKETS_MS, Usage, bucket_of, percentile
 from proxy.settings import ModelSettings
 from proxy.streaming.engine import bury
-from proxy.usage import today
 from tests.conftest import LiveServer
 from tests.engine.support import MODEL, create, ended, provider, say, stored, streaming
 from tests.fakes.openai_upstream import OpenAIUpstream

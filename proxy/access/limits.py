@@ -18,6 +18,7 @@ from limits.aio.storage import MongoDBStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from pymongo.errors import PyMongoError
 
+from proxy.access.usage import UsageRecorder
 from proxy.caller import CallerInfo
 from proxy.database import Database
 from proxy.documents.api_key import KeyActivity
@@ -26,7 +27,6 @@ from proxy.errors import ProxyError, TooManyRequests
 from proxy.settings import Settings
 from proxy.streaming.engine import Engine
 from proxy.streaming.generation import Generation
-from proxy.usage import UsageRecorder
 
 log = logging.getLogger(__name__)
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import ijson
 
-from proxy.chatgpt_file import is_chatgpt, read_chatgpt
-from proxy.conversation_file import read_file
 from proxy.documents.base import Raw
 from proxy.documents.imported import ImportedConversation, store_imported
 from proxy.documents.message import size_bytes
 from proxy.errors import ProxyError, TooLarge, Unprocessable
-from proxy.json_depth import DepthGuard
 from proxy.settings import Settings
+from proxy.transfer.chatgpt_file import is_chatgpt, read_chatgpt
+from proxy.transfer.conversation_file import read_file
+from proxy.transfer.json_depth import DepthGuard
 
 READ_BYTES = 64 * 1024
 """How much is parsed at a time: in a thread, but no other runs within one call of the parser."""

@@ -20,7 +20,7 @@ from proxy.documents.plan_draft import PlanDraft, key_hash
 from proxy.documents.project import Project
 from proxy.documents.reference import CONTEXT_BYTES
 from proxy.errors import TooLarge, Unprocessable
-from proxy.plan_template import fill, merged
+from proxy.plans.template import fill, merged
 from proxy.providers.base import CompletionRequest
 from proxy.providers.registry import Registry
 from proxy.settings import Settings

@@ -1,0 +1,1 @@
+"""Plan documents: written by a model, compared, filled into templates."""

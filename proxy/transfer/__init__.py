@@ -1,0 +1,1 @@
+"""Conversations as files, in and out."""
