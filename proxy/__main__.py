@@ -9,10 +9,10 @@ def run() -> int:
     A digest needs nothing of the server, and should not wait for its import.
     """
     if sys.argv[1:2] == ["digest"]:
-        from proxy.source_code.command import run_digest_command  # noqa: PLC0415
+        from proxy.commands.digest import run_digest_command  # noqa: PLC0415
 
         return run_digest_command(sys.argv[2:])
-    from proxy.cli import main  # noqa: PLC0415
+    from proxy.commands.cli import main  # noqa: PLC0415
 
     return main()
 

@@ -12,12 +12,8 @@ from proxy import __version__
 from proxy.access.auth import Doorkeeper
 from proxy.access.limits import Limits
 from proxy.access.usage import UsageRecorder
-from proxy.cors import CrossOrigin
 from proxy.credentials import Verifier
 from proxy.database import Database, connect
-from proxy.handlers import add_handlers
-from proxy.middleware import Door, Edge
-from proxy.openapi import describe
 from proxy.providers.base import Provider
 from proxy.providers.registry import Registry
 from proxy.routers import (
@@ -40,10 +36,14 @@ from proxy.routers import (
     usage,
 )
 from proxy.settings import Settings, load_settings
-from proxy.shutdown import draining_on_signals
 from proxy.source_code.digests import Digests
 from proxy.streaming.engine import Engine
 from proxy.turns.begin import Turns
+from proxy.web.cors import CrossOrigin
+from proxy.web.handlers import add_handlers
+from proxy.web.middleware import Door, Edge
+from proxy.web.openapi import describe
+from proxy.web.shutdown import draining_on_signals
 
 
 class Application(FastAPI):

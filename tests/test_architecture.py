@@ -33,21 +33,7 @@ FLOORS_UPWARDS: tuple[tuple[str, ...], ...] = (
 """Every module or folder of `proxy/`, from the lowest floor up."""
 
 TO_MOVE = {
-    "admin_commands": "commands",
-    "backup": "commands",
-    "cli": "commands",
-    "opening": "commands",
-    "serving": "commands",
-    "shell": "commands",
     "plan_text": "plans",
-    "cors": "web",
-    "dependencies": "web",
-    "handlers": "web",
-    "logs": "web",
-    "middleware": "web",
-    "openapi": "web",
-    "openapi_examples": "web",
-    "shutdown": "web",
     "storable": "documents",
 }
 """Modules in the root and the folders that they belong to."""

@@ -13,7 +13,7 @@ import pytest
 from bson import Decimal128, Int64, ObjectId, Regex, Timestamp
 from bson.raw_bson import RawBSONDocument
 
-from proxy.backup import MARKER, BackupError, export_database, import_database
+from proxy.commands.backup import MARKER, BackupError, export_database, import_database
 from proxy.database import Database, connect
 
 THINGS: list[dict[str, Any]] = [

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from proxy.app import create_app
-from proxy.openapi_examples import REF
+from proxy.web.openapi_examples import REF
 from tests.conftest import make_settings
 
 DOCUMENT: dict[str, Any] = create_app(make_settings()).openapi()

@@ -11,8 +11,8 @@ from fastapi.openapi.utils import get_openapi
 
 from proxy.app import create_app
 from proxy.database import Database
-from proxy.openapi import ERRORS, TAGS
-from proxy.openapi_examples import EXAMPLES, REF
+from proxy.web.openapi import ERRORS, TAGS
+from proxy.web.openapi_examples import EXAMPLES, REF
 from tests.conftest import client_of, make_settings, running_app
 
 DOCUMENT: dict[str, Any] = create_app(make_settings()).openapi()

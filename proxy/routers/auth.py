@@ -6,12 +6,12 @@ from fastapi import APIRouter, Request
 
 from proxy.access.auth import SESSION_COOKIE, is_loopback_host, session_token
 from proxy.credentials import hash_key
-from proxy.dependencies import AppSettings, Caller, Door, PasswordVerifier, RequestLimits
 from proxy.documents.user import Session, User, login_name
 from proxy.errors import Unauthorized
 from proxy.responses import Json
 from proxy.schemas.auth import LoggedIn, Login, WhoAmI
 from proxy.schemas.common import Done
+from proxy.web.dependencies import AppSettings, Caller, Door, PasswordVerifier, RequestLimits
 
 router = APIRouter(prefix="/auth", tags=["Log-in"])
 

@@ -7,12 +7,9 @@ from fastapi import APIRouter, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.caller import CallerInfo
-from proxy.dependencies import Caller
-from proxy.dependencies import caller as caller_of
 from proxy.dialects.chat_completions.stateless import Answer, Call
 from proxy.dialects.chat_completions.with_memory import answer, conversation_of, new_turn
 from proxy.errors import BadRequest, UnsupportedMediaType
-from proxy.handlers import is_json
 from proxy.schemas.common import ASKS_A_MODEL
 from proxy.schemas.completions import (
     MODEL_RULE,
@@ -23,6 +20,9 @@ from proxy.schemas.completions import (
 )
 from proxy.settings import Settings
 from proxy.streaming.engine import Engine
+from proxy.web.dependencies import Caller
+from proxy.web.dependencies import caller as caller_of
+from proxy.web.handlers import is_json
 
 router = APIRouter(prefix="/chat/completions", tags=["Chat completions"])
 

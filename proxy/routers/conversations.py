@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
-from proxy.dependencies import AppSettings, Caller, ReplyEngine
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.message import Message
@@ -21,6 +20,7 @@ from proxy.schemas.conversations import (
     GroupedConversation,
     conversation_out,
 )
+from proxy.web.dependencies import AppSettings, Caller, ReplyEngine
 
 router = APIRouter(prefix="/chat/conversations", tags=["Conversations"])
 

@@ -8,16 +8,16 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from proxy.dependencies import AppSettings, Caller, ReplyEngine
 from proxy.documents.base import Raw
 from proxy.documents.conversation import Conversation
 from proxy.errors import UnsupportedMediaType
-from proxy.handlers import is_json
 from proxy.responses import Json
 from proxy.routers.conversations import ConversationId
 from proxy.schemas.export import CONVERSATION_FILE, ConversationsImported
 from proxy.transfer.conversation_file import Format, as_json, as_markdown, as_openai
 from proxy.transfer.importing import import_conversations
+from proxy.web.dependencies import AppSettings, Caller, ReplyEngine
+from proxy.web.handlers import is_json
 
 router = APIRouter(prefix="/chat/conversations", tags=["Export and import"])
 

@@ -5,13 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from proxy.caller import CallerInfo
-from proxy.dependencies import Caller, Door
 from proxy.documents.api_key import ApiKey
 from proxy.documents.base import utc_now
 from proxy.errors import Forbidden, Unprocessable
 from proxy.responses import Json
 from proxy.schemas.common import Done
 from proxy.schemas.keys import KeyCreate, KeyCreated, KeyOut, OwnerName, key_out
+from proxy.web.dependencies import Caller, Door
 
 router = APIRouter(prefix="/keys", tags=["Keys"])
 

@@ -6,7 +6,6 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from proxy.dependencies import AppSettings, Caller, PathId, ReplyEngine, TurnMaker
 from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.conversation import Conversation
 from proxy.documents.message import wire
@@ -31,6 +30,7 @@ from proxy.streaming.delivery import reply_frames, wait_until_open, whole_reply
 from proxy.streaming.engine import Engine, StreamSessionNotFound
 from proxy.streaming.reply import Reply, fingerprint, stored_ids
 from proxy.turns.turn import NewTurn
+from proxy.web.dependencies import AppSettings, Caller, PathId, ReplyEngine, TurnMaker
 
 router = APIRouter(prefix="/chat", tags=["Messages"])
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from proxy.dependencies import Models
 from proxy.responses import Json
+from proxy.web.dependencies import Models
 
 router = APIRouter(prefix="/models", tags=["Models"])
 

@@ -2,7 +2,6 @@
 
 from fastapi import APIRouter
 
-from proxy.dependencies import Caller, PathId
 from proxy.documents.plan_category import PlanCategory
 from proxy.responses import Json
 from proxy.schemas.common import Done
@@ -13,6 +12,7 @@ from proxy.schemas.plan import (
     category_fields,
     category_out,
 )
+from proxy.web.dependencies import Caller, PathId
 
 router = APIRouter(prefix="/plan/categories", tags=["Plan categories"])
 

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BeforeValidator, Field
 from starlette.responses import StreamingResponse
 
-from proxy.dependencies import AppSettings, Caller, PathId
 from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.plan_category import PlanCategory
 from proxy.documents.plan_document import COPIED, PlanDocument
@@ -37,6 +36,7 @@ from proxy.schemas.plan import (
     document_out,
 )
 from proxy.settings import Settings
+from proxy.web.dependencies import AppSettings, Caller, PathId
 
 router = APIRouter(prefix="/plan/documents", tags=["Plan documents"])
 

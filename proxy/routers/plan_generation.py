@@ -2,7 +2,6 @@
 
 from fastapi import APIRouter, Request, Response
 
-from proxy.dependencies import AppSettings, Caller, Models, ReplyEngine
 from proxy.documents.base import Raw
 from proxy.errors import ProxyError, TooLarge, UpstreamProtocolError
 from proxy.plans.generate import NewPlan, begin_plan, document_of
@@ -21,6 +20,7 @@ from proxy.streaming.delivery import (
 )
 from proxy.streaming.generation import Progress
 from proxy.streaming.reply import Reply, fingerprint
+from proxy.web.dependencies import AppSettings, Caller, Models, ReplyEngine
 
 router = APIRouter(prefix="/plan/documents", tags=["Plan documents"])
 

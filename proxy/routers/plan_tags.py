@@ -4,7 +4,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
 
-from proxy.dependencies import Caller, PathId
 from proxy.documents.base import Raw
 from proxy.documents.plan_document import PlanDocument
 from proxy.documents.plan_file import PlanFile, file_of
@@ -18,6 +17,7 @@ from proxy.schemas.plan import (
     TagsUpdated,
     tag_out,
 )
+from proxy.web.dependencies import Caller, PathId
 
 router = APIRouter(prefix="/plan/documents/{document_id}", tags=["Plan documents"])
 

@@ -2,12 +2,12 @@
 
 from fastapi import APIRouter
 
-from proxy.dependencies import Caller, LoadedProject, PathId
 from proxy.documents.project import Project
 from proxy.documents.source_manifest import AnsweredDigest
 from proxy.responses import Json
 from proxy.schemas.common import Done
 from proxy.schemas.projects import ProjectCreate, ProjectOut, ProjectUpdate, project_out
+from proxy.web.dependencies import Caller, LoadedProject, PathId
 
 router = APIRouter(prefix="/projects", tags=["Projects"])
 

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 
-from proxy.dependencies import Caller, PathId
 from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.reference import (
     ConversationReferences,
@@ -23,6 +22,7 @@ from proxy.schemas.references import (
     ReferencesReplace,
     reference_out,
 )
+from proxy.web.dependencies import Caller, PathId
 
 router = APIRouter(tags=["References"])
 

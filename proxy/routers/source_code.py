@@ -11,13 +11,13 @@ import orjson
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from proxy.dependencies import AppSettings, Caller, LoadedProject
 from proxy.documents.source_manifest import AnsweredDigest
 from proxy.errors import Forbidden
 from proxy.schemas.source_code import SourceCodeOut
 from proxy.source_code.base import DigestOptions, Format, Tree
 from proxy.source_code.digests import Digests
 from proxy.source_code.result import Digest, chunks
+from proxy.web.dependencies import AppSettings, Caller, LoadedProject
 
 router = APIRouter(prefix="/projects", tags=["Projects"])
 

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BeforeValidator
 
-from proxy.dependencies import Caller
 from proxy.documents.api_key import ApiKey
 from proxy.documents.base import utc_now
 from proxy.documents.usage import Usage
 from proxy.errors import Unprocessable
 from proxy.responses import Json
 from proxy.schemas.usage import GroupBy, Tally, UsageOut
+from proxy.web.dependencies import Caller
 
 router = APIRouter(prefix="/usage", tags=["Usage"])
 

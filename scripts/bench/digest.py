@@ -173,7 +173,7 @@ def measure(tree: Path, peers: dict[str, list[str]], scratch: Path, rounds: int)
     """All commands on one tree, `rounds` times in turn."""
     environment = {**os.environ, "TIKTOKEN_CACHE_DIR": str(scratch / "peers" / "tiktoken")}
     listing = "git ls-files -z --others --cached --exclude-standard | xargs -0 cat > ../out.txt"
-    digest = [sys.executable, "-m", "proxy.source_code.command", "-q", "."]
+    digest = [sys.executable, "-m", "proxy.commands.digest", "-q", "."]
     commands = {
         "git ls-files | xargs cat": ["sh", "-c", listing],
         "proxy digest": ["sh", "-c", 'exec "$@" > ../out.txt', "-", *digest],

@@ -9,8 +9,8 @@ from typing import Any
 
 from monitor import Monitor
 
-from proxy import serving
-from proxy.cli import main
+from proxy.commands import serve as serving
+from proxy.commands.cli import main
 
 
 def watched(create_app: Any, file: Path) -> Any:

@@ -10,13 +10,13 @@ from datetime import timedelta
 
 import pytest
 
-from proxy.admin_commands import add_admin_commands
-from proxy.cli import main
+from proxy.commands.admin import add_admin_commands
+from proxy.commands.arguments import duration
+from proxy.commands.cli import main
 from proxy.credentials import is_well_formed
 from proxy.database import Database
 from proxy.documents.user import Session, User
 from proxy.errors import ProxyError
-from proxy.shell import duration
 from tests.security.support import bearer, locked, status
 
 

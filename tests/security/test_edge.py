@@ -13,8 +13,8 @@ from fastapi import Request
 
 from proxy.database import Database
 from proxy.errors import ProxyError
-from proxy.logs import RequestIdFilter, configure_logging, request_id
-from proxy.middleware import SAFE_HEADERS
+from proxy.web.logs import RequestIdFilter, configure_logging, request_id
+from proxy.web.middleware import SAFE_HEADERS
 from tests.conftest import LiveServer, client_of, make_settings, running_app
 from tests.security.support import ADMIN, bearer, locked
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.source_code.command import run_digest_command
+from proxy.commands.digest import run_digest_command
 from proxy.source_code.digest import digest
 
-COMMAND = [sys.executable, "-m", "proxy.source_code.command"]
+COMMAND = [sys.executable, "-m", "proxy.commands.digest"]
 HERE = Path(__file__).parents[2]
 
 

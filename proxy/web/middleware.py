@@ -15,8 +15,8 @@ from proxy.access.limits import BEGINS_REPLY, Limits
 from proxy.caller import CallerInfo, current_caller
 from proxy.credentials import FORMAT, PREFIX
 from proxy.errors import ProxyError, StorageUnavailable, TooLarge
-from proxy.handlers import error_response
-from proxy.logs import request_id
+from proxy.web.handlers import error_response
+from proxy.web.logs import request_id
 
 log = logging.getLogger(__name__)
 access = logging.getLogger("proxy.access")

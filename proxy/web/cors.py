@@ -14,8 +14,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.access.auth import Doorkeeper, foreign_origin, is_loopback_origin
-from proxy.handlers import error_response
 from proxy.settings import Settings
+from proxy.web.handlers import error_response
 
 EXPOSED_HEADERS = ("X-Request-Id", "X-Upstream-Request-Id", "Retry-After")
 """What a page's script may read besides the body."""

@@ -24,12 +24,12 @@ from uvicorn.supervisors import Multiprocess
 from proxy import __version__
 from proxy.access.auth import check_exposure, has_keys
 from proxy.app import create_app
+from proxy.commands.connect import database_server, opened
 from proxy.embedded import EmbeddedDatabase, check_not_taken
-from proxy.logs import configure_logging
-from proxy.opening import database_server, opened
 from proxy.providers.registry import build_providers
 from proxy.settings import Settings, SettingsError, load_settings
 from proxy.streaming.engine import bury_workers
+from proxy.web.logs import configure_logging
 
 log = logging.getLogger("proxy")
 

@@ -10,12 +10,12 @@ from typing import Any
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from proxy import __version__
-from proxy.admin_commands import add_admin_commands
-from proxy.backup import BackupError, Counts, export_database, import_database
+from proxy.commands.admin import add_admin_commands
+from proxy.commands.backup import BackupError, Counts, export_database, import_database
+from proxy.commands.connect import beside, opened
+from proxy.commands.serve import serve
 from proxy.embedded import EmbeddedError
 from proxy.errors import ProxyError
-from proxy.opening import beside, opened
-from proxy.serving import serve
 from proxy.settings import Settings, SettingsError, load_settings
 
 

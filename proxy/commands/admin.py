@@ -15,13 +15,13 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from proxy.caller import ALL_SCOPES, DEFAULT_SCOPES
+from proxy.commands.arguments import count, duration, key_name, limit, owner_name, print_table, when
 from proxy.credentials import PASSWORD_CHARACTERS, hash_password
 from proxy.documents.api_key import ApiKey
 from proxy.documents.base import DEFAULT_OWNER, Raw, utc_now
 from proxy.documents.user import User
 from proxy.errors import NotFound, ProxyError
 from proxy.schemas.keys import OwnerName
-from proxy.shell import count, duration, key_name, limit, owner_name, print_table, when
 
 MIN_PASSWORD_CHARACTERS = 8
 

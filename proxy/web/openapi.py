@@ -23,8 +23,8 @@ from proxy.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from proxy.openapi_examples import REF, Schema, example_of
 from proxy.schemas.common import ErrorBody
+from proxy.web.openapi_examples import REF, Schema, example_of
 
 TAGS = {
     "Conversations": "The memory: what was said, kept on the server.",

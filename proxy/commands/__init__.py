@@ -1,0 +1,1 @@
+"""The `proxy` command: one module a command."""

@@ -1,0 +1,1 @@
+"""FastAPI plumbing: middleware, handlers, dependencies, the OpenAPI document."""
