@@ -14,14 +14,14 @@ from proxy.documents.api_key import ApiKey, KeyActivity
 from proxy.documents.base import Stored
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
-from proxy.documents.page import MessagePage
-from proxy.documents.place import MessageRevision
+from proxy.documents.document_reference import ProjectReferences
+from proxy.documents.message_page import MessagePage
+from proxy.documents.message_place import MessageRevision
 from proxy.documents.plan_category import PlanCategory
 from proxy.documents.plan_document import PlanDocument
 from proxy.documents.plan_draft import PlanDraft
 from proxy.documents.plan_file import PlanFile
 from proxy.documents.project import Project
-from proxy.documents.reference import ProjectReferences
 from proxy.documents.source_manifest import AnsweredDigest, SourceManifest
 from proxy.documents.usage import Usage
 from proxy.documents.user import Session, User

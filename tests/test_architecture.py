@@ -32,11 +32,6 @@ FLOORS_UPWARDS: tuple[tuple[str, ...], ...] = (
 )
 """Every module or folder of `proxy/`, from the lowest floor up."""
 
-TO_MOVE = {
-    "plan_text": "plans",
-    "storable": "documents",
-}
-"""Modules in the root and the folders that they belong to."""
 
 FLOORS = {home: number for number, floor in enumerate(FLOORS_UPWARDS) for home in floor}
 
@@ -65,8 +60,7 @@ def imports_of(path: Path) -> set[str]:
 
 def home(module: str) -> str:
     """The folder or module of `proxy/` that a module belongs to; `""` is the package itself."""
-    name = module.removeprefix("proxy").removeprefix(".").partition(".")[0]
-    return TO_MOVE.get(name, name)
+    return module.removeprefix("proxy").removeprefix(".").partition(".")[0]
 
 
 @pytest.mark.parametrize(("module", "path"), modules(), ids=[name for name, _ in modules()])

@@ -9,8 +9,8 @@ import pytest
 
 from proxy.database import Database
 from proxy.documents.conversation import Conversation
-from proxy.documents.imported import store_imported
-from proxy.documents.page import MessagePage
+from proxy.documents.conversation_import import store_imported
+from proxy.documents.message_page import MessagePage
 from proxy.documents.worker import Worker
 from proxy.errors import Unavailable, Unprocessable
 from proxy.streaming.engine import bury

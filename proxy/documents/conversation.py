@@ -28,7 +28,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from proxy.documents.base import Owned, Raw, utc_now
 from proxy.documents.message import Message
-from proxy.documents.page import MESSAGE_OF_OWNER, MessagePage
+from proxy.documents.message_page import MESSAGE_OF_OWNER, MessagePage
 from proxy.errors import NotFound
 
 SUMMARY = {

@@ -12,13 +12,13 @@ from proxy.caller import current_caller
 from proxy.documents.base import Raw
 from proxy.documents.conversation import Conversation, is_settled
 from proxy.documents.counter import Counter
-from proxy.documents.page import MessagePage
-from proxy.documents.place import MessageNotFound, Place, attempt_name
+from proxy.documents.document_reference import CONTEXT_BYTES
+from proxy.documents.message_page import MessagePage
+from proxy.documents.message_place import MessageNotFound, Place, attempt_name
 from proxy.documents.plan_category import PlanCategory
 from proxy.documents.plan_document import PlanDocument
 from proxy.documents.plan_draft import PlanDraft, key_hash
 from proxy.documents.project import Project
-from proxy.documents.reference import CONTEXT_BYTES
 from proxy.errors import TooLarge, Unprocessable
 from proxy.plans.template import fill, merged
 from proxy.providers.base import CompletionRequest

@@ -6,10 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.responses import StreamingResponse
 
+from proxy.dialects.messages import ContentFrames, whole_reply
 from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.conversation import Conversation
 from proxy.documents.message import wire
-from proxy.documents.place import Placed, edit_message, list_revisions
+from proxy.documents.message_place import Placed, edit_message, list_revisions
 from proxy.errors import NotFound, ProxyError, TooLarge
 from proxy.responses import EventStream, Json, dumps
 from proxy.routers.conversations import ConversationId
@@ -26,7 +27,7 @@ from proxy.schemas.messages import (
     StreamStopped,
 )
 from proxy.settings import Settings
-from proxy.streaming.delivery import reply_frames, wait_until_open, whole_reply
+from proxy.streaming.delivery import reply_frames, wait_until_open
 from proxy.streaming.engine import Engine, StreamSessionNotFound
 from proxy.streaming.reply import Reply, fingerprint, stored_ids
 from proxy.turns.turn import NewTurn
@@ -150,6 +151,7 @@ async def deliver(
             engine,
             owner,
             reply,
+            ContentFrames(reply),
             accept_replace=options.accept_replace,
             cancel_on_disconnect=options.on_disconnect == "cancel",
         )
@@ -235,7 +237,14 @@ async def join_stream(
         engine.running.get(message_id),
     )
     return EventStream(
-        reply_frames(engine, caller.owner, reply, after=after, accept_replace=accept_replace)
+        reply_frames(
+            engine,
+            caller.owner,
+            reply,
+            ContentFrames(reply),
+            after=after,
+            accept_replace=accept_replace,
+        )
     )
 
 

@@ -10,11 +10,11 @@ from pydantic import BeforeValidator, Field
 from starlette.responses import StreamingResponse
 
 from proxy.documents.base import MAX_ID, Raw
+from proxy.documents.document_reference import CONTEXT_BYTES, delete_file, delete_version
 from proxy.documents.plan_category import PlanCategory
 from proxy.documents.plan_document import COPIED, PlanDocument
 from proxy.documents.plan_file import PlanFile, file_of
-from proxy.documents.provenance import stale_ids
-from proxy.documents.reference import CONTEXT_BYTES, delete_file, delete_version
+from proxy.documents.plan_staleness import stale_ids
 from proxy.errors import TooLarge, Unprocessable
 from proxy.plans.diff import unified_diff
 from proxy.plans.template import merged

@@ -2,69 +2,19 @@
 
 from fastapi import APIRouter, Request, Response
 
-from proxy.documents.base import Raw
-from proxy.errors import ProxyError, TooLarge, UpstreamProtocolError
+from proxy.dialects.plan_documents import DocumentFrames, nothing_written
+from proxy.errors import TooLarge
 from proxy.plans.generate import NewPlan, begin_plan, document_of
-from proxy.responses import EventStream, Json, dumps
+from proxy.responses import EventStream, Json
 from proxy.routers.messages import IdempotencyKey
 from proxy.schemas.common import ASKS_A_MODEL
 from proxy.schemas.plan import document_out
 from proxy.schemas.plan_generation import DocumentGenerate, DocumentGenerated
-from proxy.sse import DONE, encode
-from proxy.streaming.delivery import (
-    ending_frame,
-    ending_of,
-    progress_frame,
-    reply_frames,
-    wait_until_open,
-)
-from proxy.streaming.generation import Progress
-from proxy.streaming.reply import Reply, fingerprint
+from proxy.streaming.delivery import ending_of, reply_frames, wait_until_open
+from proxy.streaming.reply import fingerprint
 from proxy.web.dependencies import AppSettings, Caller, Models, ReplyEngine
 
 router = APIRouter(prefix="/plan/documents", tags=["Plan documents"])
-
-
-class DocumentFrames:
-    """The frames of a turn, and before `[DONE]` the document: `{"content": "", "document": {…}}`.
-
-    No message is written, so the message ids of the first frame are null; its `session_id`
-    stops the model.
-    """
-
-    def __init__(self, reply: Reply) -> None:
-        self._reply = reply
-
-    def first(self) -> bytes:
-        """`{"user_message_id", "assistant_message_id", "conversation_id", "session_id"}`."""
-        return encode(
-            {
-                "user_message_id": None,
-                "assistant_message_id": None,
-                "conversation_id": self._reply.conversation_id or None,
-                "session_id": str(self._reply.message_id),
-            }
-        )
-
-    def progress(self, progress: Progress) -> bytes:
-        """`{"content": "…"}`."""
-        return progress_frame(progress)
-
-    def ending(self, error: ProxyError | None, message: Raw, *, differs: bool) -> bytes:
-        """How it ended, what was stored, `[DONE]`."""
-        document = document_of(self._reply, message)
-        if document is None:
-            error = error or nothing_written()
-        ending = ending_frame(error, message.get("finish_reason"), differs=differs)
-        if document is not None:
-            stored = {"content": "", "document": document_out(document)}
-            ending += b"data: " + dumps(stored) + b"\n\n"
-        return ending + DONE
-
-
-def nothing_written() -> UpstreamProtocolError:
-    """The failure of a reply that ended well and said nothing."""
-    return UpstreamProtocolError("The model answered without any text; no document was stored")
 
 
 @router.post(

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 
 from proxy.documents.base import MAX_ID, Raw
-from proxy.documents.reference import (
+from proxy.documents.document_reference import (
     ConversationReferences,
     ProjectReferences,
     ReferenceChange,

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 from starlette.requests import Request
 
@@ -15,10 +15,10 @@ from proxy.errors import (
     StorageUnavailable,
     UpstreamError,
 )
-from proxy.sse import DONE, HEARTBEAT, encode
+from proxy.sse import HEARTBEAT
 from proxy.streaming.engine import Engine, stored_reply
 from proxy.streaming.generation import Generation, Progress
-from proxy.streaming.reply import Reply, ids_of, stored_ids
+from proxy.streaming.reply import Reply, stored_ids
 
 
 class StoredFailure(ProxyError):
@@ -60,56 +60,20 @@ class Frames(Protocol):
         ...
 
 
-class ContentFrames:
-    """The frames of `POST …/messages`: ids, `{"content"}`, `{"finish_reason"}`, `[DONE]`."""
-
-    def __init__(self, reply: Reply) -> None:
-        self._reply = reply
-
-    def first(self) -> bytes:
-        """`{"user_message_id", "assistant_message_id", "conversation_id", "session_id"}`."""
-        return encode(ids_of(self._reply))
-
-    def progress(self, progress: Progress) -> bytes:
-        """`{"content": "…"}`."""
-        return progress_frame(progress)
-
-    def ending(self, error: ProxyError | None, message: Raw, *, differs: bool) -> bytes:
-        """`{"content": "", "finish_reason": "stop"}` or `{"error": {…}}`, then `[DONE]`."""
-        frame = ending_frame(
-            error,
-            message.get("finish_reason"),
-            differs=differs,
-            omitted_messages=message.get("omitted_messages", 0),
-        )
-        return frame + DONE
-
-
-def progress_frame(progress: Progress) -> bytes:
-    """One frame: `{"content": "…"}`, with `reasoning` and `replace` where there are any."""
-    frame: dict[str, Any] = {"content": progress.text}
-    if progress.reasoning:
-        frame["reasoning"] = progress.reasoning
-    if progress.replace:
-        frame["replace"] = True
-    return encode(frame)
-
-
 async def reply_frames(
     engine: Engine,
     owner: str,
     reply: Reply,
+    frames: Frames,
     *,
     after: int = 0,
     accept_replace: bool = False,
     cancel_on_disconnect: bool = False,
-    frames: Frames | None = None,
 ) -> AsyncGenerator[bytes, None]:
     """The frames of a reply: ids, content, how it ended, `[DONE]`.
 
     Works for a reply of this worker, of another one, and for one that ended long ago.
     """
-    frames = frames or ContentFrames(reply)
     generation = reply.generation
     differs = False
     try:
@@ -167,25 +131,6 @@ async def cancelled_with(request: Request | None, generation: Generation) -> Asy
     finally:
         generation.followers -= 1
         watching.cancel()
-
-
-def ending_frame(
-    error: ProxyError | None,
-    finish_reason: str | None,
-    *,
-    differs: bool = False,
-    omitted_messages: int = 0,
-) -> bytes:
-    """The last frame before `[DONE]`: a finish reason, or an error that is never content."""
-    if error is not None:
-        body = error.error()
-        return encode({"error": {key: body[key] for key in ("message", "type", "code")}})
-    frame: dict[str, Any] = {"content": "", "finish_reason": finish_reason or "stop"}
-    if differs:
-        frame["stored_text_differs"] = True
-    if omitted_messages:
-        frame["omitted_messages"] = omitted_messages
-    return encode(frame)
 
 
 def ending_error(message: Raw) -> ProxyError | None:
@@ -247,23 +192,3 @@ async def ended_message(
         error.extra = {**error.extra, **stored_ids(reply)}
         raise error
     return message
-
-
-async def whole_reply(
-    engine: Engine, owner: str, reply: Reply, *, request: Request | None = None
-) -> Raw:
-    """Wait for the end of a reply and return it as one body; see `ended_message`.
-
-    A truncated reply is an answer that says so in its `status`.
-
-    Raises:
-        ProxyError: how it failed; the body carries the ids.
-    """
-    message = await ended_message(engine, owner, reply, request=request)
-    return {
-        **stored_ids(reply),
-        "reply": message["content"],
-        "status": message.get("status", "complete"),
-        "finish_reason": message.get("finish_reason"),
-        **({"omitted_messages": omitted} if (omitted := message.get("omitted_messages")) else {}),
-    }

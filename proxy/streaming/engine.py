@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, TypeVar
 from pymongo.errors import PyMongoError
 
 from proxy.documents.base import Raw
-from proxy.documents.leftovers import interrupt_replies
+from proxy.documents.interrupted import interrupt_replies
 from proxy.documents.message import Status
-from proxy.documents.place import MessageNotFound, Placed, delete_messages
+from proxy.documents.message_place import MessageNotFound, Placed, delete_messages
 from proxy.documents.plan_draft import PlanDraft
 from proxy.documents.worker import Worker, new_worker_id
 from proxy.errors import NotFound, Unavailable

@@ -17,7 +17,7 @@ from pymongo.errors import PyMongoError
 from proxy.documents.base import Raw, is_too_large, utc_now
 from proxy.documents.conversation import Conversation
 from proxy.documents.message import Status, packed
-from proxy.documents.place import Place, Placed
+from proxy.documents.message_place import Place, Placed
 from proxy.errors import (
     NotFound,
     ProxyError,

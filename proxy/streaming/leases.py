@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from proxy.documents.api_key import KeyActivity
-from proxy.documents.imported import drop_imports
-from proxy.documents.leftovers import attempts_of, interrupt_replies
+from proxy.documents.conversation_import import drop_imports
+from proxy.documents.interrupted import attempts_of, interrupt_replies
 from proxy.documents.worker import Worker
 from proxy.settings import Settings
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, get_args
 
 from proxy.documents.base import Raw, as_utc, utc_now
-from proxy.documents.imported import ImportedConversation, ImportedMessage
+from proxy.documents.conversation_import import ImportedConversation, ImportedMessage
 from proxy.documents.message import Role
 from proxy.errors import Unprocessable
 

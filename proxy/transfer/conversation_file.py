@@ -13,13 +13,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 
 from proxy.documents.base import Raw
 from proxy.documents.conversation import is_settled
-from proxy.documents.imported import ImportedConversation, ImportedMessage
+from proxy.documents.conversation_import import ImportedConversation, ImportedMessage
 from proxy.documents.message import Role, packed, payload_of, wire
-from proxy.documents.place import MessageRevision
+from proxy.documents.message_place import MessageRevision
+from proxy.documents.storable import check_fields
 from proxy.errors import Unprocessable
 from proxy.responses import dumps
 from proxy.schemas.common import Label, ProjectLabel, Text, UtcTime
-from proxy.storable import check_fields
 from proxy.turns.prompt import as_chat_message, joined
 
 FORMAT = "poe-openai-proxy.conversation"

@@ -7,7 +7,7 @@ from typing import Any
 import ijson
 
 from proxy.documents.base import Raw
-from proxy.documents.imported import ImportedConversation, store_imported
+from proxy.documents.conversation_import import ImportedConversation, store_imported
 from proxy.documents.message import size_bytes
 from proxy.errors import ProxyError, TooLarge, Unprocessable
 from proxy.settings import Settings

@@ -9,10 +9,10 @@ from proxy.caller import current_caller
 from proxy.documents.base import Raw, is_too_large, utc_now
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
+from proxy.documents.document_reference import context_documents
 from proxy.documents.message import size_bytes
-from proxy.documents.page import MessagePage
-from proxy.documents.place import Place, Placed, attempt_name
-from proxy.documents.reference import context_documents
+from proxy.documents.message_page import MessagePage
+from proxy.documents.message_place import Place, Placed, attempt_name
 from proxy.errors import BadRequest, Conflict, TooLarge, Unavailable
 from proxy.providers.base import CompletionRequest
 from proxy.providers.registry import Registry, Route

@@ -7,7 +7,7 @@ from typing import Any
 from proxy.documents.base import Raw
 from proxy.documents.conversation import is_settled
 from proxy.documents.message import payload_of
-from proxy.documents.page import MessagePage
+from proxy.documents.message_page import MessagePage
 from proxy.tokenizer.tokens import token_counts
 
 REPLY_SHARE = 8

@@ -5,7 +5,7 @@ from typing import Any
 
 from proxy.documents.base import Raw, utc_now
 from proxy.documents.message import Role, packed, payload_of
-from proxy.documents.place import attempt_name
+from proxy.documents.message_place import attempt_name
 from proxy.source_code.base import SourceAttachment
 
 

@@ -29,7 +29,7 @@ from proxy.database import connect
 from proxy.documents.base import DEFAULT_OWNER, Raw, utc_now
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
-from proxy.documents.page import MessagePage
+from proxy.documents.message_page import MessagePage
 from proxy.embedded.state import find_program, flags
 
 WRITERS = 4

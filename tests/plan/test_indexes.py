@@ -6,9 +6,9 @@ import pytest
 
 from proxy.database import Database
 from proxy.documents.base import Raw, Stored
+from proxy.documents.document_reference import ProjectReferences
 from proxy.documents.plan_document import PlanDocument
 from proxy.documents.plan_file import PlanFile
-from proxy.documents.reference import ProjectReferences
 
 FILE = {"project_id": 1, "category_id": 2, "filename": "a.md"}
 

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.database import Database
 from proxy.documents.base import Raw
-from proxy.documents.reference import CONTEXT_BYTES
+from proxy.documents.document_reference import CONTEXT_BYTES
 from tests.conftest import client_of, make_settings, running_app
 from tests.plan.test_documents import DOCUMENTS, save
 

@@ -13,7 +13,7 @@ from proxy.access.usage import today
 from proxy.database import Database
 from proxy.documents.base import DEFAULT_OWNER
 from proxy.documents.conversation import Conversation
-from proxy.documents.page import MessagePage
+from proxy.documents.message_page import MessagePage
 from proxy.documents.usage import BUCKETS_MS, Usage, bucket_of, percentile
 from proxy.settings import ModelSettings
 from proxy.streaming.engine import bury

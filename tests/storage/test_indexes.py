@@ -11,8 +11,8 @@ from proxy.database import Database
 from proxy.documents.base import DEFAULT_OWNER, Raw, utc_now
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
-from proxy.documents.page import MESSAGE_OF_OWNER
-from proxy.documents.place import MessageNotFound, Placed, delete_messages
+from proxy.documents.message_page import MESSAGE_OF_OWNER
+from proxy.documents.message_place import MessageNotFound, Placed, delete_messages
 from tests.conftest import LiveServer
 from tests.engine.support import CONVERSATIONS, MESSAGES, create, history, provider, say
 from tests.fakes.openai_upstream import OpenAIUpstream

@@ -12,8 +12,8 @@ from proxy.database import Database
 from proxy.documents.base import DEFAULT_OWNER, Raw, utc_now
 from proxy.documents.conversation import Conversation, ConversationNotFound
 from proxy.documents.counter import Counter
-from proxy.documents.page import MessagePage, page_id
-from proxy.documents.place import (
+from proxy.documents.message_page import MessagePage, page_id
+from proxy.documents.message_place import (
     MessageNotFound,
     Placed,
     attempt_name,

@@ -10,8 +10,8 @@ from proxy.database import Database
 from proxy.documents.base import DEFAULT_OWNER
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
-from proxy.documents.page import MessagePage
-from proxy.documents.place import (
+from proxy.documents.message_page import MessagePage
+from proxy.documents.message_place import (
     MessageRevision,
     Placed,
     delete_messages,

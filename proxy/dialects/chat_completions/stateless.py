@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from proxy.dialects.chat_completions.relay import Relayed
 from proxy.dialects.chat_completions.shapes import Chunks, completion
 from proxy.documents.message import Status
-from proxy.documents.place import Place
+from proxy.documents.message_place import Place
 from proxy.errors import ProxyError, ReplyTruncated, UpstreamError
 from proxy.providers.base import CompletionRequest, Usage
 from proxy.providers.fallback import ask_in_turn

@@ -16,13 +16,13 @@ from proxy.dialects.chat_completions.shapes import Chunks, completion
 from proxy.dialects.chat_completions.stateless import OWN_KEYS, wants_usage
 from proxy.documents.base import Raw
 from proxy.documents.message import Role
+from proxy.documents.storable import check_text
 from proxy.errors import ProxyError, ReplyTruncated
 from proxy.responses import EventStream, Json
 from proxy.schemas.completions import wrong
 from proxy.schemas.messages import Attach
 from proxy.settings import Settings
 from proxy.source_code.base import SourceAttachment
-from proxy.storable import check_text
 from proxy.streaming.delivery import ended_message, reply_frames, wait_until_open
 from proxy.streaming.engine import Engine
 from proxy.streaming.reply import Reply, fingerprint, ids_of, stored_ids

@@ -15,7 +15,7 @@ from pymongo import ASCENDING, IndexModel
 from proxy.documents.base import Owned, Raw, utc_now
 from proxy.documents.conversation import Conversation
 from proxy.documents.message import INTERNAL
-from proxy.documents.page import MESSAGE_OF_OWNER, MessagePage
+from proxy.documents.message_page import MESSAGE_OF_OWNER, MessagePage
 from proxy.errors import Conflict, NotFound
 
 

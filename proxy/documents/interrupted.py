@@ -5,7 +5,7 @@ from typing import Protocol
 
 from proxy.documents.base import Raw, Stored, utc_now
 from proxy.documents.conversation import Conversation
-from proxy.documents.page import MessagePage
+from proxy.documents.message_page import MessagePage
 from proxy.documents.plan_draft import PlanDraft
 from proxy.documents.usage import Usage
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from proxy.documents.base import Raw
 from proxy.documents.conversation import Conversation
-from proxy.documents.page import MessagePage
+from proxy.documents.message_page import MessagePage
 
 REVISIONS = {"messages.id": 1, "messages.revision": 1}
 

@@ -9,8 +9,8 @@ from proxy.documents.base import Raw
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.message import Message, size_bytes
-from proxy.documents.page import PAGE_BYTES, MessagePage, page_id
-from proxy.documents.place import MessageRevision, attempt_name
+from proxy.documents.message_page import PAGE_BYTES, MessagePage, page_id
+from proxy.documents.message_place import MessageRevision, attempt_name
 from proxy.documents.worker import Worker
 from proxy.errors import Unavailable
 

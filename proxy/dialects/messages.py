@@ -1,0 +1,87 @@
+"""How the reply to a turn looks: the frames of `POST …/messages`, and its whole answer."""
+
+from typing import Any
+
+from starlette.requests import Request
+
+from proxy.documents.base import Raw
+from proxy.errors import ProxyError
+from proxy.sse import DONE, encode
+from proxy.streaming.delivery import ended_message
+from proxy.streaming.draft import Progress
+from proxy.streaming.engine import Engine
+from proxy.streaming.reply import Reply, ids_of, stored_ids
+
+
+class ContentFrames:
+    """The frames of `POST …/messages`: ids, `{"content"}`, `{"finish_reason"}`, `[DONE]`."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+
+    def first(self) -> bytes:
+        """`{"user_message_id", "assistant_message_id", "conversation_id", "session_id"}`."""
+        return encode(ids_of(self._reply))
+
+    def progress(self, progress: Progress) -> bytes:
+        """`{"content": "…"}`."""
+        return progress_frame(progress)
+
+    def ending(self, error: ProxyError | None, message: Raw, *, differs: bool) -> bytes:
+        """`{"content": "", "finish_reason": "stop"}` or `{"error": {…}}`, then `[DONE]`."""
+        frame = ending_frame(
+            error,
+            message.get("finish_reason"),
+            differs=differs,
+            omitted_messages=message.get("omitted_messages", 0),
+        )
+        return frame + DONE
+
+
+def progress_frame(progress: Progress) -> bytes:
+    """One frame: `{"content": "…"}`, with `reasoning` and `replace` where there are any."""
+    frame: dict[str, Any] = {"content": progress.text}
+    if progress.reasoning:
+        frame["reasoning"] = progress.reasoning
+    if progress.replace:
+        frame["replace"] = True
+    return encode(frame)
+
+
+def ending_frame(
+    error: ProxyError | None,
+    finish_reason: str | None,
+    *,
+    differs: bool = False,
+    omitted_messages: int = 0,
+) -> bytes:
+    """The last frame before `[DONE]`: a finish reason, or an error that is never content."""
+    if error is not None:
+        body = error.error()
+        return encode({"error": {key: body[key] for key in ("message", "type", "code")}})
+    frame: dict[str, Any] = {"content": "", "finish_reason": finish_reason or "stop"}
+    if differs:
+        frame["stored_text_differs"] = True
+    if omitted_messages:
+        frame["omitted_messages"] = omitted_messages
+    return encode(frame)
+
+
+async def whole_reply(
+    engine: Engine, owner: str, reply: Reply, *, request: Request | None = None
+) -> Raw:
+    """Wait for the end of a reply and return it as one body; see `ended_message`.
+
+    A truncated reply is an answer that says so in its `status`.
+
+    Raises:
+        ProxyError: how it failed; the body carries the ids.
+    """
+    message = await ended_message(engine, owner, reply, request=request)
+    return {
+        **stored_ids(reply),
+        "reply": message["content"],
+        "status": message.get("status", "complete"),
+        "finish_reason": message.get("finish_reason"),
+        **({"omitted_messages": omitted} if (omitted := message.get("omitted_messages")) else {}),
+    }
