@@ -18,7 +18,7 @@ from proxy.app import create_app
 from proxy.database import Database, connect
 from proxy.settings import Settings
 from tests.fakes.wire_server import find_program, wire_server
-from tests.secret_watch import SecretWatch
+from tests.support.secret_watch import SecretWatch
 
 IN_CI = bool(os.environ.get("CI"))
 

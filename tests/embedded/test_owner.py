@@ -10,7 +10,7 @@ import pytest
 from proxy.embedded import EmbeddedDatabase, EmbeddedError
 from proxy.embedded.child import is_running_on, record_lock_is_held
 from proxy.settings import Settings
-from tests.embedded.processes import (
+from tests.support.processes import (
     client_of,
     end,
     gone,

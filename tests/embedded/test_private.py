@@ -12,7 +12,7 @@ from pymongo.errors import OperationFailure
 
 from proxy.embedded import EmbeddedDatabase, EmbeddedError
 from proxy.settings import Settings
-from tests.embedded.processes import client_of, record_of, remember
+from tests.support.processes import client_of, record_of, remember
 
 
 async def test_a_stranger_without_the_password_is_refused(settings: Settings) -> None:

@@ -16,7 +16,7 @@ import proxy
 from proxy.embedded import EmbeddedDatabase, EmbeddedError
 from proxy.settings import Settings
 from tests.conftest import make_settings
-from tests.embedded.processes import client_of, gone, record_of, until
+from tests.support.processes import client_of, gone, record_of, until
 
 
 async def test_data_port_and_password_outlive_a_stop_and_a_start(settings: Settings) -> None:

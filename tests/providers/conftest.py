@@ -6,7 +6,7 @@ from proxy.providers.base import Provider
 from tests.fakes.faults import FaultyUpstream
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.poe_upstream import PoeUpstream
-from tests.providers.support import provider_for
+from tests.support.providers import provider_for
 
 
 @pytest.fixture(params=[OpenAIUpstream, PoeUpstream], ids=["openai", "poe"])

@@ -5,7 +5,7 @@ import pytest
 from proxy import errors
 from proxy.providers.base import CompletionRequest, Delta
 from proxy.providers.echo import EchoProvider
-from tests.providers.support import deltas, joined, request
+from tests.support.providers import deltas, joined, request
 
 
 async def test_the_echo_says_what_it_is_and_repeats_the_last_message_in_pieces() -> None:

@@ -8,7 +8,7 @@ import pytest
 from proxy import errors
 from proxy.providers.base import Delta, Provider
 from tests.fakes.faults import CHARACTER, FaultyUpstream
-from tests.providers.support import KEY, deltas, joined, provider_for, refusal, request
+from tests.support.providers import KEY, deltas, joined, provider_for, refusal, request
 
 
 async def collect(stream: AsyncIterator[Delta], received: list[Delta]) -> None:

@@ -11,7 +11,7 @@ from proxy.providers.base import CompletionRequest
 from proxy.providers.openai import OpenAIProvider
 from tests.fakes.openai_upstream import USAGE, OpenAIUpstream, chunk, frame, usage_chunk
 from tests.fakes.scripted import whole
-from tests.providers.support import KEY, REPORTED, deltas, joined, request, settings
+from tests.support.providers import KEY, REPORTED, deltas, joined, request, settings
 
 DONE = b"data: [DONE]\n\n"
 

@@ -8,7 +8,7 @@ import pytest
 from proxy import errors
 from proxy.providers.openai import OpenAIProvider, RawResponse
 from tests.fakes.openai_upstream import OpenAIUpstream
-from tests.providers.support import KEY, settings
+from tests.support.providers import KEY, settings
 
 QUESTION = {"model": "m", "messages": [], "stream": True}
 

@@ -18,7 +18,7 @@ from proxy import errors
 from proxy.providers.base import CompletionRequest, Delta
 from proxy.providers.poe import PoeProvider
 from tests.fakes.poe_upstream import ACCESS_KEY, Bot, PoeUpstream, poe_server
-from tests.providers.support import KEY, deltas, joined, request, settings
+from tests.support.providers import KEY, deltas, joined, request, settings
 
 PNG = Attachment(url="https://files.test/a b.png", content_type="image/png", name="cat.png")
 PDF = Attachment(url="https://files.test/a.pdf", content_type="application/pdf", name="a [1].pdf")

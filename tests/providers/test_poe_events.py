@@ -11,7 +11,7 @@ from proxy.providers.base import Delta
 from proxy.providers.poe import PoeProvider
 from tests.fakes.poe_upstream import PoeUpstream, event
 from tests.fakes.scripted import wait
-from tests.providers.support import KEY, deltas, joined, request, settings
+from tests.support.providers import KEY, deltas, joined, request, settings
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from proxy.providers.openai import OpenAIProvider
 from proxy.providers.poe import PoeProvider
 from tests.fakes.faults import FaultyUpstream
 from tests.fakes.scripted import unused_url
-from tests.providers.support import KEY, refusal, settings
+from tests.support.providers import KEY, refusal, settings
 
 
 @pytest.mark.parametrize("kind", [OpenAIProvider, PoeProvider])

@@ -14,7 +14,7 @@ from proxy.settings import SettingsError
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.poe_upstream import PoeUpstream
 from tests.fakes.scripted import script, stall, unused_url
-from tests.providers.support import deltas, joined, request, settings
+from tests.support.providers import deltas, joined, request, settings
 
 
 class Listed(Provider):

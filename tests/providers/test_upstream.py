@@ -9,7 +9,7 @@ from proxy.providers.poe import PoeProvider
 from proxy.providers.upstream import READ_BYTES
 from proxy.settings import SettingsError
 from tests.fakes.openai_upstream import OpenAIUpstream
-from tests.providers.support import deltas, joined, request, settings
+from tests.support.providers import deltas, joined, request, settings
 
 
 async def test_an_upstream_elsewhere_is_asked_through_the_environments_proxy(

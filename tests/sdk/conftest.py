@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from proxy.database import Database
-from tests.completions.conftest import KEY as UPSTREAM_KEY
 from tests.conftest import IN_CI, make_settings, running_app
+from tests.dialects.chat_completions.conftest import KEY as UPSTREAM_KEY
 from tests.fakes.live import serve
 from tests.fakes.openai_upstream import OpenAIUpstream
 

@@ -8,7 +8,7 @@ from pathspec import PathSpec
 
 from proxy.source_code.base import display_path
 from proxy.source_code.gitignore import GitPattern, IgnoreRules
-from tests.source_code.random_trees import difference, git_files, our_files
+from tests.support.random_trees import difference, git_files, our_files
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 

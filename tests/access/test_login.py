@@ -1,0 +1,235 @@
+"""Log-in: the cookie, what it opens, how it ends, and how often one may try."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from http.cookies import SimpleCookie
+
+import httpx
+import pytest
+
+from proxy.access.auth import SESSION_COOKIE
+from proxy.credentials import Verifier, hash_key, hash_password
+from proxy.database import Database
+from proxy.documents.base import utc_now
+from proxy.documents.user import Session, User
+from tests.support.keys import ADMIN, bearer, locked, status_of, two_workers, until
+
+HERE = "/v1/chat/conversations"
+PASSWORD = "the passphrase of the tests"
+
+
+@pytest.fixture
+async def client(wire: Database) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a server with one user, `Ada`."""
+    async with locked(wire) as client:
+        await User.create_new(
+            "ada", "Ada", await hash_password(PASSWORD), ["chat", "plan", "project"]
+        )
+        yield client
+
+
+async def log_in(
+    client: httpx.AsyncClient, name: str = "Ada", password: str = PASSWORD, **headers: str
+) -> httpx.Response:
+    body = {"userName": name, "password": password}
+    return await client.post("/v1/auth/login", json=body, headers=headers)
+
+
+def cookie_of(response: httpx.Response) -> SimpleCookie:
+    return SimpleCookie(response.headers["set-cookie"])
+
+
+async def test_a_session_cookie_counts_as_the_users_key(client: httpx.AsyncClient) -> None:
+    assert (await client.get(HERE)).status_code == 401
+    response = await log_in(client)
+    assert response.json() == {"name": "Ada", "user": "Ada"}
+    assert (await client.post(HERE, json={"name": "hers"})).status_code == 200
+    (conversation,) = (await client.get(HERE)).json()
+    assert conversation["name"] == "hers"
+    assert (await client.get(HERE, headers=bearer(ADMIN))).json() == []
+    assert (await client.get("/v1/auth/me")).json() == {
+        "name": "Ada",
+        "user": "Ada",
+        "owner": "ada",
+        "scopes": ["chat", "plan", "project"],
+        "by": "session",
+    }
+    assert (await client.get("/v1/keys")).status_code == 403
+
+
+async def test_the_cookie_is_kept_from_scripts_other_sites_and_open_lines(
+    client: httpx.AsyncClient,
+) -> None:
+    here = cookie_of(await log_in(client))[SESSION_COOKIE]
+    assert here["httponly"]
+    assert here["samesite"] == "lax"
+    assert here["path"] == "/"
+    assert not here["secure"]
+    away = cookie_of(await log_in(client, Host="chat.example"))[SESSION_COOKIE]
+    assert away["secure"]
+    tls = await client.post(
+        "https://127.0.0.1:8000/v1/auth/login", json={"userName": "Ada", "password": PASSWORD}
+    )
+    assert cookie_of(tls)[SESSION_COOKIE]["secure"]
+    stored = await Session.collection().find_one({"_id": hash_key(here.value)})
+    assert here.value not in str(stored)
+
+
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [("Ada", "wrong"), ("Ada", ""), ("", PASSWORD), ("Bob", PASSWORD), ("$ne", "{}")],
+)
+async def test_a_wrong_name_and_a_wrong_password_look_the_same(
+    client: httpx.AsyncClient, name: str, password: str
+) -> None:
+    response = await log_in(client, name, password)
+    assert response.status_code == 401
+    assert response.json()["detail"] == "Invalid username or password"
+    assert "set-cookie" not in response.headers
+
+
+async def test_the_name_is_taken_without_regard_to_case(client: httpx.AsyncClient) -> None:
+    assert (await log_in(client, " ADA ")).status_code == 200
+
+
+async def test_logging_out_ends_the_session_for_everybody_who_has_the_cookie(
+    client: httpx.AsyncClient,
+) -> None:
+    token = cookie_of(await log_in(client))[SESSION_COOKIE].value
+    stolen = {"Cookie": f"{SESSION_COOKIE}={token}"}
+    assert (await client.get(HERE, headers=stolen)).status_code == 200
+    assert (await client.post("/v1/auth/logout")).json() == {"message": "Logged out"}
+    assert SESSION_COOKIE not in client.cookies
+    assert (await client.get(HERE, headers=stolen)).status_code == 401
+    assert (await client.post("/v1/auth/logout")).status_code == 200
+
+
+async def test_a_session_that_ends_is_over_on_every_worker(wire: Database) -> None:
+    async with two_workers(wire) as (here, there):
+        await User.create_new("ada", "Ada", await hash_password(PASSWORD), ["chat"])
+        ways = (
+            lambda: here.post("/v1/auth/logout"),
+            lambda: User.set_password("Ada", "a hash of another"),
+            lambda: User.remove("Ada"),
+        )
+        for number, end in enumerate(ways):
+            if number == 2:
+                await User.set_password("Ada", await hash_password(PASSWORD))
+            token = cookie_of(await log_in(here))[SESSION_COOKIE].value
+            there.cookies.set(SESSION_COOKIE, token)
+            assert (await there.get(HERE)).status_code == 200
+            await end()
+            await until(lambda: status_of(there, HERE), 401)
+
+
+@pytest.mark.parametrize("change", ["password", "removal"])
+async def test_no_session_outlives_a_password_that_was_changed_while_it_began(
+    client: httpx.AsyncClient, change: str
+) -> None:
+    """The old password was right when it was compared; the sessions were ended before this one."""
+
+    class ChangedMeanwhile(Verifier):
+        async def matches(self, hash_: str | None, password: str) -> bool:
+            found = await super().matches(hash_, password)
+            if change == "password":
+                await User.set_password("Ada", await hash_password("another passphrase"))
+            else:
+                await User.remove("Ada")
+            return found
+
+    client.app.state.verifier = ChangedMeanwhile()  # type: ignore[attr-defined]
+    response = await log_in(client)
+    assert response.status_code == 401
+    assert "set-cookie" not in response.headers
+    assert await Session.collection().count_documents({}) == 0
+
+
+async def test_an_expired_session_is_over(client: httpx.AsyncClient) -> None:
+    await log_in(client)
+    await Session.collection().update_one({}, {"$set": {"expires_at": utc_now()}})
+    response = await client.get(HERE)
+    assert response.status_code == 401
+    assert response.json()["error"]["code"] == "session_ended"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://attacker.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:8001"},
+        {"Origin": "http://127.0.0.1:8000.attacker.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+async def test_a_write_from_another_page_is_refused_despite_the_cookie(
+    client: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    await log_in(client)
+    assert (await client.post(HERE, json={}, headers=headers)).status_code == 403
+    assert (await log_in(client, **headers)).status_code == 403
+    assert (await client.post("/v1/auth/logout", headers=headers)).status_code == 403
+    assert (await client.get(HERE)).json() == []
+
+
+async def test_a_write_from_our_own_page_is_welcome(client: httpx.AsyncClient) -> None:
+    await log_in(client)
+    for headers in (
+        {"Origin": "http://127.0.0.1:8000"},
+        {"Origin": "https://chat.example", "Host": "chat.example"},
+        {"Sec-Fetch-Site": "same-origin"},
+        {},
+    ):
+        cookie = {"Cookie": f"{SESSION_COOKIE}={client.cookies[SESSION_COOKIE]}"}
+        response = await client.post(HERE, json={}, headers={**headers, **cookie})
+        assert response.status_code == 200, headers
+
+
+async def test_a_key_needs_no_origin(client: httpx.AsyncClient) -> None:
+    headers = {"Origin": "https://anywhere.example", **bearer(ADMIN)}
+    assert (await client.post(HERE, json={}, headers=headers)).status_code == 200
+
+
+async def test_attempts_are_limited_by_name_across_workers(wire: Database) -> None:
+    async with two_workers(wire, login_attempts=3) as (here, there):
+        await User.create_new("ada", "Ada", await hash_password(PASSWORD), ["chat"])
+        answers = [await log_in(client, "ada", "guess") for client in (here, there, here, there)]
+        assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
+        assert 1 <= int(answers[-1].headers["retry-after"]) <= 300
+        assert (await log_in(there)).status_code == 429
+        for _ in range(2):
+            assert (await log_in(here, "bob", "guess")).status_code == 401
+
+
+async def test_attempts_at_the_same_moment_are_counted_exactly(wire: Database) -> None:
+    async with two_workers(wire, login_attempts=5) as clients:
+        await User.create_new("ada", "Ada", await hash_password(PASSWORD), ["chat"])
+        attempts = [log_in(clients[n % 2], "ada", f"guess {n}") for n in range(40)]
+        answers = Counter([each.status_code for each in await asyncio.gather(*attempts)])
+        assert answers == Counter({401: 5, 429: 35})
+
+
+async def test_a_right_password_forgets_the_wrong_ones(wire: Database) -> None:
+    async with locked(wire, login_attempts=3) as client:
+        await User.create_new("ada", "Ada", await hash_password(PASSWORD), ["chat"])
+        for password in ("a", "b", PASSWORD, "c", "d", PASSWORD):
+            response = await log_in(client, "Ada", password)
+            assert response.status_code == (200 if password == PASSWORD else 401)
+
+
+async def test_attempts_are_limited_by_address_whatever_the_name(wire: Database) -> None:
+    async with locked(wire, login_attempts=2) as client:
+        answers = [await log_in(client, f"user{n}", "guess") for n in range(7)]
+        assert [answer.status_code for answer in answers] == [401] * 6 + [429]
+
+
+async def test_passwords_are_compared_a_few_at_a_time() -> None:
+    verifier = Verifier()
+    hash_ = await hash_password(PASSWORD)
+    assert hash_.startswith("$argon2id$")
+    matches = [verifier.matches(hash_, text) for text in (PASSWORD, "x", "", "\ud800x"[1:])]
+    assert await asyncio.gather(*matches) == [True, False, False, False]
+    assert not await verifier.matches(None, "nobody")
+    assert not await verifier.matches("not a hash", PASSWORD)

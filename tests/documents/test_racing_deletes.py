@@ -1,0 +1,125 @@
+"""Callers that delete the same messages at once: each message is counted by one of them."""
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from proxy.database import Database
+from proxy.documents.base import DEFAULT_OWNER
+from proxy.documents.conversation import Conversation
+from proxy.documents.counter import Counter
+from proxy.documents.message_page import MessagePage
+from proxy.documents.message_place import (
+    MessageRevision,
+    Placed,
+    delete_messages,
+    edit_message,
+    list_revisions,
+    remove_conversation,
+)
+from tests.documents.test_pages import MAX_BYTES, MAX_MESSAGES, Steps, listed, message, move
+
+CALLERS = 12
+
+
+@pytest.fixture(autouse=True)
+async def _prepared(wire: Database) -> None:
+    await wire.prepare()
+
+
+async def filled(count: int) -> tuple[str, list[int]]:
+    """A conversation whose older messages lie in pages."""
+    conversation = Conversation()
+    await conversation.create()
+    ids = []
+    for _ in range(count):
+        id_ = await Counter.reserve("messages")
+        ids.append(id_)
+        assert await Conversation.append(DEFAULT_OWNER, conversation.id, [message(id_, "x")])
+        await move(conversation.id)
+    return conversation.id, ids
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_each_message_is_counted_once_in_tails_and_pages(seed: int) -> None:
+    rng = random.Random(seed)
+    (first, ids), (second, more) = await filled(20), await filled(3)
+    everything = ids + more
+    assert await MessagePage.collection().count_documents({"conversation_id": first}) > 2
+    doomed = rng.sample(everything, len(everything) - 3)
+    kept = sorted(set(everything) - set(doomed))
+    wanted = [rng.sample(doomed, rng.randint(1, len(doomed))) for _ in range(CALLERS)]
+    wanted[0] = doomed
+
+    async def disturb(id_: int) -> None:
+        await edit_message(DEFAULT_OWNER, id_, "y")
+        await move(first)
+
+    counts, _ = await asyncio.gather(
+        asyncio.gather(*(delete_messages(DEFAULT_OWNER, [*some, 10**15]) for some in wanted)),
+        asyncio.gather(*(disturb(id_) for id_ in kept)),
+    )
+    assert sum(counts) == len(doomed)
+    left = [m["id"] for id_ in (first, second) for m in await listed(id_)]
+    assert sorted(left) == kept
+    pages = MessagePage.collection().find({"conversation_id": first})
+    in_pages = sum([len(page["messages"]) async for page in pages])
+    raw = await Conversation.with_tail(DEFAULT_OWNER, first)
+    assert raw["paged_messages"] == in_pages
+
+
+async def test_deleting_ones_own_leaves_the_revisions_of_other_owners() -> None:
+    conversation = Conversation(owner="stranger")
+    await conversation.create()
+    own = await Counter.reserve("messages")
+    assert await Conversation.append("stranger", conversation.id, [message(own, "x")])
+    _, (mine,) = await filled(1)
+    await edit_message(DEFAULT_OWNER, mine, "edited")
+    assert await delete_messages("stranger", [mine, own]) == 1
+    placed = await Placed.find(DEFAULT_OWNER, mine)
+    assert [raw["content"] for raw in await list_revisions(DEFAULT_OWNER, placed.message)] == ["x"]
+
+
+@pytest.mark.parametrize("at", [0, -1])
+async def test_an_edit_that_comes_too_late_keeps_nothing_of_a_deleted_message(at: int) -> None:
+    _, ids = await filled(20)
+    placed = await Placed.find(DEFAULT_OWNER, ids[at])
+    assert placed.place.in_page == (at == 0)
+    assert await delete_messages(DEFAULT_OWNER, [ids[at]]) == 1
+    assert await placed.replace({"content": "too late"}) is None
+    assert await MessageRevision.collection().count_documents({"message_id": ids[at]}) == 0
+
+
+async def test_an_edit_that_lost_against_another_keeps_the_former_contents() -> None:
+    _, ids = await filled(3)
+    placed = await Placed.find(DEFAULT_OWNER, ids[0])
+    await edit_message(DEFAULT_OWNER, ids[0], "first")
+    assert await placed.replace({"content": "second"}) is None
+    placed = await Placed.find(DEFAULT_OWNER, ids[0])
+    assert [raw["content"] for raw in await list_revisions(DEFAULT_OWNER, placed.message)] == ["x"]
+
+
+async def test_a_move_that_a_deleted_conversation_overtakes_leaves_no_page() -> None:
+    conversation_id, _ = await filled(6)
+    first = await Counter.reserve("messages", 12)
+    new = [message(first + n, "secret") for n in range(12)]
+    assert await Conversation.append(DEFAULT_OWNER, conversation_id, new)
+
+    async def nothing(_: int) -> None: ...
+
+    class RemovedBeforeTheCopy(Steps):
+        async def find_one_and_update(self, *args: Any, **kwargs: Any) -> Any:
+            found = await super().find_one_and_update(*args, **kwargs)
+            await remove_conversation(DEFAULT_OWNER, conversation_id)
+            return found
+
+    assert not await MessagePage.take_from(
+        RemovedBeforeTheCopy(nothing),
+        conversation_id,
+        max_messages=MAX_MESSAGES,
+        max_bytes=MAX_BYTES,
+    )
+    query = {"conversation_id": conversation_id}
+    assert await MessagePage.collection().count_documents(query) == 0

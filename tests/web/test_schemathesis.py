@@ -1,0 +1,60 @@
+"""Schemathesis over the whole OpenAPI document, with links between operations followed."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import LiveServer
+from tests.support.keys import ADMIN
+
+SECONDS = int(os.environ.get("SCHEMATHESIS_SECONDS", "45"))
+SEED = os.environ.get("SCHEMATHESIS_SEED", "1")
+"""The same for every run, so that a change is judged and not chance; try others by hand."""
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "missing_required_header",
+)
+"""Not the two that take a project's id for its project: the label outlives it."""
+
+
+@pytest.mark.timeout(SECONDS + 120)
+async def test_no_request_breaks_the_server_and_answers_match_their_schemas(
+    live: LiveServer, tmp_path: Path
+) -> None:
+    async with live(api_keys=[ADMIN], source_roots=[str(tmp_path)]) as client:
+        process = await asyncio.create_subprocess_exec(
+            str(Path(sys.executable).with_name("st")),
+            "run",
+            f"{client.base_url}/openapi.json",
+            f"--header=Authorization: Bearer {ADMIN}",
+            f"--checks={','.join(CHECKS)}",
+            "--phases=examples,coverage,fuzzing,stateful",
+            f"--max-time={SECONDS}",
+            f"--seed={SEED}",
+            "--request-timeout=30",
+            "--continue-on-failure",
+            "--generation-database=none",
+            "--warnings=off",
+            "--no-color",
+            cwd=tmp_path,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            output, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    text = output.decode(errors="replace")
+    lines = [line[:300] for line in text.splitlines()]
+    assert process.returncode == 0, "\n".join(lines[-400:])
+    assert "Tested: 0" not in text
