@@ -9,9 +9,11 @@
     │   ├── RequestTimedOut             408  invalid_request_error
     │   ├── Conflict                    409  conflict_error
     │   ├── TooLarge                    413  invalid_request_error
+    │   ├── AddressTooLong              414  invalid_request_error
     │   ├── UnsupportedMediaType        415  invalid_request_error
     │   ├── Unprocessable               422  invalid_request_error
-    │   └── TooManyRequests             429  rate_limit_error
+    │   ├── TooManyRequests             429  rate_limit_error
+    │   └── HeadTooLarge                431  invalid_request_error
     ├── Unavailable                     503  service_unavailable
     │   ├── StorageUnavailable          503  storage_error
     │   └── ReplyInterrupted            503  interrupted
@@ -131,6 +133,13 @@ class TooLarge(BadRequest):
     message = "The request is too large"
 
 
+class AddressTooLong(BadRequest):
+    """An address (path and query) over its named limit."""
+
+    status = 414
+    message = "The address is too long; send long texts in the body of a POST"
+
+
 class UnsupportedMediaType(BadRequest):
     """A body that is not JSON where JSON is required."""
 
@@ -152,6 +161,13 @@ class TooManyRequests(BadRequest):
     type = "rate_limit_error"
     usual_code = "rate_limit_exceeded"
     message = "Too many requests; wait and try again"
+
+
+class HeadTooLarge(BadRequest):
+    """A request's headers over their named limits."""
+
+    status = 431
+    message = "The request's headers are too large; send fewer or shorter ones"
 
 
 class Unavailable(ProxyError):

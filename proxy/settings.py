@@ -128,6 +128,24 @@ class Settings(BaseSettings):
         default_factory=lambda: [Path.cwd()]
     )
 
+    # Connections, before anybody is known
+    connections: int = Field(default=5_000, ge=1)
+    """Open connections of the whole server; each worker takes its share."""
+    connections_per_address: int = Field(default=1_000, ge=1)
+    """Open connections of one address (of IPv6 its /64); each worker counts for itself."""
+    pipelined_requests: int = Field(default=32, ge=1)
+    """Requests of one connection that wait behind one that is being answered."""
+    head_bytes: int = Field(default=64 * 1024, ge=1024)
+    """A request's first line and headers; more is a 431."""
+    header_fields: int = Field(default=200, ge=10)
+    """Header lines of a request; more is a 431."""
+    address_bytes: int = Field(default=16 * 1024, ge=256)
+    """A request's path and query; more is a 414."""
+    head_seconds: float = Field(default=20, gt=0)
+    """From the first byte of a request to the end of its headers."""
+    client_silence_seconds: float = Field(default=60, gt=0)
+    """A client that sends no byte of a body, or takes no byte of an answer, for this long."""
+
     # Source digest
     source_file_bytes: int = Field(default=8 * MIB, ge=1, le=256 * MIB)
     """A larger file is named as skipped."""

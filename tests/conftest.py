@@ -17,6 +17,7 @@ from mongomock_motor import AsyncMongoMockClient
 from proxy.app import create_app
 from proxy.database import Database, connect
 from proxy.settings import Settings
+from proxy.web.protocol import protocol_of
 from tests.fakes.wire_server import find_program, wire_server
 from tests.support.secret_watch import SecretWatch
 
@@ -122,7 +123,14 @@ async def serving(app: Any) -> AsyncIterator[str]:
     """A live uvicorn on a free loopback port; yields its address."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on")
+        config = uvicorn.Config(
+            app,
+            http=protocol_of(app.state.settings),
+            ws="none",
+            log_level="warning",
+            access_log=False,
+            lifespan="on",
+        )
         server = uvicorn.Server(config)
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         task = asyncio.create_task(server.serve(sockets=[listener]))

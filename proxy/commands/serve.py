@@ -29,7 +29,9 @@ from proxy.embedded import EmbeddedDatabase, check_not_taken
 from proxy.providers.registry import build_providers
 from proxy.settings import Settings, SettingsError, load_settings
 from proxy.streaming.engine import bury_workers
+from proxy.web.connections import raise_file_limit
 from proxy.web.logs import configure_logging
+from proxy.web.protocol import protocol_of
 
 log = logging.getLogger("proxy")
 
@@ -57,6 +59,7 @@ def serve(settings: Settings, arguments: argparse.Namespace) -> int:
         settings = load_settings(workers=arguments.workers)
     build_providers(settings)
     configure_logging(settings.log_level)
+    raise_file_limit()
     with _listen(settings) as listener:
         runner = _serve_one if settings.workers == 1 else _serve_many
         return runner(settings, listener)
@@ -68,6 +71,10 @@ def _listen(settings: Settings) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((settings.host, settings.port))
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # Connections inherit it. Of an idle stream only heartbeats wait, which fill no buffer.
+            milliseconds = min(int(settings.client_silence_seconds * 1000), 2**31 - 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         listener.listen(2048)
     except (OSError, UnicodeError) as error:
         listener.close()
@@ -128,6 +135,8 @@ def _config(app: FastAPI | Callable[[], FastAPI], settings: Settings) -> uvicorn
         app,
         factory=not isinstance(app, FastAPI),
         workers=settings.workers,
+        http=protocol_of(settings),
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

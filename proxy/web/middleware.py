@@ -67,7 +67,7 @@ class Edge:
             # Every chunk of every stream passes here: no coroutine of its own.
             if message["type"] == "http.response.start":
                 state["status"] = message["status"]
-                message["headers"] = _stamped(message.get("headers", ()), id_)
+                message["headers"] = stamped(message.get("headers", ()), id_)
             return send(message)
 
         try:
@@ -168,8 +168,8 @@ def _path(scope: Scope) -> str:
     return path[len(root) :] if root and path.startswith(root) else path
 
 
-def _stamped(given: Iterable[tuple[bytes, bytes]], id_: bytes) -> list[tuple[bytes, bytes]]:
-    """The headers of an answer with those that every answer has."""
+def stamped(given: Iterable[tuple[bytes, bytes]], id_: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer with those that every answer has."""
     names = {name for name, _ in given}
     headers = [*given, (b"x-request-id", id_)]
     headers += [pair for pair in SAFE_HEADERS if pair[0] not in names]

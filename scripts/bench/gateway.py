@@ -102,6 +102,8 @@ class Machine:
             "PROXY_DATA_DIR": str(data),
             "PROXY_LOG_LEVEL": "error",
             "PROXY_STREAMS": "10000",
+            "PROXY_CONNECTIONS": "20000",
+            "PROXY_CONNECTIONS_PER_ADDRESS": "20000",
         }
 
     def litellm(self) -> Target:

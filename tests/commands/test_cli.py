@@ -203,6 +203,16 @@ def test_a_second_server_on_the_same_data_is_told_so(tmp_path: Path) -> None:
             assert owner in sentence
 
 
+def test_broken_http_is_answered_in_the_shape_of_every_error(tmp_path: Path, wire_uri: str) -> None:
+    with running(tmp_path, "serve", "--workers", "2", PROXY_MONGODB_URI=wire_uri) as (url, _):
+        address = (url.rpartition("/")[2].partition(":")[0], int(url.rpartition(":")[2]))
+        with socket.create_connection(address) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+            head, _, body = client.makefile("rb").read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["detail"] == "A request has exactly one 'Host' header"
+
+
 @needs_embedded
 def test_a_key_made_beside_a_running_server_locks_it(tmp_path: Path) -> None:
     with running(tmp_path) as (url, _):
