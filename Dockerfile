@@ -12,6 +12,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY proxy/__init__.py proxy/__init__.py
 RUN uv sync --no-default-groups --no-install-project
 COPY proxy proxy
+COPY scripts/mongosh.js scripts/mongosh.js
 RUN uv sync --no-default-groups --no-editable
 
 FROM python:3.12-slim

@@ -15,8 +15,10 @@ from proxy.documents.base import Stored
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.document_reference import ProjectReferences
+from proxy.documents.json_schema import describe_collections
 from proxy.documents.message_page import MessagePage
 from proxy.documents.message_place import MessageRevision
+from proxy.documents.message_view import create_message_view
 from proxy.documents.plan_category import PlanCategory
 from proxy.documents.plan_document import PlanDocument
 from proxy.documents.plan_draft import PlanDraft
@@ -64,19 +66,28 @@ class Database:
     async def prepare(self, *, indexes: bool = True) -> None:
         """Bind the documents; create missing indexes, counters and built-in plan categories.
 
+        Also what explains the collections in a Mongo shell: a view and, on MongoDB, schemas.
+
         Safe to repeat and to race.
 
-        `indexes=False` is for in-memory stand-ins that take unique multikey indexes wrong.
+        `indexes=False` is for in-memory stand-ins, which take unique multikey indexes wrong and
+        know no views.
         """
         await init_beanie(
             database=self.database, document_models=DOCUMENTS, skip_indexes=not indexes
         )
-        if indexes and (await self.database.command("hello")).get("setName") == "secantus":
-            for document in DOCUMENTS:
-                if document.NARROW_INDEXES:
-                    await document.collection().create_indexes(document.NARROW_INDEXES)
         await Counter.create_missing()
         await PlanCategory.create_builtin()
+        if not indexes:
+            return
+        is_embedded = (await self.database.command("hello")).get("setName") == "secantus"
+        await create_message_view(self.database, modifies_views=not is_embedded)
+        if not is_embedded:
+            await describe_collections(self.database, DOCUMENTS)
+            return
+        for document in DOCUMENTS:
+            if document.NARROW_INDEXES:
+                await document.collection().create_indexes(document.NARROW_INDEXES)
 
     def unjournaled(self) -> Any:
         """The database for counters that may lose a second's writes in a crash."""

@@ -20,6 +20,7 @@ from proxy.settings import Settings
 from proxy.web.protocol import protocol_of
 from tests.fakes.wire_server import find_program, wire_server
 from tests.support.secret_watch import SecretWatch
+from tests.support.stored_documents import documents_of_wrong_type
 
 IN_CI = bool(os.environ.get("CI"))
 
@@ -67,10 +68,11 @@ def wire_uri() -> Iterator[str]:
 
 @pytest.fixture
 async def wire(wire_uri: str) -> AsyncIterator[Database]:
-    """A database of its own on a real wire server."""
+    """A database of its own on a real wire server; what a test leaves there has the right types."""
     name = f"test_{uuid4().hex[:12]}"
     database = connect(wire_uri, name)
     yield database
+    assert await documents_of_wrong_type(database) == []
     await database.client.drop_database(name)
     database.close()
 

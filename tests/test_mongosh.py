@@ -1,6 +1,7 @@
-"""The README's Mongo shell queries, run by a real mongosh on a real database."""
+"""The documented queries and the reading aids, run by a real mongosh on a real database."""
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -12,9 +13,12 @@ import httpx
 import pytest
 
 from proxy.database import Database
-from tests.conftest import client_of, make_settings, running_app
+from tests.conftest import LiveServer, client_of, make_settings, running_app
+from tests.fakes.openai_upstream import OpenAIUpstream
+from tests.support.replies import create, provider, streaming
 
 ROOT = Path(__file__).parent.parent
+AIDS = ROOT / "scripts" / "mongosh.js"
 MONGOSH = shutil.which("mongosh") or str(
     Path(__file__).parent / "mongosh/node_modules/.bin/mongosh"
 )
@@ -23,24 +27,23 @@ if not Path(MONGOSH).exists() and not os.environ.get("CI"):
     pytest.skip("mongosh is missing: scripts/install-test-tools", allow_module_level=True)
 
 
-def readme_queries() -> dict[str, str]:
-    """Comment above a query → the query, from the README's section."""
-    section = (ROOT / "README.md").read_text().partition("## Look inside with mongosh")[2]
-    section = section.partition("\n## ")[0]
+def documented_queries() -> dict[str, str]:
+    """Comment above a query → the query, from the documentation."""
+    text = (ROOT / "docs" / "mongosh.md").read_text(encoding="utf-8")
     queries = {}
-    for block in re.findall(r"```js\n(.*?)```", section, re.S):
+    for block in re.findall(r"```js\n(.*?)```", text, re.S):
         for title, query in re.findall(r"^// (.+)\n((?:(?!//).*\n?)+)", block, re.M):
             queries[title.strip()] = query.strip()
     return queries
 
 
-async def run(uri: str, name: str, query: str) -> str:
-    """What mongosh prints for one query."""
+async def run(uri: str, name: str, script: str) -> str:
+    """What mongosh prints for a script."""
     address, _, options = uri.partition("?")
     target = f"{address.rstrip('/')}/{name}?{options}"
     done = await asyncio.to_thread(
         subprocess.run,
-        [MONGOSH, target, "--quiet", "--norc", "--eval", f"print(JSON.stringify({query}))"],
+        [MONGOSH, target, "--quiet", "--norc", "--eval", script],
         capture_output=True,
         text=True,
         timeout=60,
@@ -48,6 +51,17 @@ async def run(uri: str, name: str, query: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+async def value_of(uri: str, name: str, query: str) -> str:
+    """The JSON text of what one query gives."""
+    return await run(uri, name, f"print(JSON.stringify({query}))")
+
+
+async def aid(uri: str, name: str, call: str) -> Any:
+    """What one of the reading aids returns."""
+    printed = await run(uri, name, f"load({json.dumps(str(AIDS))}); print(JSON.stringify({call}))")
+    return json.loads(printed)
 
 
 async def fill(client: httpx.AsyncClient) -> tuple[str, dict[str, Any]]:
@@ -77,9 +91,8 @@ async def fill(client: httpx.AsyncClient) -> tuple[str, dict[str, Any]]:
     return id_, project
 
 
-async def test_the_readme_queries_find_what_they_say(wire: Database, wire_uri: str) -> None:
-    queries = readme_queries()
-    assert len(queries) >= 5
+async def test_the_documented_queries_find_what_they_say(wire: Database, wire_uri: str) -> None:
+    queries = documented_queries()
     # A small tail, so that the conversation has pages.
     async with (
         running_app(wire, make_settings(tail_messages=4)) as app,
@@ -87,15 +100,64 @@ async def test_the_readme_queries_find_what_they_say(wire: Database, wire_uri: s
     ):
         id_, project = await fill(client)
         wanted = {
-            "The last conversations": ["排序", id_],
             "All messages of one conversation": ["冒泡排序 0", "冒泡排序 5", "你是AI助手"],
-            "Replies by model": ["echo", "6"],
-            "Documents of a project": ["新方案设计.md"],
             "Messages that say something": ["冒泡排序 3"],
+            "How many replies failed": ["0"],
+            "Replies by model": ["echo", "6"],
+            "The last conversations": ["排序", id_],
+            "Documents of a project": ["新方案设计.md"],
         }
+        assert set(queries) == set(wanted)
         for title, words in wanted.items():
             query = queries[title].replace("CONVERSATION_ID", id_)
             query = query.replace("PROJECT_ID", str(project["id"]))
-            printed = await run(wire_uri, wire.database.name, query.rstrip(";"))
+            printed = await value_of(wire_uri, wire.database.name, query.rstrip(";"))
             for word in words:
                 assert word in printed, f"{title}: {printed}"
+
+
+async def test_the_reading_aids_show_what_is_there(wire: Database, wire_uri: str) -> None:
+    name = wire.database.name
+    async with (
+        running_app(wire, make_settings(tail_messages=4)) as app,
+        client_of(app) as client,
+    ):
+        id_, _ = await fill(client)
+        await app.state.usage.flush()
+        assert (await wire.database.conversations.find_one({"_id": id_}))["page_count"] > 0
+
+        (newest,) = await aid(wire_uri, name, "last()")
+        assert (newest["_id"], newest["name"], newest["messages"]) == (id_, "排序", 13)
+
+        for given in (json.dumps(id_), json.dumps(id_[:8]), '"排序"', ""):
+            printed = await run(wire_uri, name, f"load({json.dumps(str(AIDS))}); chat({given})")
+            texts = ["你是AI助手", *(f"用Python写冒泡排序 {number}" for number in range(6))]
+            places = [printed.index(f"\n{text}\n") for text in texts]
+            assert places == sorted(places)
+        printed = await run(wire_uri, name, f"load({json.dumps(str(AIDS))}); chat('nobody')")
+        assert "No conversation has the id or name nobody" in printed
+
+        found = await aid(wire_uri, name, 'find("冒泡排序 3")')
+        assert {message["conversation_id"] for message in found} == {id_}
+        assert all("冒泡排序 3" in message["content"] for message in found)
+        assert await aid(wire_uri, name, 'find("a.c")') == []
+
+        (used,) = await aid(wire_uri, name, 'usage("7d")')
+        assert (used["_id"], used["requests"]) == ("echo/echo", 6)
+        (used,) = await aid(wire_uri, name, 'usage("4w", "owner")')
+        assert (used["_id"], used["requests"]) == ("default", 6)
+        assert await aid(wire_uri, name, "running()") == []
+
+
+async def test_a_reply_that_is_being_written_is_shown_as_running(
+    wire: Database, wire_uri: str, live: LiveServer
+) -> None:
+    async with OpenAIUpstream() as openai:
+        openai.play(openai.stall_after("one"))
+        async with live(providers=[provider(openai)]) as client:
+            id_ = await create(client)
+            async with streaming(client, id_) as stream:
+                await stream.until("one")
+                (reply,) = await aid(wire_uri, wire.database.name, "running()")
+                assert reply["_id"] == stream.message_id
+                assert reply["conversation_id"] == id_

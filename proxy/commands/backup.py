@@ -112,8 +112,8 @@ async def _export(database: Any, file: Any) -> Counts:
     counts: Counts = {}
     zipped = gzip.GzipFile(fileobj=file, mode="wb", compresslevel=5)
     await asyncio.to_thread(zipped.write, _line(header))
-    for name in sorted(await database.list_collection_names()):
-        if name.startswith("system.") or name == MARKER:
+    for name in await _collection_names(database):
+        if name == MARKER:
             continue
         counts[name] = 0
         held: list[bytes] = []
@@ -205,13 +205,19 @@ async def _begin(database: Any, identity: str) -> bool:
             "The import of another file was interrupted here: run that one again, "
             "or import into a new database"
         )
-    for name in await database.list_collection_names():
-        if not name.startswith("system.") and await database[name].find_one({}, {"_id": 1}):
+    for name in await _collection_names(database):
+        if await database[name].find_one({}, {"_id": 1}):
             raise BackupError(
                 f"The database has documents in {name} already: an import needs an empty one"
             )
     await database[MARKER].insert_one({"_id": identity, "started_at": datetime.now(UTC)})
     return False
+
+
+async def _collection_names(database: Any) -> list[str]:
+    """List what holds documents of its own: a view would be written as a collection."""
+    names = await database.list_collection_names(filter={"type": "collection"})
+    return sorted(name for name in names if not name.startswith("system."))
 
 
 async def _chunks(path: Path) -> AsyncIterator[list[tuple[str, RawBSONDocument]]]:

@@ -7,6 +7,7 @@ import gc
 import logging
 import multiprocessing
 import os
+import shlex
 import signal
 import socket
 import threading
@@ -15,12 +16,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
+import proxy
 from proxy import __version__
 from proxy.access.auth import check_exposure, has_keys
 from proxy.app import create_app
@@ -280,10 +283,10 @@ def print_banner(prepared: Prepared, listener: socket.socket) -> None:
     ]
     if embedded is not None:
         lines.append(("Data", f"{embedded.directory} (embedded database)"))
-        lines.append(("Look inside", embedded.shell_command))
+        lines.append(("Look inside", embedded.shell_command + _reading_aids()))
     else:
         lines.append(("Data", f"the database at PROXY_MONGODB_URI, {settings.mongodb_database!r}"))
-        lines.append(("Look inside", 'mongosh "$PROXY_MONGODB_URI"'))
+        lines.append(("Look inside", 'mongosh "$PROXY_MONGODB_URI"' + _reading_aids()))
     if prepared.is_locked:
         lines.append(("Keys", "needed: `proxy keys create NAME` makes one"))
     else:
@@ -293,3 +296,13 @@ def print_banner(prepared: Prepared, listener: socket.socket) -> None:
     for label, text in lines:
         print(f"  {label:<12} {text}")
     print("  Ctrl-C stops it", flush=True)
+
+
+def _reading_aids() -> str:
+    """Return mongosh's option that loads `chat(ID)`, `last()` and the like."""
+    package = Path(proxy.__file__).parent
+    for file in (package / "mongosh.js", package.parent / "scripts" / "mongosh.js"):
+        if file.exists():
+            shown = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+            return f" --shell {shlex.quote(str(shown))}"
+    return ""

@@ -202,3 +202,12 @@ async def test_a_harmed_file_changes_nothing(
 async def test_a_missing_file_is_named(wire: Database, tmp_path: Path) -> None:
     with pytest.raises(BackupError, match=r"none\.gz cannot be read: No such file"):
         await import_database(wire.database, tmp_path / "none.gz")
+
+
+async def test_a_view_is_not_exported(wire: Database, tmp_path: Path) -> None:
+    """It would come back as a collection, which nobody fills."""
+    await wire.prepare()
+    assert "messages" in await wire.database.list_collection_names()
+    counts = await export_database(wire.database, tmp_path / "backup.gz")
+    assert "messages" not in counts
+    assert "conversations" in counts
