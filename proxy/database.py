@@ -1,5 +1,6 @@
 """The database: client, documents, indexes. The only module that imports motor."""
 
+import asyncio
 import logging
 import warnings
 from typing import Any
@@ -62,6 +63,8 @@ class Database:
     def __init__(self, database: Any) -> None:
         self.database = database
         self.client = database.client
+        self._ping: asyncio.Task[None] | None = None
+        self._ping_began = 0.0
 
     async def prepare(self, *, indexes: bool = True) -> None:
         """Bind the documents; create missing indexes, counters and built-in plan categories.
@@ -103,6 +106,18 @@ class Database:
             await self.database.command("ping")
         except PyMongoError:
             raise StorageUnavailable from None
+
+    async def answers_within(self, seconds: float) -> bool:
+        """Return whether a ping comes back in time; callers at the same time share one."""
+        now = asyncio.get_running_loop().time()
+        ping = self._ping
+        if ping is None or ping.done() or now - self._ping_began > seconds:
+            ping = self._ping = asyncio.create_task(self.ping())
+            self._ping_began = now
+        await asyncio.wait((ping,), timeout=seconds)
+        # One that fails later than that has been given up: nobody asks for its error.
+        ping.add_done_callback(asyncio.Task.exception)
+        return ping.done() and ping.exception() is None
 
     async def collection_stats(self) -> dict[str, int]:
         """Collection name → estimated number of documents."""

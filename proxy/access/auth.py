@@ -48,6 +48,9 @@ SCOPES: dict[str, str | None] = {
 OPEN = frozenset({"/v1/auth/login", "/v1/auth/logout"})
 """What answers without a key."""
 
+PROBES = frozenset({"/livez", "/readyz"})
+"""What answers anybody, also while the database is silent: it may not be asked for keys first."""
+
 
 def check_exposure(settings: Settings, has_keys: bool) -> None:
     """Without a key or a user only this machine may come in.
@@ -94,6 +97,8 @@ class Doorkeeper:
             Forbidden: the key lacks the scope, or a web page of another origin sent this.
             UnsupportedMediaType: without keys, a write that is not JSON.
         """
+        if path in PROBES:
+            return None
         if not await self.is_locked():
             self._check_open_door(method, headers, address)
             caller = CallerInfo(is_operator=True)

@@ -1,13 +1,30 @@
-"""`/` and `/health`: open to everybody, they say nothing that is secret."""
+"""`/` and what asks how the server is: open to everybody, they say nothing that is secret."""
 
 from typing import Any
 
 from fastapi import APIRouter, Request
 
 from proxy import __version__
+from proxy.database import Database
+from proxy.errors import Unavailable
 from proxy.responses import Json
 
 router = APIRouter(tags=["Service"])
+
+READY_SECONDS = 1.0
+"""How long the database may take to answer before the server counts as not ready."""
+
+NOT_READY: dict[str, Any] = {
+    "description": "The database is silent, or the server is shutting down",
+    "content": {
+        "application/json": {
+            "example": Unavailable(
+                "Not ready (shutdown: in progress)",
+                extra={"checks": {"database": "ok", "shutdown": "in progress"}},
+            ).body()
+        }
+    },
+}
 
 
 @router.get("/", summary="What this is", response_model=dict[str, Any])
@@ -21,6 +38,8 @@ async def get_root() -> Json:
                 "docs": "/docs",
                 "openapi": "/openapi.json",
                 "health": "/health",
+                "live": "/livez",
+                "ready": "/readyz",
                 "models": "/v1/models",
                 "conversations": "/v1/chat/conversations",
             },
@@ -33,3 +52,33 @@ async def get_health(request: Request) -> Json:
     """`{"status": "healthy"}`, or 503 when the database does not answer."""
     await request.app.state.database.ping()
     return Json({"status": "healthy", "version": __version__, "database": "ok"})
+
+
+@router.get("/livez", summary="Does the process answer?", response_model=dict[str, Any])
+async def get_livez() -> Json:
+    """Answer, whatever the database does: a restart would only cut replies that survive it."""
+    return Json({"status": "alive"})
+
+
+@router.get(
+    "/readyz",
+    summary="Should it get requests?",
+    response_model=dict[str, Any],
+    responses={503: NOT_READY},
+)
+async def get_readyz(request: Request) -> Json:
+    """`{"status": "ready", "checks": {"database": "ok", "shutdown": "ok"}}`, or 503 with both."""
+    state = request.app.state
+    database: Database = state.database
+    checks = {
+        "database": "ok"
+        if await database.answers_within(READY_SECONDS)
+        else f"no answer within {READY_SECONDS:g} second",
+        "shutdown": "in progress" if state.engine.is_stopping else "ok",
+    }
+    wrong = [f"{name}: {found}" for name, found in checks.items() if found != "ok"]
+    if wrong:
+        raise Unavailable(
+            f"Not ready ({'; '.join(wrong)})", retry_after_seconds=5, extra={"checks": checks}
+        )
+    return Json({"status": "ready", "checks": checks})

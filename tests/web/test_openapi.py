@@ -21,7 +21,7 @@ OPERATIONS = [
     for path, methods in DOCUMENT["paths"].items()
     for method, operation in methods.items()
 ]
-OPEN_PATHS = ("/", "/health")
+OPEN_PATHS = ("/", "/health", "/livez", "/readyz")
 
 
 def resolved(schema: Any) -> Any:
