@@ -33,6 +33,7 @@ from proxy.routers import (
     references,
     service,
     source_code,
+    source_write,
     usage,
 )
 from proxy.settings import Settings, load_settings
@@ -136,8 +137,10 @@ def create_app(
     door = Door(
         completions.HotPath(app.routed),
         body_bytes=settings.body_bytes,
-        large_bytes=settings.import_bytes,
-        large_paths=(export.IMPORT_PATH,),
+        body_bytes_of_paths={
+            export.IMPORT_PATH: settings.import_bytes,
+            source_write.PATH: settings.source_write_bytes,
+        },
     )
     app.front = Edge(CrossOrigin(door, settings=settings), access_log=settings.access_log)
 
@@ -158,6 +161,7 @@ def create_app(
         keys,
         auth,
         source_code,
+        source_write,
     ):
         api.include_router(module.router)
     app.router.routes.append(docs.assets)

@@ -165,6 +165,14 @@ class Settings(BaseSettings):
     """Answered digests of a project that `since` may name; the oldest are forgotten."""
     source_allow_unredacted: bool = False
     """Whether `redact=false` may leave secrets in a digest."""
+    source_write: bool = False
+    """Whether `POST /v1/write-source-code` may change the files of projects."""
+    source_write_bytes: int = Field(default=32 * MIB, ge=1024)
+    """A request that holds a reply."""
+    source_write_file_bytes: int = Field(default=10 * MIB, ge=1, le=256 * MIB)
+    """A larger file of a reply is refused."""
+    source_backup_days: float = Field(default=90, ge=0)
+    """How long what was replaced or deleted is kept in `data_dir`; 0 is for ever."""
 
     # Upstream time
     connect_timeout_seconds: float = Field(default=10, gt=0)

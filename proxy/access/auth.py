@@ -38,6 +38,7 @@ SCOPES: dict[str, str | None] = {
     "chat": "chat",
     "plan": "plan",
     "projects": "project",
+    "write-source-code": "project",
     "models": None,
     "usage": None,
     "auth": None,

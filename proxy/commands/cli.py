@@ -11,6 +11,7 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from proxy import __version__
 from proxy.commands.admin import add_admin_commands
+from proxy.commands.apply import add_apply_command
 from proxy.commands.backup import BackupError, Counts, export_database, import_database
 from proxy.commands.connect import beside, opened
 from proxy.commands.serve import serve
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = commands.add_parser("import", help="fill an empty database from such a file")
     sub.add_argument("file", type=Path)
     sub.set_defaults(command=import_from)
+    add_apply_command(commands)
     add_admin_commands(commands)
     return parser
 

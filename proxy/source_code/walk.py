@@ -16,9 +16,9 @@ from proxy.errors import Conflict, Forbidden, NotFound, TooLarge
 from proxy.source_code.base import Deadline, DigestLimits, DigestOptions, Skipped, display_path
 from proxy.source_code.gitignore import IgnoreRules, rules_from_patterns
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A FIFO that takes the place of a file must not hold the reader up.
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LINK_ERRORS = (errno.ELOOP, errno.EMLINK)
 _GITFILE_BYTES = 4096
 
@@ -50,7 +50,7 @@ class SourceFile(NamedTuple):
             UnreadableError: it is gone, was replaced, grew over the limit or is binary.
         """
         try:
-            fd = os.open(self.name, _FILE, dir_fd=self.directory_fd)
+            fd = os.open(self.name, FILE_FLAGS, dir_fd=self.directory_fd)
         except OSError as error:
             raise UnreadableError(_reason(error)) from None
         try:
@@ -100,6 +100,27 @@ def resolve_root(ai_work_dir: str | None, source_roots: list[Path]) -> Path:
     return Path(real)
 
 
+def open_root(root: Path) -> int:
+    """Open a directory that `resolve_root` gave.
+
+    Raises:
+        Forbidden: a link took the place of one of its parents.
+        NotFound: it cannot be opened.
+    """
+    try:
+        fd = os.open(root, DIRECTORY_FLAGS)
+    except OSError:
+        raise NotFound("The project's source directory does not exist") from None
+    try:
+        same = os.path.samestat(os.stat(root), os.fstat(fd))
+    except OSError:
+        same = False
+    if not same or os.path.realpath(root) != str(root):
+        os.close(fd)
+        raise Forbidden("The project's source directory was replaced while it was opened")
+    return fd
+
+
 def walk(
     root: Path, options: DigestOptions, limits: DigestLimits, deadline: Deadline
 ) -> Iterator[SourceFile | Skipped]:
@@ -134,13 +155,9 @@ class _Walker:
             os.close(self._open.pop().fd)
 
     def run(self) -> Iterator[SourceFile | Skipped]:
-        try:
-            fd = os.open(self._root, _DIRECTORY)
-        except OSError:
-            raise NotFound("The project's source directory does not exist") from None
+        fd = open_root(self._root)
         top = _Directory(fd, b"", (), not self._chosen, [])
         self._open.append(top)
-        self._check_root(fd)
         yield from self._list(top)
         while self._open:
             directory = self._open[-1]
@@ -155,15 +172,6 @@ class _Walker:
                 yield from self._list(found)
             elif found is not None:
                 yield found
-
-    def _check_root(self, fd: int) -> None:
-        """Raises `Forbidden` if a link took the place of one of the root's parents."""
-        try:
-            same = os.path.samestat(os.stat(self._root), os.fstat(fd))
-        except OSError:
-            same = False
-        if not same or os.path.realpath(self._root) != str(self._root):
-            raise Forbidden("The project's source directory was replaced while it was opened")
 
     def _list(self, directory: _Directory) -> Iterator[Skipped]:
         """Fill in the entries and the rules of a directory that was just opened."""
@@ -214,7 +222,7 @@ class _Walker:
         status = os.stat(".gitignore", dir_fd=directory.fd, follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode):
             return IgnoreRules(b"")
-        fd = os.open(".gitignore", _FILE, dir_fd=directory.fd)
+        fd = os.open(".gitignore", FILE_FLAGS, dir_fd=directory.fd)
         with os.fdopen(fd, "rb") as file:
             text = file.read(self._limits.file_bytes + 1)
         if len(text) > self._limits.file_bytes:
@@ -230,7 +238,7 @@ class _Walker:
                 return all(_exists(f".git/{name}", here) for name in ("HEAD", "objects", "refs"))
             if not stat.S_ISREG(status.st_mode):
                 return False
-            with os.fdopen(os.open(".git", _FILE, dir_fd=here), "rb") as file:
+            with os.fdopen(os.open(".git", FILE_FLAGS, dir_fd=here), "rb") as file:
                 text = file.read(_GITFILE_BYTES)
         except OSError:
             return False
@@ -273,7 +281,7 @@ class _Walker:
         if len(self._open) > self._limits.depth:
             return Skipped(display_path(path), f"deeper than {self._limits.depth} directories")
         try:
-            fd = os.open(name, _DIRECTORY, dir_fd=parent.fd)
+            fd = os.open(name, DIRECTORY_FLAGS, dir_fd=parent.fd)
         except OSError as error:
             return Skipped(display_path(path), _reason(error))
         return _Directory(fd, path, parent.rules, included, [])

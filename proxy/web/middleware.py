@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping
 from random import getrandbits
 
 from fastapi import HTTPException
@@ -89,7 +89,7 @@ class Door:
     """Nobody passes who may not; nothing passes that is too large; no failure is shown raw.
 
     It stands before routing, so no route can forget it, and before the body is read. A body
-    over `body_bytes` is a 413 (`large_paths` may send `large_bytes`). What nobody caught
+    over `body_bytes` is a 413 (some paths have a limit of their own). What nobody caught
     becomes a 500 with one sentence; the trace goes to the log only.
     """
 
@@ -98,13 +98,11 @@ class Door:
         app: ASGIApp,
         *,
         body_bytes: int,
-        large_bytes: int = 0,
-        large_paths: Sequence[str] = (),
+        body_bytes_of_paths: Mapping[str, int] | None = None,
     ) -> None:
         self.app = app
         self.body_bytes = body_bytes
-        self.large_bytes = large_bytes
-        self.large_paths = frozenset(large_paths)
+        self.body_bytes_of_paths = body_bytes_of_paths or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -115,7 +113,7 @@ class Door:
         try:
             path = _path(scope)
             await self._admit(scope, path, state["headers"])
-            limit = self.large_bytes if path in self.large_paths else self.body_bytes
+            limit = self.body_bytes_of_paths.get(path, self.body_bytes)
             receive = _bounded(receive, limit, state["headers"])
             if scope["method"] != "POST" or not path.endswith(BEGINS_REPLY):
                 await self.app(scope, receive, send)

@@ -1,0 +1,65 @@
+"""Bodies of `/v1/write-source-code`."""
+
+from typing import Any, Literal
+
+import orjson
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, StrictStr, ValidationError
+
+from proxy.errors import BadRequest
+from proxy.schemas.common import Body
+
+
+class SourceWrite(Body):
+    """A model's reply that describes changes to the files of a project."""
+
+    model_config = {
+        "json_schema_extra": {
+            "examples": [
+                {
+                    "root_dir": "/srv/shop",
+                    "files_content": "Step [1/1] - Say hello\nAction: Create file\n"
+                    "File Path: src/hello.py\n```python\nprint('你好')\n```\n",
+                }
+            ]
+        }
+    }
+
+    root_dir: StrictStr = Field(
+        max_length=4096,
+        description="The `ai_work_dir` of one of the caller's projects",
+    )
+    files_content: StrictStr = Field(description="Blocks between lines of `------`")
+    log_level: StrictStr = Field(
+        default="INFO",
+        max_length=20,
+        description="`WARNING` or `ERROR` leaves out the events below that level",
+    )
+    backup_enabled: bool = Field(
+        default=True, description="Whether what is replaced or deleted is kept"
+    )
+
+
+def read_source_write(raw: bytes) -> SourceWrite:
+    """Read the body of a call.
+
+    Raises:
+        BadRequest: it is no JSON.
+        RequestValidationError: a field is missing or wrong.
+    """
+    try:
+        return SourceWrite.model_validate(orjson.loads(raw))
+    except orjson.JSONDecodeError:
+        raise BadRequest("The request body is not valid JSON", code="invalid_json") from None
+    except ValidationError as error:
+        fields = [{**item, "loc": ("body", *item["loc"])} for item in error.errors()]
+        raise RequestValidationError(fields) from None
+
+
+class SourceWriteEvent(BaseModel):
+    """One event of the stream; `[DONE]` follows the `summary`."""
+
+    message: str
+    type: Literal["info", "progress", "success", "warning", "error", "summary"]
+    timestamp: str
+    data: dict[str, Any]
