@@ -2,10 +2,10 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import replace
 from itertools import islice
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -22,6 +22,8 @@ from proxy.web.dependencies import AppSettings, Caller, LoadedProject
 router = APIRouter(prefix="/projects", tags=["Projects"])
 
 Pattern = Annotated[str, Query(max_length=1000)]
+CLIENT_LEFT = 499
+"""A status for the log: nobody reads the answer."""
 _TREES: dict[str, Tree] = {"false": "none", "": "none", "true": "top", "only": "only"}
 
 
@@ -78,7 +80,9 @@ async def get_complete_source_code(
         earlier = await AnsweredDigest.recall(owner, id_, f"{choice}:{since_etag}")
         known = earlier is not None
         options = replace(options, since=earlier)
-    digest = await digests.make(directory, options)
+    digest = await _while_connected(request, digests.make(directory, options))
+    if digest is None:
+        return Response(status_code=CLIENT_LEFT)
     etag = await asyncio.to_thread(digest.etag)
     if options.tree != "only":
         await AnsweredDigest.remember(
@@ -99,6 +103,22 @@ async def get_complete_source_code(
         return StreamingResponse(_text(digest), media_type="text/plain", headers=headers)
     named = None if known is None else {"etag": since_etag, "known": known}
     return StreamingResponse(_json(digest, named), media_type="application/json", headers=headers)
+
+
+async def _while_connected(request: Request, making: Coroutine[Any, Any, Digest]) -> Digest | None:
+    """Return the digest; None, and its making given up, when the client left before."""
+
+    async def leaves() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    made, left = asyncio.create_task(making), asyncio.create_task(leaves())
+    try:
+        await asyncio.wait((made, left), return_when=asyncio.FIRST_COMPLETED)
+        return await made if made.done() else None
+    finally:
+        made.cancel()
+        left.cancel()
 
 
 def _choice(directory: str | None, options: DigestOptions) -> str:

@@ -2,12 +2,16 @@
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from proxy.errors import RequestTimedOut
 
 MIB = 1024 * 1024
+_LOOK_SECONDS = 0.1
+
+_T = TypeVar("_T")
 
 Format = Literal["plain", "markdown", "xml", "json"]
 Tree = Literal["none", "top", "only"]
@@ -56,7 +60,7 @@ class Skipped:
 
 
 class Deadline:
-    """The moment at which a digest is given up."""
+    """The moment at which a digest is given up; any thread may look at it or bring it forward."""
 
     __slots__ = ("_at", "_seconds")
 
@@ -64,13 +68,32 @@ class Deadline:
         self._seconds = seconds
         self._at = time.monotonic() + seconds
 
+    def pass_now(self) -> None:
+        """Give the digest up the next time that it looks: nobody waits for it any more."""
+        self._at = float("-inf")
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether the time is over."""
+        return time.monotonic() > self._at
+
     def check(self) -> None:
         """Raises `RequestTimedOut` (408) when the time is over."""
-        if time.monotonic() > self._at:
+        if self.has_passed:
             raise RequestTimedOut(
                 f"Reading the source took longer than {self._seconds:g} s; "
                 "narrow it with 'include' or 'exclude'"
             )
+
+    def wait(self, work: Future[_T]) -> _T:
+        """Return what another thread makes.
+
+        Raises:
+            RequestTimedOut: it was not made in time (408).
+        """
+        while not wait((work,), timeout=_LOOK_SECONDS).done:
+            self.check()
+        return work.result()
 
 
 def display_path(raw: bytes) -> str:

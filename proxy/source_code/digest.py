@@ -35,11 +35,13 @@ def digest(
     progress: Progress | None = None,
     write: Callable[[bytes], object] | None = None,
     manifest: bool = True,
+    deadline: Deadline | None = None,
 ) -> Digest:
     """Read a directory; blocking, so run it in a thread.
 
     Tokens are counted beside. The text goes to `write` as it grows, if there is one: then only
     a part of it is ever in memory. Without a `manifest` no later digest can build on this one.
+    A `deadline` counts from when it was made, in place of `limits.seconds`.
 
     Raises:
         NotFound: the directory is gone (404).
@@ -49,11 +51,11 @@ def digest(
     """
     options = options or DigestOptions()
     limits = limits or DigestLimits()
-    deadline = Deadline(limits.seconds)
+    deadline = deadline or Deadline(limits.seconds)
     top = str(root)
     counter = ThreadPoolExecutor(1, thread_name_prefix="tokens")
     try:
-        assembly = _Assembly(options, limits, counter, cache, write)
+        assembly = _Assembly(options, limits, deadline, counter, cache, write)
         looked_at = 0
         for found in walk(root, options, limits, deadline):
             if isinstance(found, Skipped):
@@ -73,7 +75,8 @@ def digest(
             progress(looked_at, made.total_bytes)
         return made
     finally:
-        counter.shutdown(cancel_futures=True)
+        # A count that takes too long must not hold up the answer.
+        counter.shutdown(wait=not deadline.has_passed, cancel_futures=True)
 
 
 def _load(
@@ -95,21 +98,23 @@ def _load(
         data, status = found.read(limits.file_bytes)
     except UnreadableError as error:
         return CachedFile(b"", "", "", reason=str(error))
-    file = _decoded(data, found.name, redacted=key[2], hashed=hashed)
+    file = _decoded(data, found.name, deadline, redacted=key[2], hashed=hashed)
     settled = max(status.st_mtime_ns, status.st_ctime_ns) < started - _RACY_NS
     if cache is not None and settled and len(data) == status.st_size:
         cache.put(key, stamp(status), file)
     return file
 
 
-def _decoded(data: bytes, name: str, *, redacted: bool, hashed: bool) -> CachedFile:
+def _decoded(
+    data: bytes, name: str, deadline: Deadline, *, redacted: bool, hashed: bool
+) -> CachedFile:
     try:
         body, encoding = to_utf8(data)
     except NotTextError as error:
         return CachedFile(b"", "", "", reason=str(error))
     redactions: dict[str, int] = {}
     if redacted:
-        body, redactions = redact(body, name)
+        body, redactions = redact(body, name, deadline.check)
     counts: Counts = tuple(part for pair in redactions.items() for part in pair)
     name_of_text = hashlib.sha256(body).hexdigest()[:32] if hashed else ""
     return CachedFile(body, encoding, name_of_text, counts)
@@ -135,12 +140,14 @@ class _Assembly:
         self,
         options: DigestOptions,
         limits: DigestLimits,
+        deadline: Deadline,
         counter: Executor,
         cache: DigestCache | None,
         write: Callable[[bytes], object] | None,
     ) -> None:
         self._options = options
         self._limits = limits
+        self._deadline = deadline
         self._counter = counter
         self._cache = cache
         self._form = f"{options.format}{'+lines' if options.lines else ''}"
@@ -169,7 +176,9 @@ class _Assembly:
 
     def _count(self, *parts: bytes) -> int:
         texts = [part for part in parts if part]
-        return sum(self._counter.submit(count_tokens_of_utf8, texts).result()) if texts else 0
+        if not texts:
+            return 0
+        return sum(self._deadline.wait(self._counter.submit(count_tokens_of_utf8, texts)))
 
     @property
     def size_bytes(self) -> int:
@@ -210,7 +219,7 @@ class _Assembly:
 
     def _receive(self) -> None:
         batch, counting = self._under_way.popleft()
-        counts = counting.result()
+        counts = self._deadline.wait(counting)
         if self._cache is not None:
             texts = ((key, file.body) for (key, _, file, _), tokens in batch if tokens is None)
             self._cache.counted(self._form, texts, counts)

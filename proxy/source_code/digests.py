@@ -7,7 +7,7 @@ import anyio.to_thread
 
 from proxy.errors import Forbidden
 from proxy.settings import Settings
-from proxy.source_code.base import DigestLimits, DigestOptions
+from proxy.source_code.base import Deadline, DigestLimits, DigestOptions
 from proxy.source_code.cache import DigestCache
 from proxy.source_code.digest import digest
 from proxy.source_code.result import Digest
@@ -31,18 +31,26 @@ class Digests:
         self._at_once = anyio.CapacityLimiter(settings.source_digests)
 
     async def make(self, ai_work_dir: str | None, options: DigestOptions) -> Digest:
-        """A digest of a project's directory, without holding up the event loop.
+        """Return a digest of a project's directory, without holding up the event loop.
+
+        Cancelled, it is given up; its thread ends a moment later.
 
         Raises:
             Conflict, Forbidden, NotFound: as `resolve_root` has it; the data directory is
                 forbidden, too.
             BadRequest, RequestTimedOut, TooLarge: as `digest` has it.
         """
-        work = partial(self._make, ai_work_dir, options)
-        return await anyio.to_thread.run_sync(work, limiter=self._at_once)
+        async with self._at_once:
+            deadline = Deadline(self._limits.seconds)
+            work = partial(self._make, ai_work_dir, options, deadline)
+            try:
+                return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+            finally:
+                # Whoever asked may be gone: the thread ends at its next look.
+                deadline.pass_now()
 
-    def _make(self, ai_work_dir: str | None, options: DigestOptions) -> Digest:
+    def _make(self, ai_work_dir: str | None, options: DigestOptions, deadline: Deadline) -> Digest:
         root = resolve_root(ai_work_dir, self._roots)
         if root.is_relative_to(self._data_dir):
             raise Forbidden("The server's own data directory is no source directory")
-        return digest(root, options, self._limits, self._cache)
+        return digest(root, options, self._limits, self._cache, deadline=deadline)

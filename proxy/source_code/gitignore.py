@@ -5,11 +5,18 @@ test against `git ls-files` holds the two together.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from pathspec import PathSpec, RegexPattern
 
+from proxy.errors import BadRequest
+from proxy.source_code.base import MIB, Deadline
 from proxy.source_code.glob import NeverMatchesError, expression
+
+MAX_FILE_BYTES = MIB
+_MAX_LINE_BYTES = 4096
+_BATCH_BYTES = 8 * 1024
+"""Expressions that are tried in one step, which nothing interrupts."""
 
 _BOM = "\ufeff".encode()
 # Around what matches a name, or a path; one that names a directory ends with a slash.
@@ -49,24 +56,41 @@ class GitPattern(RegexPattern):
         return f"{start}{found}{end}", not pattern.startswith("!")
 
 
+class TooMuchToIgnore(ValueError):
+    """Refuse an ignore file; the message says what it has too much of, for `skipped`."""
+
+
 class IgnoreRules:
     """Decide by the patterns of one ignore file, for the paths below its directory.
 
     `base` is that directory relative to the root, `b""` or `b"a/b/"`.
+
+    Raises:
+        TooMuchToIgnore: the file is over 1 MiB or a pattern over 4 KiB.
+        RequestTimedOut: there was no time to read all patterns.
     """
 
-    __slots__ = ("_base_length", "_may_match", "_spec")
+    __slots__ = ("_base_length", "_batches", "_check")
 
-    def __init__(self, text: bytes, base: bytes = b"") -> None:
+    def __init__(self, text: bytes, base: bytes = b"", deadline: Deadline | None = None) -> None:
         self._base_length = len(base)
-        found = (GitPattern(line.decode("latin-1")) for line in _lines(text))
-        patterns = [pattern for pattern in found if pattern.include is not None]
-        # Another engine that happens to be installed would not know atomic groups.
-        self._spec = PathSpec(patterns, backend="simple")
-        self._may_match = _any_of(patterns)
+        self._check = deadline.check if deadline else lambda: None
+        if len(text) > MAX_FILE_BYTES:
+            raise TooMuchToIgnore(".gitignore larger than 1 MiB")
+        found = [_Batch(some) for some in _batches(self._patterns(text))]
+        self._batches = found[::-1]
+
+    def _patterns(self, text: bytes) -> Iterator[GitPattern]:
+        for line in _lines(text):
+            self._check()
+            if len(line) > _MAX_LINE_BYTES:
+                raise TooMuchToIgnore(".gitignore with a line over 4 KiB")
+            pattern = GitPattern(line.decode("latin-1"))
+            if pattern.include is not None:
+                yield pattern
 
     def __bool__(self) -> bool:
-        return len(self._spec) > 0
+        return bool(self._batches)
 
     def verdict(self, path: str) -> bool | None:
         """Return True for left out, False for taken back by `!`, None if no pattern speaks of it.
@@ -76,24 +100,57 @@ class IgnoreRules:
         at all: git never looks below it again.
         """
         rest = path[self._base_length :]
-        return self._spec.check_file(rest).include if self._may_match(rest) else None
+        for batch in self._batches:
+            if batch.may_match(rest):
+                self._check()
+                include = batch.spec.check_file(rest).include
+                if include is not None:
+                    return include
+        return None
 
 
-def rules_from_patterns(patterns: Iterable[str]) -> IgnoreRules:
-    """Return the rules of gitignore-style patterns that a caller gave, anchored at the root."""
-    return IgnoreRules(b"\n".join(pattern.encode() for pattern in patterns))
+def rules_from_patterns(patterns: Iterable[str], deadline: Deadline | None = None) -> IgnoreRules:
+    """Return the rules of gitignore-style patterns that a caller gave, anchored at the root.
+
+    Raises:
+        BadRequest: a pattern is over 4 KiB (400).
+    """
+    try:
+        return IgnoreRules(b"\n".join(pattern.encode() for pattern in patterns), b"", deadline)
+    except TooMuchToIgnore:
+        raise BadRequest("A pattern of 'include' or 'exclude' is too long; shorten it") from None
 
 
-def _any_of(patterns: list[GitPattern]) -> Callable[[str], object]:
-    """Return a cheap first question: may any of these match?"""
-    found: dict[str, list[str]] = {_NAME_START: [], _PATH_START: []}
+class _Batch:
+    """Some patterns, with a cheap first question: may any of them match?"""
+
+    __slots__ = ("may_match", "spec")
+
+    def __init__(self, patterns: list[GitPattern]) -> None:
+        # Another engine that happens to be installed would not know atomic groups.
+        self.spec = PathSpec(patterns, backend="simple")
+        found: dict[str, list[str]] = {_NAME_START: [], _PATH_START: []}
+        for pattern in patterns:
+            text = pattern.expression
+            start = _NAME_START if text.startswith(_NAME_START) else _PATH_START
+            end = _DIRECTORY_END if text.endswith(_DIRECTORY_END) else _ANY_END
+            found[start].append(text[len(start) : -len(end)])
+        kinds = [f"{start}{'|'.join(some)}{_ANY_END}" for start, some in found.items() if some]
+        self.may_match = re.compile("|".join(kinds)).match
+
+
+def _batches(patterns: Iterable[GitPattern]) -> Iterator[list[GitPattern]]:
+    some: list[GitPattern] = []
+    size = 0
     for pattern in patterns:
-        text = pattern.expression
-        start = _NAME_START if text.startswith(_NAME_START) else _PATH_START
-        end = _DIRECTORY_END if text.endswith(_DIRECTORY_END) else _ANY_END
-        found[start].append(text[len(start) : -len(end)])
-    kinds = [f"{start}{'|'.join(some)}{_ANY_END}" for start, some in found.items() if some]
-    return re.compile("|".join(kinds)).match if kinds else lambda _: None
+        length = len(pattern.expression)
+        if some and size + length > _BATCH_BYTES:
+            yield some
+            some, size = [], 0
+        some.append(pattern)
+        size += length
+    if some:
+        yield some
 
 
 def _lines(text: bytes) -> Iterator[bytes]:

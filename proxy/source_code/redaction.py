@@ -6,7 +6,7 @@ text, however hostile, keeps one expression busy for long.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 
 from ahocorasick_rs import BytesAhoCorasick
@@ -38,15 +38,18 @@ _TRIM = frozenset(b" \t\r\n=:\"'`")
 _Span = tuple[int, int, str]
 
 
-def redact(text: bytes, name: str) -> tuple[bytes, dict[str, int]]:
-    """The text with `[REDACTED: <what>]` for each secret, and how many of each there were.
+def redact(
+    text: bytes, name: str, check: Callable[[], None] = lambda: None
+) -> tuple[bytes, dict[str, int]]:
+    """Return the text with `[REDACTED: <what>]` for each secret, and how many of each there were.
 
     `text` is UTF-8; `name` is the file's, for the files that hold variables. Line breaks
-    inside of a secret stay, so the numbers of lines do not move.
+    inside of a secret stay, so the numbers of lines do not move. `check` is called between
+    two steps, each of some milliseconds at most; what it raises ends the work.
     """
-    spans = list(_spans(text))
+    spans = list(_spans(text, check))
     if holds_variables(name):
-        spans.extend(_variables(text, name))
+        spans.extend(_variables(text, name, check))
     if not spans:
         return text, {}
     spans.sort(key=lambda span: (span[0], -span[1]))
@@ -78,24 +81,36 @@ def _search() -> tuple[BytesAhoCorasick, list[list[int]], int]:
     return found, list(needles.values()), len(needles)
 
 
-def _spans(text: bytes) -> Iterator[_Span]:
+def _spans(text: bytes, check: Callable[[], None]) -> Iterator[_Span]:
     search, rules, first_key = _search()
     done = [0] * len(RULES)
+    taken = 0
     for begin, end in _blocks(text):
+        check()
         for needle, start, _ in search.find_matches_as_indexes(text[begin:end]):
             at = begin + start
+            if at < taken:
+                # Within what a rule took already; else a chain of needles is quadratic.
+                continue
+            check()
             if needle >= first_key:
-                yield from _private_key(text, at)
+                for span in _private_key(text, at):
+                    taken = span[1]
+                    yield span
                 continue
             for number in rules[needle]:
                 rule = RULES[number]
-                if done[number] > at or not (match := rule.here.match(text, at)):
+                if done[number] > at or (rule.token and not rule.plugin and _in_word(text, at)):
+                    continue
+                if not (match := rule.here.match(text, at)):
                     continue
                 if rule.plugin:
                     left, right, done[number] = _window(text, at)
                     yield from _search_line(rule, text, left, right)
                 else:
-                    yield from _secret(rule, text, *match.span(rule.group))
+                    for span in _secret(rule, text, *match.span(rule.group)):
+                        taken = max(taken, span[1])
+                        yield span
 
 
 def _blocks(text: bytes) -> Iterator[tuple[int, int]]:
@@ -133,12 +148,16 @@ def _secret(rule: SecretRule, text: bytes, start: int, end: int) -> Iterator[_Sp
     while start < end and text[end - 1] in _TRIM:
         end -= 1
     if rule.token:
-        if start and text[start - 1] in _WORD:
+        if _in_word(text, start):
             return
         tail = token_tail(text, end)
         end = tail.end() if tail else end
     if start < end and not is_placeholder(text[start:end]):
         yield start, end, rule.label
+
+
+def _in_word(text: bytes, at: int) -> bool:
+    return at > 0 and text[at - 1] in _WORD
 
 
 def _private_key(text: bytes, at: int) -> Iterator[_Span]:
@@ -150,8 +169,9 @@ def _private_key(text: bytes, at: int) -> Iterator[_Span]:
         yield start, start + len(body), "private key"
 
 
-def _variables(text: bytes, name: str) -> Iterator[_Span]:
+def _variables(text: bytes, name: str, check: Callable[[], None]) -> Iterator[_Span]:
     for match in assignments(text):
+        check()
         value = match[3]
         variable = match[1] or match[2]
         if harmless_value(value) or not is_secret_name(variable.decode("latin-1")):

@@ -103,7 +103,7 @@ RULES = (
         group=1,
         token=False,
     ),
-    _own("JSON Web Token", "eyJ", r"[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]+)?"),
+    _own("JSON Web Token", "eyJ", r"(?<![_-]...)[\w-]{8,4096}+\.eyJ[\w-]{8,}+(?:\.[\w-]+)?"),
     _own("GitHub token", "github_pat_", r"[A-Za-z0-9_]{22,}"),
     _own("npm token", "npm_", r"[A-Za-z0-9]{36}"),
     _own("Slack token", "xapp-", r"\d-[A-Z0-9]+-\d+-[a-z0-9]+"),
@@ -129,22 +129,22 @@ RULES = (
 PRIVATE_KEY_NEEDLES = (b"PRIVATE KEY", b"PuTTY-User-Key-File-")
 # The body may be split over string literals, lie in a comment, or be what a diff removes: so
 # quotes, escapes and such marks stand between its lines.
-_BETWEEN = rb"""(?>(?:[\s"'+,.()#*>|;]|-(?!-)|//\s|\\[nr\\]?)*)"""
+_BETWEEN = rb"""(?:[\s"'+,.()#*>|;]|-(?!-)|//\s|\\[nr\\]?){0,500}+"""
 private_key_body = re.compile(
     rb"PRIVATE KEY(?: BLOCK)?-----"
     + _BETWEEN
-    + rb"(?>(?:[A-Z][A-Za-z-]{2,20}: [^\n\\]{1,100}"
+    + rb"(?:[A-Z][A-Za-z-]{2,20}: [^\n\\]{1,100}"
     + _BETWEEN
-    + rb")*)"
-    + rb"((?>(?:[A-Za-z0-9+/=]{16,}"
+    + rb"){0,8}+"
+    + rb"((?:[A-Za-z0-9+/=]{16,32768}+"
     + _BETWEEN
-    + rb")+)"
+    + rb"){1,2000}+"
     + rb"(?:[A-Za-z0-9+/=]{1,15}(?="
     + _BETWEEN
     + rb"-{5,6}END))?)"
 ).match
 putty_body = re.compile(
-    rb"[^\n]*\n(?:[^\n]*\n){0,200}?Private-Lines: \d+\r?\n([A-Za-z0-9+/=\r\n]+)"
+    rb"[^\n]{0,200}\n(?:[^\n]{0,200}\n){0,60}?Private-Lines: \d+\r?\n([A-Za-z0-9+/=\r\n]{1,65536})"
 ).match
 KEY_BYTES = 40
 """Less than this is no key."""
@@ -160,7 +160,7 @@ holds_variables = re.compile(
 assignments = re.compile(
     rb"""^[ \t]*(?:(?:export|set)[ \t]+)?
     (?: ["']?([^\s="']+)["']?[ \t]*= | ["']?([\w.\-]+)["']?[ \t]*: )
-    [ \t]*("(?:[^"\\]|\\.)*"|'[^']*'|[^\r\n]*)""",
+    [ \t]*("(?:[^"\\]++|\\.)*+"|'[^']*'|[^\r\n]*)""",
     re.MULTILINE | re.DOTALL | re.VERBOSE,
 ).finditer
 """Groups: the name before `=`, or before `:`, and the value."""

@@ -14,13 +14,21 @@ from typing import NamedTuple
 
 from proxy.errors import Conflict, Forbidden, NotFound, TooLarge
 from proxy.source_code.base import Deadline, DigestLimits, DigestOptions, Skipped, display_path
-from proxy.source_code.gitignore import IgnoreRules, rules_from_patterns
+from proxy.source_code.gitignore import (
+    MAX_FILE_BYTES,
+    IgnoreRules,
+    TooMuchToIgnore,
+    rules_from_patterns,
+)
 
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A FIFO that takes the place of a file must not hold the reader up.
 FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LINK_ERRORS = (errno.ELOOP, errno.EMLINK)
 _GITFILE_BYTES = 4096
+_PATH_BYTES = 4095
+"""A longer path is nothing that git can open, and slow to compare with patterns."""
+_UNREADABLE_RULES = "unreadable .gitignore"
 
 
 SERVER_DATA = {"embedded.json", "mongodb-uri"}
@@ -144,9 +152,9 @@ class _Walker:
         self._root = root
         self._limits = limits
         self._deadline = deadline
-        self._include = rules_from_patterns(options.include)
+        self._include = rules_from_patterns(options.include, deadline)
         self._chosen = any(pattern.strip() for pattern in options.include)
-        self._exclude = rules_from_patterns(options.exclude)
+        self._exclude = rules_from_patterns(options.exclude, deadline)
         self._entries = 0
         self._open: list[_Directory] = []
 
@@ -180,7 +188,7 @@ class _Walker:
             with os.scandir(directory.fd) as entries:
                 listed = list(entries)
         except OSError as error:
-            yield Skipped(display_path(directory.path), _reason(error))
+            yield Skipped(_shown(directory), _reason(error))
             return
         self._entries += len(listed)
         if self._entries > self._limits.entries:
@@ -200,7 +208,7 @@ class _Walker:
             # With its slash a directory sorts where its files belong.
             keyed.append((raw + b"/" if entry.is_dir(follow_symlinks=False) else raw, name, entry))
         if {name for _, name, _ in keyed} >= SERVER_DATA:
-            yield Skipped(display_path(directory.path) or "./", "a server's data directory")
+            yield Skipped(_shown(directory), "a server's data directory")
             return
         if git and directory.path and self._is_repository(directory):
             yield Skipped(display_path(directory.path), "nested repository")
@@ -208,9 +216,10 @@ class _Walker:
         if gitignore:
             try:
                 rules = self._read_rules(directory)
-            except OSError:
+            except (OSError, TooMuchToIgnore) as error:
                 # Without its rules, what they leave out would get in.
-                yield Skipped(display_path(directory.path), "unreadable .gitignore")
+                reason = str(error) if isinstance(error, TooMuchToIgnore) else _UNREADABLE_RULES
+                yield Skipped(_shown(directory), reason)
                 return
             if rules:
                 directory.rules = (rules, *directory.rules)
@@ -224,10 +233,8 @@ class _Walker:
             return IgnoreRules(b"")
         fd = os.open(".gitignore", FILE_FLAGS, dir_fd=directory.fd)
         with os.fdopen(fd, "rb") as file:
-            text = file.read(self._limits.file_bytes + 1)
-        if len(text) > self._limits.file_bytes:
-            raise OSError("too large")
-        return IgnoreRules(text, directory.path)
+            text = file.read(MAX_FILE_BYTES + 1)
+        return IgnoreRules(text, directory.path, self._deadline)
 
     def _is_repository(self, directory: _Directory) -> bool:
         """Whether git would list the directory as one entry, a repository of its own."""
@@ -251,6 +258,9 @@ class _Walker:
     def _entry(
         self, directory: _Directory, key: bytes, name: str, entry: os.DirEntry[str]
     ) -> SourceFile | Skipped | _Directory | None:
+        self._deadline.check()
+        if len(directory.path) + len(key) > _PATH_BYTES:
+            return Skipped(display_path(directory.path + key), f"path over {_PATH_BYTES} bytes")
         is_directory = key[-1] == 0x2F
         raw_name = key[:-1] if is_directory else key
         raw_path = directory.path + raw_name
@@ -310,6 +320,10 @@ class _Walker:
             return "broken link"
         inside = target == root or target.startswith(root.rstrip(b"/") + b"/")
         return "link inside the tree" if inside else "link out of the tree"
+
+
+def _shown(directory: _Directory) -> str:
+    return display_path(directory.path) or "./"
 
 
 def _exists(path: str, directory_fd: int) -> bool:

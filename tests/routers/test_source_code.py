@@ -329,3 +329,45 @@ async def test_digests_at_once_are_all_answered(api: httpx.AsyncClient, tree: Pa
 
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.headers["etag"] for answer in answers}) == 1
+
+
+async def test_the_work_stops_when_the_client_leaves(mock: Database, tmp_path: Path) -> None:
+    root = tmp_path / "projects" / "large"
+    root.mkdir(parents=True)
+    for number in range(100):
+        (root / f"{number}.txt").write_text(f"ghp_{number:036} " * 1000)
+    settings = make_settings(source_roots=[tmp_path / "projects"], source_digests=1)
+    left = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with running_app(mock, settings) as app, client_of(app) as api:
+        path = await create(api, root)
+        asking = asyncio.create_task(
+            app(
+                {
+                    **{"type": "http", "method": "GET", "path": path, "query_string": b""},
+                    **{"headers": [(b"host", b"localhost")], "client": ("127.0.0.1", 5)},
+                    **{"http_version": "1.1", "scheme": "http", "server": ("127.0.0.1", 80)},
+                    "root_path": "",
+                },
+                receive,
+                send,
+            )
+        )
+        left.set()
+        await asking
+        (root / "small").mkdir()
+        (root / "small" / "a.py").write_text("x = 1\n")
+        # With one digest at once, this waits for nothing that goes on in vain.
+        after = await api.get(await create(api, root / "small"))
+
+    assert sent[0]["status"] == 499
+    assert after.json()["total_bytes"] > 0

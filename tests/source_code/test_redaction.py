@@ -195,9 +195,29 @@ def test_no_token_is_missed_wherever_it_stands_in_a_large_text(line_length: int)
 
 
 @pytest.mark.parametrize(
-    "unit", [b"aws", b"://", b"://a:", b"-----BEGIN PRIVATE KEY-----", b"AC", b"ibm key=", b"eyJa."]
+    "unit",
+    [
+        *(b"aws", b"://", b"://a:", b"AC", b"ibm key=", b"sk-ant-", b"xapp-1-", b"whsec_"),
+        *(b"eyJ", b"-eyJ", b"_eyJ", b"eyJa.", b"eyJaaaaaaaaaaaaa.eyJ", b"a='", b'a="\\'),
+        *(b"-----BEGIN PRIVATE KEY-----", b"PRIVATE KEY----- Abc: d ", b"PuTTY-User-Key-File-"),
+    ],
 )
 def test_hostile_repetition_comes_to_an_end(unit: bytes) -> None:
-    text = unit * (1_000_000 // len(unit))
+    text = unit * (400_000 // len(unit))
 
     assert redact(text, ".env")[0].count(b"\n") == 0
+
+
+@pytest.mark.parametrize("name", [".env", "a.py"])
+def test_it_can_be_ended_between_two_secrets(name: str) -> None:
+    text = f"password={TOKENS['GitHub token']}\n".encode() * 100
+    looks = 0
+
+    def check() -> None:
+        nonlocal looks
+        looks += 1
+        if looks > 50:
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        redact(text, name, check)

@@ -198,14 +198,67 @@ def test_a_file_that_grew_over_the_limit_after_it_was_listed_is_not_read(root: P
         assert len(item.read(200_000)[0]) == 100_002
 
 
-def test_a_gitignore_that_cannot_be_read_closes_its_directory(root: Path) -> None:
-    write(root, "open/a.py", "shut/secret.py")
-    (root / "shut/.gitignore").write_bytes(b"secret.py\n" * 50)
+@pytest.mark.parametrize(
+    ("rules", "reason"),
+    [
+        (b"secret.py\n" * 110_000, ".gitignore larger than 1 MiB"),
+        (b"secret.py\n" + b"[a]" * 150_000, ".gitignore with a line over 4 KiB"),
+    ],
+)
+@pytest.mark.parametrize("at", ["shut/", ""])
+def test_a_gitignore_that_is_too_much_closes_its_directory(
+    root: Path, at: str, rules: bytes, reason: str
+) -> None:
+    write(root, f"{at}secret.py")
+    (root / f"{at}.gitignore").write_bytes(rules)
 
-    files, skipped = listed(root, limits=DigestLimits(file_bytes=100))
+    assert listed(root) == ([], {at or "./": reason})
 
-    assert files == ["open/a.py"]
-    assert skipped == {"shut/": "unreadable .gitignore"}
+
+def test_a_comment_of_any_length_is_no_pattern(root: Path) -> None:
+    write(root, "a.py", "b.py")
+    (root / ".gitignore").write_bytes(b"#" * 10_000 + b"\nb.py\n")
+
+    assert listed(root) == ([".gitignore", "a.py"], {"b.py": "ignored"})
+
+
+def test_a_path_longer_than_any_that_git_opens_is_skipped(root: Path) -> None:
+    fd = os.open(root, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 250, dir_fd=fd)
+        below = os.open("d" * 250, os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
+
+    files, skipped = listed(root)
+
+    assert files == []
+    assert list(skipped.values()) == ["path over 4095 bytes"]
+
+
+class Looks(Deadline):
+    """A deadline that passes at the given look."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__(3600)
+        self.left = looks
+
+    def check(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            self.pass_now()
+        super().check()
+
+
+def test_the_deadline_is_looked_at_between_patterns_and_between_entries(root: Path) -> None:
+    write(root, *(f"{number}.py" for number in range(50)))
+    (root / ".gitignore").write_bytes(b"x*y\n" * 1000)
+
+    for looks in (500, 1030):
+        with pytest.raises(RequestTimedOut):
+            list(walk(root, DigestOptions(), DigestLimits(), Looks(looks)))
+    assert list(walk(root, DigestOptions(), DigestLimits(), Looks(1200)))
 
 
 def test_include_and_exclude_choose_among_what_is_not_ignored(root: Path) -> None:
