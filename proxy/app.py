@@ -19,6 +19,7 @@ from proxy.providers.registry import Registry
 from proxy.routers import (
     auth,
     completions,
+    console,
     conversations,
     docs,
     export,
@@ -166,6 +167,8 @@ def create_app(
         api.include_router(module.router)
     app.router.routes.append(docs.assets)
     app.include_router(docs.router)
+    if settings.console:
+        app.include_router(console.router)
     app.include_router(service.router)
     app.include_router(api)
     return app

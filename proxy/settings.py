@@ -78,6 +78,8 @@ class Settings(BaseSettings):
     embedded_restart_mib: int = Field(default=2048, ge=64)
     """Size of the embedded database's directory above which it is restarted when idle."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    console: bool = True
+    """Whether `/console` is there for browsers."""
 
     # Models
     default_model: str = ""

@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from proxy import __version__
 from proxy.database import Database
 from proxy.errors import Unavailable
 from proxy.responses import Json
+from proxy.routers.console import to_console
+from proxy.web.dependencies import AppSettings
 
 router = APIRouter(tags=["Service"])
 
@@ -28,13 +30,16 @@ NOT_READY: dict[str, Any] = {
 
 
 @router.get("/", summary="What this is", response_model=dict[str, Any])
-async def get_root() -> Json:
-    """Name, version and where to go on."""
+async def get_root(request: Request, settings: AppSettings) -> Response:
+    """Name, version and where to go on; a browser is led to the console."""
+    if settings.console and "text/html" in request.headers.get("accept", ""):
+        return to_console()
     return Json(
         {
             "name": "Poe OpenAI Proxy",
             "version": __version__,
             "links": {
+                **({"console": "/console/"} if settings.console else {}),
                 "docs": "/docs",
                 "openapi": "/openapi.json",
                 "health": "/health",
@@ -43,7 +48,8 @@ async def get_root() -> Json:
                 "models": "/v1/models",
                 "conversations": "/v1/chat/conversations",
             },
-        }
+        },
+        headers={"Vary": "Accept"},
     )
 
 

@@ -1,7 +1,5 @@
 """A web page on another port, in a real browser, and the documentation without the internet."""
 
-import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,12 +13,12 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from proxy.database import Database
-from tests.conftest import IN_CI, make_settings, running_app
+from tests.conftest import make_settings, running_app
 from tests.fakes.live import serve
 from tests.fakes.openai_upstream import OpenAIUpstream
+from tests.support.browser import FLAGS, browser_path
 
 KEY = "sk-mine-0123456789"
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 SCRIPT = """
 window.call = async (method, path, body, headers = {}) => {
@@ -65,15 +63,6 @@ async def index(_: HTTPRequest) -> Response:
 
 
 PAGE = Starlette(routes=[Route("/", index)])
-
-
-def browser_path() -> str:
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if not found:
-        if IN_CI:
-            pytest.fail("Chromium is missing: run scripts/install-test-tools")
-        pytest.skip("Chromium is missing (scripts/install-test-tools)")
-    return found
 
 
 @asynccontextmanager

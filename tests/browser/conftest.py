@@ -1,0 +1,67 @@
+"""One Chromium for all tests of a process; every host but the test's own is blocked."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, Route, async_playwright
+
+from tests.support.browser import FLAGS, Visit, browser_path
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=browser_path(),
+            args=[*FLAGS, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
+        )
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Browser) -> Visit:
+    """`async with visit(url, **context) as page`: a fresh context; its page must stay healthy.
+
+    Nothing else than the server may be asked, no script may fail, and no policy be violated.
+    `may_fail` names texts of the browser's console that the test is about.
+    """
+
+    @asynccontextmanager
+    async def open_page(
+        url: str, *, may_fail: tuple[str, ...] = (), **context_options: Any
+    ) -> AsyncIterator[Page]:
+        faults: list[str] = []
+        options = {"locale": "en-US", "viewport": {"width": 1200, "height": 800}}
+        context = await chromium.new_context(**{**options, **context_options})
+        context.set_default_timeout(10_000)
+        own = urlsplit(url).netloc
+
+        async def guard(route: Route) -> None:
+            if urlsplit(route.request.url).netloc == own:
+                await route.fallback()
+            else:
+                faults.append(f"asks {route.request.url}")
+                await route.abort()
+
+        await context.route("**/*", guard)
+        context.on("weberror", lambda error: faults.append(f"fails {error.error}"))
+        context.on(
+            "console",
+            lambda message: (
+                faults.append(message.text)
+                if message.type == "error" and not any(text in message.text for text in may_fail)
+                else None
+            ),
+        )
+        page = await context.new_page()
+        await page.goto(url)
+        yield page
+        await context.close()
+        assert faults == []
+
+    return open_page
