@@ -4,12 +4,13 @@
 and run as a child process; nothing of that package is ever imported
 (docs/decisions/0001-embedded-database.md says why, and where the flags come from).
 
-    <data_dir>/              created with mode 700
-    ├── proxy.lock           locked by the owner for as long as it lives; holds its pid
+    <data_dir>/        700
+    ├── proxy.lock     600   locked by the owner for as long as it lives; holds its pid
     ├── embedded.json  600   {"version", "port", "pid", "password", "protected"}
     ├── embedded.toml  600   the server's configuration file, empty
     ├── mongodb-uri    600   one line: what a Mongo shell needs to connect
     ├── embedded.log   600   what the server said since its last start
+    ├── tls/           700   certificates: only who can read them gets as far as a command
     └── mongodb/       700   the server's own files
 """
 

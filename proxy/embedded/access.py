@@ -7,12 +7,12 @@ from pymongo import MongoClient
 TIMEOUT_MILLISECONDS = 60_000
 
 
-def make_user(host: str, port: int, user: str, password: str) -> None:
+def make_user(uri: str, user: str, password: str) -> None:
     """On a server that runs without `--auth`: this user and no other.
 
     The user is made anew when it exists: its password may have been deleted.
     """
-    with _connect(f"mongodb://{host}:{port}/?directConnection=true") as client:
+    with _connect(uri) as client:
         _drop_users(client)
         client.admin.command({"createUser": user, "pwd": password, "roles": ["root"]})
 

@@ -114,7 +114,7 @@ class Child(threading.Thread):
         command = self.arguments
         if sys.platform == "linux":
             command = [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *command]
-        with open(self.log_file, "wb", opener=_private) as output:
+        with open(self.log_file, "wb", opener=private) as output:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -211,12 +211,13 @@ def write_private(path: Path, text: str) -> None:
     """Replace a file with one of mode 600, whole or not at all."""
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
-    with open(new, "w", encoding="utf-8", opener=_private) as file:
+    with open(new, "w", encoding="utf-8", opener=private) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
 
 
-def _private(path: str, flags: int) -> int:
+def private(path: str, flags: int) -> int:
+    """Open a file, for `open(opener=…)`; a new one has mode 600."""
     return os.open(path, flags, 0o600)

@@ -16,6 +16,7 @@ from typing import IO, Self
 from pymongo.errors import OperationFailure, PyMongoError
 
 from proxy.embedded.access import check_password, drop_other_users, make_user
+from proxy.embedded.certificates import Certificates
 from proxy.embedded.child import (
     Child,
     News,
@@ -60,6 +61,7 @@ class EmbeddedDatabase:
         self.uri_file = self.directory / "mongodb-uri"
         self._record_file = self.directory / "embedded.json"
         self._config_file = self.directory / "embedded.toml"
+        self._certificates = Certificates(self.directory / "tls")
         self._name = settings.mongodb_database
         self._restart_bytes = settings.embedded_restart_mib * MIB
         self._on_died = on_died
@@ -84,11 +86,14 @@ class EmbeddedDatabase:
 
     @property
     def uri(self) -> str:
-        """Where it answers, with user, password and the database's name."""
+        """Where it answers, with user, password, certificates and the database's name."""
+        return self._uri(f"{USER}:{self._record.password}@", f"{self._name}?authSource=admin&")
+
+    def _uri(self, who: str = "", database: str = "?") -> str:
         return (
-            f"mongodb://{USER}:{self._record.password}@{HOST}:{self._record.port}/{self._name}"
+            f"mongodb://{who}{HOST}:{self._record.port}/{database}"
             # Retried writes slow down with age here, and after a crash can apply twice.
-            "?authSource=admin&directConnection=true&retryWrites=false"
+            f"directConnection=true&retryWrites=false&{self._certificates.uri_options}"
         )
 
     @property
@@ -173,6 +178,7 @@ class EmbeddedDatabase:
             program, version = find_program()
             try:
                 self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self.directory.chmod(0o700)
                 self.storage.mkdir(mode=0o700, exist_ok=True)
                 self.storage.chmod(0o700)
                 self._lock = take_directory(self.directory)
@@ -181,6 +187,7 @@ class EmbeddedDatabase:
                 # Named, so that it does not read one of the user's or of the machine's.
                 write_private(self._config_file, "# Empty: flags set everything.\n")
                 self._end_predecessor()
+                self._certificates.make(HOST)
                 self._open(program)
             except OSError as error:
                 raise EmbeddedError(
@@ -234,9 +241,9 @@ class EmbeddedDatabase:
     def _serve(self, program: Path) -> None:
         if not self._record.protected:
             # There is no log-in before there is a user, and a server with --auth lets
-            # nobody make the first one.
+            # nobody make the first one. Whoever has no certificate of ours stays out as well.
             self._launch(program, protected=False)
-            make_user(HOST, self._record.port, USER, self._record.password)
+            make_user(self._uri(), USER, self._record.password)
             self._end_child()
         self._launch(program, protected=True)
         if not self._record.protected:
@@ -255,6 +262,7 @@ class EmbeddedDatabase:
             arguments = [
                 str(program),
                 *flags(HOST, self._record.port, self.storage, self._config_file),
+                *self._certificates.server_flags,
                 *(["--auth"] if protected else []),
             ]
             child = Child(arguments, self.log_file, self._child_ended)

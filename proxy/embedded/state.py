@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Self
 
-from proxy.embedded.child import lock_file, write_private
+from proxy.embedded.child import lock_file, private, write_private
 
 PACKAGE = "secantusdb"
 PROGRAM = "secantusd-rs"
@@ -68,7 +68,9 @@ def take_directory(directory: Path) -> IO[str]:
         EmbeddedError: another process has it.
         OSError: the lock file cannot be written.
     """
-    file = (directory / "proxy.lock").open("a+", encoding="ascii")
+    path = directory / "proxy.lock"
+    file = open(path, "a+", encoding="ascii", opener=private)  # noqa: SIM115
+    path.chmod(0o600)
     if not lock_file(file):
         file.seek(0)
         owner = file.read().strip()

@@ -1,18 +1,35 @@
 """Nobody but the owner of the data directory gets in."""
 
 import asyncio
+import contextlib
+import json
 import os
+import shutil
+import socket
 import stat
+import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pymongo.errors import OperationFailure
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
 from proxy.embedded import EmbeddedDatabase, EmbeddedError
 from proxy.settings import Settings
 from tests.support.processes import client_of, record_of, remember
+
+_INSTALLED = Path(__file__).parent.parent / "mongosh/node_modules/.bin/mongosh"
+MONGOSH = shutil.which("mongosh") or (str(_INSTALLED) if _INSTALLED.exists() else None)
+
+
+def without_certificate(uri: str) -> list[str]:
+    """The same address, as somebody sees it who cannot read the data directory."""
+    bare = uri.partition("&tls=")[0]
+    return [bare, f"{bare}&tls=true&tlsAllowInvalidCertificates=true"]
 
 
 async def test_a_stranger_without_the_password_is_refused(settings: Settings) -> None:
@@ -26,6 +43,106 @@ async def test_a_stranger_without_the_password_is_refused(settings: Settings) ->
                 client.proxy.things.find_one()
             with client_of(uri) as client, pytest.raises(OperationFailure):
                 client.admin.command({"createUser": "me", "pwd": "x", "roles": ["root"]})
+
+
+async def test_a_stranger_without_a_certificate_gets_no_command_through(
+    settings: Settings,
+) -> None:
+    async with EmbeddedDatabase(settings) as database:
+        for uri in without_certificate(database.uri):
+            with (
+                MongoClient[Any](uri, serverSelectionTimeoutMS=500) as client,
+                pytest.raises(ServerSelectionTimeoutError),
+            ):
+                client.admin.command("ping")
+
+
+async def test_nothing_is_planted_while_the_first_start_has_no_log_in(new: Settings) -> None:
+    record = new.data_dir / "embedded.json"
+    planted: list[str] = []
+    over = threading.Event()
+
+    def plant() -> None:
+        while not over.is_set():
+            port = json.loads(record.read_text())["port"] if record.exists() else 0
+            if not port:
+                continue
+            address = f"mongodb://127.0.0.1:{port}/?directConnection=true&retryWrites=false"
+            for uri in (address, *without_certificate(f"{address}&tls=")[1:]):
+                with (
+                    contextlib.suppress(PyMongoError),
+                    MongoClient[Any](uri, serverSelectionTimeoutMS=100) as client,
+                ):
+                    client.proxy.api_keys.insert_one({"_id": "mine", "scopes": ["admin"]})
+                    planted.append(uri)
+
+    planting = asyncio.create_task(asyncio.to_thread(plant))
+    try:
+        async with EmbeddedDatabase(new) as database:
+            with client_of(database.uri) as client:
+                assert client.proxy.api_keys.find_one() is None
+    finally:
+        over.set()
+        await planting
+    assert planted == []
+
+
+async def test_bytes_of_a_stranger_do_not_end_the_server(settings: Settings) -> None:
+    depth = 20_000
+    # {"a": {"a": … {}}}, each document with its length in front.
+    nested = b"\x05\0\0\0\0"
+    for _ in range(depth):
+        nested = b"\x03a\0" + nested + b"\0"
+        nested = (len(nested) + 4).to_bytes(4, "little") + nested
+    body = (0).to_bytes(4, "little") + b"\0" + nested
+    message = struct.pack("<iiii", 16 + len(body), 1, 0, 2013) + body
+    async with EmbeddedDatabase(settings) as database:
+        port = record_of(settings)["port"]
+        for sent in (message, b"\x16\x03\x01" + b"\xff" * 70_000, b"\0" * 100):
+            with socket.create_connection(("127.0.0.1", port)) as stranger:
+                stranger.settimeout(10)
+                with contextlib.suppress(OSError):
+                    stranger.sendall(sent)
+                    stranger.recv(1024)
+        with client_of(database.uri) as client:
+            client.admin.command("ping")
+        assert database.failure == ""
+
+
+async def test_a_restart_keeps_the_certificates_and_a_new_start_makes_others(
+    settings: Settings,
+) -> None:
+    client_file = settings.data_dir / "tls" / "client.pem"
+    async with EmbeddedDatabase(settings) as database:
+        first = client_file.read_bytes()
+        await database.restart()
+        assert client_file.read_bytes() == first
+    async with EmbeddedDatabase(settings):
+        assert client_file.read_bytes() != first
+
+
+@pytest.mark.skipif(MONGOSH is None, reason="mongosh is missing: scripts/install-test-tools")
+async def test_the_printed_line_opens_a_shell(settings: Settings) -> None:
+    async with EmbeddedDatabase(settings) as database:
+        line = database.shell_command.replace("mongosh", str(MONGOSH), 1)
+        script = "db.things.insertOne({_id: 1}); print(db.getName(), db.things.countDocuments())"
+        done = await asyncio.to_thread(
+            subprocess.run,
+            ["sh", "-c", f"{line} --quiet --norc --eval '{script}'"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.stdout.strip() == "proxy 1", done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such modes")
+async def test_the_modes_of_an_older_data_directory_are_mended(settings: Settings) -> None:
+    settings.data_dir.chmod(0o755)
+    (settings.data_dir / "proxy.lock").chmod(0o644)
+    async with EmbeddedDatabase(settings):
+        assert stat.S_IMODE(settings.data_dir.stat().st_mode) == 0o700
+        assert stat.S_IMODE((settings.data_dir / "proxy.lock").stat().st_mode) == 0o600
 
 
 async def test_a_user_made_while_the_server_was_open_is_dropped(settings: Settings) -> None:
@@ -69,16 +186,17 @@ async def test_what_holds_the_password_is_for_its_owner_only(new: Settings) -> N
         path.name: stat.S_IMODE(path.stat().st_mode)
         for path in (new.data_dir, *new.data_dir.iterdir())
     }
-    assert modes.pop("proxy.lock") & 0o111 == 0
     assert modes == {
         "new": 0o700,
         "mongodb": 0o700,
+        "tls": 0o700,
+        "proxy.lock": 0o600,
         "embedded.json": 0o600,
         "embedded.toml": 0o600,
         "embedded.log": 0o600,
         "mongodb-uri": 0o600,
     }
-    for path in (new.data_dir / "mongodb").iterdir():
+    for path in [*(new.data_dir / "mongodb").iterdir(), *(new.data_dir / "tls").iterdir()]:
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
 
 
