@@ -36,10 +36,9 @@ def read_chatgpt(item: dict[str, Any]) -> ImportedConversation:
     question: int | None = None
     for node in _branch(mapping, item.get("current_node")):
         message = node.get("message")
-        if message is None:
-            continue
+        # Exports hold empty nodes and messages without a content; they cost only themselves.
         if not isinstance(message, dict):
-            raise Unprocessable("mapping: a message must be an object")
+            continue
         if found := _thoughts(message):
             thoughts.append(found)
             continue
@@ -103,18 +102,17 @@ def _created(node: dict[str, Any]) -> float:
 
 def _fields(message: dict[str, Any], default_time: datetime) -> Raw | None:
     """The message's fields; None for one that ChatGPT itself does not show."""
+    metadata = message.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    content = message.get("content")
+    content = content if isinstance(content, dict) else {}
+    text = _text(content)
+    if not text.strip() or metadata.get("is_visually_hidden_from_conversation") is True:
+        return None
     author = message.get("author")
     role = author.get("role") if isinstance(author, dict) else None
     if role not in get_args(Role):
         raise Unprocessable("mapping: a message has no known author")
-    metadata = message.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
-    content = message.get("content")
-    if not isinstance(content, dict):
-        raise Unprocessable("mapping: a message has no content")
-    text = _text(content)
-    if not text.strip() or metadata.get("is_visually_hidden_from_conversation") is True:
-        return None
     if role == "tool" or (role == "assistant" and message.get("recipient") not in (None, "all")):
         # Without its call a tool's result cannot be sent to a model; as text it can.
         role = "assistant"

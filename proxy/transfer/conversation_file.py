@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
 from proxy.documents.base import Raw
+from proxy.documents.chat_message import ChatMessage, calls_of, said_in
 from proxy.documents.conversation import is_settled
 from proxy.documents.conversation_import import ImportedConversation, ImportedMessage
-from proxy.documents.message import Role, packed, payload_of, wire
+from proxy.documents.message import Role, payload_of, wire
 from proxy.documents.message_place import MessageRevision
 from proxy.documents.storable import check_fields
 from proxy.errors import Unprocessable
@@ -158,12 +159,12 @@ def _heading(message: Raw) -> str:
 def _body(message: Raw) -> str:
     payload = payload_of(message) or {}
     body = _closed(message["content"].rstrip())
-    for part in payload.get("content") or ():
+    parts = payload.get("content")
+    for part in parts if isinstance(parts, list) else ():
         if isinstance(part, dict) and (shown := _shown(part)):
             body += f"\n\n{shown}"
-    for call in payload.get("tool_calls") or ():
-        function = call.get("function") or {}
-        body += f"\n\n```json\n{function.get('name', '')}({function.get('arguments', '')})\n```"
+    for name, arguments in map(said_in, calls_of(payload)):
+        body += f"\n\n```json\n{name}({arguments})\n```"
     status = message.get("status", "complete")
     if status not in ("complete", "stopped"):
         body += f"\n\n*({status})*"
@@ -213,15 +214,11 @@ Fields = Annotated[dict[str, Any], AfterValidator(_fields)]
 
 
 def _packed(value: Any) -> Any:
-    if not isinstance(value, dict):
-        raise ValueError("must be an object")
-    try:
-        return packed(value)
-    except TypeError:
-        raise ValueError("is nested too deep") from None
+    # A null counts as absent, here as in every body.
+    return None if value is None else ChatMessage.read(value).as_text()
 
 
-Payload = Annotated[str, BeforeValidator(_packed)]
+Payload = Annotated[str | None, BeforeValidator(_packed)]
 """OpenAI's message, as text: its keys are an outsider's."""
 
 Millis = Annotated[int, Field(ge=0, lt=2**53)]
@@ -232,7 +229,7 @@ class FileContent(BaseModel):
 
     role: Role
     content: str = ""
-    payload: Payload | None = None
+    payload: Payload = None
     created_at: UtcTime
     updated_at: UtcTime
     status: Literal["complete", "stopped", "truncated", "failed", "interrupted"] = "complete"

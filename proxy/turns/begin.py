@@ -7,6 +7,7 @@ from pymongo.errors import PyMongoError
 
 from proxy.caller import current_caller
 from proxy.documents.base import Raw, is_too_large, utc_now
+from proxy.documents.chat_message import ChatMessage
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.document_reference import context_documents
@@ -23,7 +24,7 @@ from proxy.streaming.generation import Generation
 from proxy.streaming.reply import KeyReused, Reply
 from proxy.turns.attached_source import AttachedSource, attach_source
 from proxy.turns.prompt import Prompt, build_prompt, document_context
-from proxy.turns.turn import NewMessage, NewTurn, message_of, not_stored_yet
+from proxy.turns.turn import NewTurn, message_of, not_stored_yet
 
 APPEND_ATTEMPTS = 32
 """How often ids are reserved anew when newer messages moved to a page meanwhile."""
@@ -222,7 +223,7 @@ class Turns:
         owner: str,
         conversation: Raw,
         turn: NewTurn,
-        new: list[NewMessage],
+        new: list[ChatMessage],
         model: str,
         *,
         before: int | None = None,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.documents.base import Raw
+from proxy.documents.chat_message import text_of
 from proxy.documents.conversation import is_settled
 from proxy.documents.message import payload_of
 from proxy.documents.message_page import MessagePage
@@ -128,12 +129,8 @@ def _most_tokens(messages: list[dict[str, Any]]) -> int:
 
 
 def _text_of(message: dict[str, Any]) -> str:
-    content = message.get("content")
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "\n".join(part.get("text", "") for part in content if isinstance(part, dict))
-    return str(message.get("tool_calls") or "")
+    calls = message.get("tool_calls")
+    return text_of(message.get("content")) + (str(calls) if calls else "")
 
 
 async def _counts(messages: list[dict[str, Any]]) -> list[int]:

@@ -4,22 +4,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.documents.base import Raw, utc_now
-from proxy.documents.message import Role, packed, payload_of
+from proxy.documents.chat_message import ChatMessage, calls_of
+from proxy.documents.message import Role, payload_of
 from proxy.documents.message_place import attempt_name
 from proxy.source_code.base import SourceAttachment
-
-
-@dataclass(frozen=True, slots=True)
-class NewMessage:
-    """One new message; `payload` is OpenAI's message where it is more than text."""
-
-    role: Role
-    content: str
-    payload: dict[str, Any] | None = None
-
-    def as_chat_message(self) -> dict[str, Any]:
-        """As OpenAI's protocol has it."""
-        return self.payload or {"role": self.role, "content": self.content}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +23,7 @@ class NewTurn:
     role: Role = "user"
     model: str = ""
     payload: dict[str, Any] | None = None
-    preceding: tuple[NewMessage, ...] = ()
+    preceding: tuple[ChatMessage, ...] = ()
     parameters: dict[str, Any] = field(default_factory=dict)
     documents: list[int] = field(default_factory=list)
     system_prompt_append: str = ""
@@ -44,12 +32,12 @@ class NewTurn:
     fingerprint: str = ""
 
     @property
-    def messages(self) -> list[NewMessage]:
+    def messages(self) -> list[ChatMessage]:
         """All new messages in order."""
-        return [*self.preceding, NewMessage(self.role, self.content, self.payload)]
+        return [*self.preceding, ChatMessage(self.role, self.content, self.payload)]
 
 
-def message_of(message_id: int, new: NewMessage) -> Raw:
+def message_of(message_id: int, new: ChatMessage) -> Raw:
     """A new message as it is stored."""
     now = utc_now()
     message: Raw = {
@@ -62,12 +50,12 @@ def message_of(message_id: int, new: NewMessage) -> Raw:
         "revision": 0,
         "attempt": attempt_name(message_id, 0),
     }
-    if new.payload is not None:
-        message["payload"] = packed(new.payload)
+    if (payload := new.as_text()) is not None:
+        message["payload"] = payload
     return message
 
 
-def not_stored_yet(new: list[NewMessage], stored: list[Raw]) -> list[NewMessage]:
+def not_stored_yet(new: list[ChatMessage], stored: list[Raw]) -> list[ChatMessage]:
     """The new messages without the last reply's tool calls, which clients send with the results."""
     called = _call_ids(payload_of(stored[-1])) if stored else []
     if called and len(new) > 1 and _call_ids(new[0].payload) == called:
@@ -75,6 +63,5 @@ def not_stored_yet(new: list[NewMessage], stored: list[Raw]) -> list[NewMessage]
     return new
 
 
-def _call_ids(payload: Raw | None) -> list[Any]:
-    calls = (payload or {}).get("tool_calls")
-    return [call.get("id") for call in calls if isinstance(call, dict)] if calls else []
+def _call_ids(payload: Raw | None) -> list[str]:
+    return [call["id"] for call in calls_of(payload)]

@@ -454,15 +454,59 @@ def test_without_a_current_node_the_newest_leaf_counts() -> None:
         {"mapping": [1]},
         {"mapping": {"a": 5}, "current_node": "a"},
         {"mapping": {"a": {"parent": "a", "message": None}}, "current_node": "a"},
-        {"mapping": {"a": {"message": 5}}, "current_node": "a"},
-        {"mapping": {"a": {"message": {"author": {}}}}, "current_node": "a"},
-        {"mapping": {"a": {"message": {"author": {"role": "x"}}}}, "current_node": "a"},
-        {"mapping": {"a": {"message": {"author": {"role": "user"}}}}, "current_node": "a"},
+        {
+            "mapping": {"a": {"message": {"author": {"role": "x"}, "content": {"text": "Hi"}}}},
+            "current_node": "a",
+        },
     ],
 )
 def test_a_broken_chatgpt_conversation_is_told_of(change: dict[str, Any]) -> None:
     with pytest.raises(Unprocessable, match="mapping"):
         read_chatgpt({**small(), **change})
+
+
+@pytest.mark.parametrize(
+    "message", [None, 5, {}, {"author": {"role": "user"}}, {"content": None}, {"content": {}}]
+)
+def test_an_empty_chatgpt_message_costs_only_itself(message: Any) -> None:
+    item = small()
+    item["mapping"]["extra"] = {"parent": item["current_node"], "message": message}
+    item["current_node"] = "extra"
+    assert read_chatgpt(item).messages == read_chatgpt(small()).messages
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {},
+        {"role": "wizard"},
+        {"role": "user", "content": 5},
+        {"role": "user", "content": [None]},
+        {"role": "user", "content": [{"type": "text", "text": None}]},
+        {"role": "assistant", "tool_calls": ["x"]},
+        {"role": "assistant", "content": "x", "tool_calls": {"id": 1}},
+    ],
+)
+async def test_a_payload_that_is_no_message_is_refused(
+    client: httpx.AsyncClient, payload: Any
+) -> None:
+    item = {
+        "format": "poe-openai-proxy.conversation",
+        "version": 1,
+        "conversation": {"created_at": "2026-01-01", "updated_at": "2026-01-01"},
+        "messages": [
+            {
+                "role": "user",
+                "content": "x",
+                "payload": payload,
+                "created_at": "2026-01-01",
+                "updated_at": "2026-01-01",
+            }
+        ],
+    }
+    answer = await client.post(IMPORT, json=item)
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("messages.0.payload: ")
 
 
 async def test_a_broken_item_does_not_keep_the_others_out(client: httpx.AsyncClient) -> None:

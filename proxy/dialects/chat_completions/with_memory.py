@@ -6,7 +6,7 @@ are, in order and as they came (tool calls, tool results, parts).
 """
 
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
 from starlette.requests import Request
@@ -15,8 +15,7 @@ from starlette.responses import Response
 from proxy.dialects.chat_completions.shapes import Chunks, completion
 from proxy.dialects.chat_completions.stateless import OWN_KEYS, wants_usage
 from proxy.documents.base import Raw
-from proxy.documents.message import Role
-from proxy.documents.storable import check_text
+from proxy.documents.chat_message import ChatMessage, InvalidMessage, text_of
 from proxy.errors import ProxyError, ReplyTruncated
 from proxy.responses import EventStream, Json
 from proxy.schemas.completions import wrong
@@ -26,7 +25,7 @@ from proxy.source_code.base import SourceAttachment
 from proxy.streaming.delivery import ended_message, reply_frames, wait_until_open
 from proxy.streaming.engine import Engine
 from proxy.streaming.reply import Reply, fingerprint, ids_of, stored_ids
-from proxy.turns.turn import NewMessage, NewTurn
+from proxy.turns.turn import NewTurn
 
 HEADER = b"x-conversation-id"
 
@@ -71,12 +70,12 @@ def new_turn(body: Raw, idempotency_key: str | None) -> NewTurn:
     if body.get("on_disconnect") not in (None, "continue", "cancel"):
         raise wrong("on_disconnect", "must be continue or cancel")
     system: list[str] = []
-    new: list[NewMessage] = []
+    new: list[ChatMessage] = []
     for index, message in enumerate(body["messages"]):
         if not new and message["role"] in ("system", "developer"):
-            system.append(_text(message.get("content")))
+            system.append(text_of(message.get("content")))
         else:
-            new.append(_new_message(message, f"messages[{index}]"))
+            new.append(_read_message(message, f"messages[{index}]"))
     if not new:
         raise wrong("messages", "must hold a message besides the system prompt")
     last = new.pop()
@@ -118,42 +117,11 @@ def _parameters(body: Raw) -> Raw:
     return parameters
 
 
-def _new_message(message: Raw, where: str) -> NewMessage:
-    if message["role"] not in get_args(Role):
-        raise wrong(f"{where}.role", f"must be one of {', '.join(get_args(Role))}")
+def _read_message(message: Raw, where: str) -> ChatMessage:
     try:
-        check_text(message)
-    except ValueError as error:
-        raise wrong(where, str(error)) from None
-    content = message.get("content")
-    text = _text(content)
-    if content is not None and not isinstance(content, str | list):
-        raise wrong(f"{where}.content", "must be a text or a list of parts")
-    if not text.strip() and _says_nothing(message):
-        raise wrong(f"{where}.content", "must not be empty")
-    if isinstance(content, str) and message.keys() == {"role", "content"}:
-        return NewMessage(message["role"], content)
-    return NewMessage(message["role"], text, message)
-
-
-def _says_nothing(message: Raw) -> bool:
-    """Whether a message without a text has nothing else: no picture, no call, no result of one."""
-    if message["role"] in ("assistant", "tool") and message.keys() - {"role", "content"}:
-        return False
-    parts = message.get("content") or ()
-    return isinstance(parts, str) or all(
-        isinstance(part, dict) and part.get("type", "text") == "text" for part in parts
-    )
-
-
-def _text(content: Any) -> str:
-    """What can be read of a content: a text, or the text parts of a list."""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        return ""
-    parts = (part.get("text") for part in content if isinstance(part, dict))
-    return "\n".join(part for part in parts if isinstance(part, str))
+        return ChatMessage.read(message)
+    except InvalidMessage as error:
+        raise wrong(f"{where}.{error.where}" if error.where else where, error.rule) from None
 
 
 async def answer(

@@ -19,13 +19,8 @@ TOOL_CALL = {
     "function": {"name": "weather", "arguments": '{"city": "Ulm"}'},
 }
 TOOL_RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "21 °C"}
-PICTURE = {
-    "role": "user",
-    "content": [
-        {"type": "text", "text": "What is this?"},
-        {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
-    ],
-}
+PART = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+PICTURE = {"role": "user", "content": [{"type": "text", "text": "What is this?"}, PART]}
 
 
 @pytest.fixture
@@ -433,7 +428,18 @@ async def test_a_truncated_reply_is_an_error_and_stays_readable(
         ({"model": 0}, "model"),
         ({"model": []}, "model"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
-        ({"messages": [{"role": "user", "content": "a\x00b"}]}, "messages[0]"),
+        ({"messages": [{"role": "user", "content": "a\x00b"}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "name": "a\x00b", "content": "x"}]}, "messages[0]"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": None}, PART]}]},
+            "messages[0].content[0].text",
+        ),
+        ({"messages": [{"role": "user", "content": ["x"]}]}, "messages[0].content[0]"),
+        (
+            {"messages": [{"role": "assistant", "content": "x", "tool_calls": ["x"]}]},
+            "messages[0].tool_calls[0]",
+        ),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id"),
     ],
 )
 async def test_what_a_conversation_cannot_hold_is_named(
