@@ -9,7 +9,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy import __version__
-from proxy.access.auth import Doorkeeper
+from proxy.access.auth import Authenticator
 from proxy.access.limits import Limits
 from proxy.access.usage import UsageRecorder
 from proxy.credentials import Verifier
@@ -43,7 +43,7 @@ from proxy.streaming.engine import Engine
 from proxy.turns.begin import Turns
 from proxy.web.cors import CrossOrigin
 from proxy.web.handlers import add_handlers
-from proxy.web.middleware import Door, Edge
+from proxy.web.middleware import AccessControl, RequestContext
 from proxy.web.openapi import describe
 from proxy.web.shutdown import draining_on_signals
 
@@ -107,7 +107,7 @@ def create_app(
             engine.on_completion.append(recorder.completed)
             app.state.usage = recorder
             app.state.limits = Limits(settings, opened, engine, recorder)
-            app.state.doorkeeper = Doorkeeper(settings)
+            app.state.authenticator = Authenticator(settings)
             app.state.verifier = Verifier()
             await engine.start()
             recorder.start()
@@ -135,7 +135,7 @@ def create_app(
     app.state.registry = registry
     app.state.digests = Digests(settings)
     add_handlers(app)
-    door = Door(
+    guarded = AccessControl(
         completions.HotPath(app.routed),
         body_bytes=settings.body_bytes,
         body_bytes_of_paths={
@@ -143,7 +143,9 @@ def create_app(
             source_write.PATH: settings.source_write_bytes,
         },
     )
-    app.front = Edge(CrossOrigin(door, settings=settings), access_log=settings.access_log)
+    app.front = RequestContext(
+        CrossOrigin(guarded, settings=settings), access_log=settings.access_log
+    )
 
     api = APIRouter(prefix="/v1")
     for module in (

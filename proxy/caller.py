@@ -1,4 +1,4 @@
-"""Who asks: what a key, a session or an open door lets somebody see and do."""
+"""Who asks: what a key, a session or a server without keys lets somebody see and do."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass

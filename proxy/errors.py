@@ -96,7 +96,7 @@ class Unauthorized(BadRequest):
 
 
 class Forbidden(BadRequest):
-    """The key is known but does not open this door."""
+    """The key is known but may not do this."""
 
     status = 403
     type = "permission_error"

@@ -33,6 +33,27 @@ STREAM_HEADERS = {
 }
 
 
+async def json_stream(head: bytes, items: AsyncIterator[bytes], tail: bytes) -> StreamingResponse:
+    """Answer with a JSON array that is never whole in memory.
+
+    `head` ends with the opening bracket, `tail` begins with the closing one; each of `items`
+    is some encoded elements with commas between them, or nothing. The first is read before the
+    answer begins: what fails there is still an error of its own.
+    """
+    first = await anext(items, b"")
+
+    async def body() -> AsyncIterator[bytes]:
+        yield head + first
+        separator = b"," if first else b""
+        async for item in items:
+            if item:
+                yield separator + item
+                separator = b","
+        yield tail
+
+    return StreamingResponse(body(), media_type="application/json")
+
+
 class EventStream(StreamingResponse):
     """`text/event-stream`, each item a whole number of frames."""
 

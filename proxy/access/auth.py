@@ -2,7 +2,7 @@
 
 The answer is kept in the process for `CACHE_SECONDS` by the hash of what was sent, so that a
 request usually costs no look-up, and a revoked or expired key stops within two seconds on
-every worker. While no key and no user exists the door is open to this machine only; a web
+every worker. While no key and no user exists only this machine is let in; a web
 page from elsewhere, which the user's browser would carry in, gets nothing.
 """
 
@@ -68,11 +68,11 @@ def check_exposure(settings: Settings, has_keys: bool) -> None:
 
 
 async def has_keys() -> bool:
-    """Whether a stored key or user locks the door, even a revoked key."""
+    """Whether a stored key or user exists, even a revoked key."""
     return await ApiKey.exist() or await User.exist()
 
 
-class Doorkeeper:
+class Authenticator:
     """Says who a request comes from, or why it may not come in."""
 
     def __init__(self, settings: Settings) -> None:

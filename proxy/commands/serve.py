@@ -31,7 +31,7 @@ from proxy.commands.connect import database_server, opened
 from proxy.embedded import EmbeddedDatabase, check_not_taken
 from proxy.providers.registry import build_providers
 from proxy.settings import Settings, SettingsError, load_settings
-from proxy.streaming.engine import bury_workers
+from proxy.streaming.leases import recover_all_workers
 from proxy.web.connections import raise_file_limit
 from proxy.web.logs import configure_logging
 from proxy.web.protocol import protocol_of
@@ -245,7 +245,7 @@ async def _prepared(
             check_exposure(settings, has_stored_keys)
             if embedded is not None:
                 # We hold the directory: no other worker can be alive on this database.
-                await bury_workers()
+                await recover_all_workers()
         yield Prepared(found, embedded, has_stored_keys or bool(settings.api_keys))
 
 

@@ -2,19 +2,15 @@
 
 from typing import Any
 
-from starlette.requests import Request
-
 from proxy.documents.base import Raw
 from proxy.errors import ProxyError
 from proxy.sse import DONE, encode
-from proxy.streaming.delivery import ended_message
 from proxy.streaming.draft import Progress
-from proxy.streaming.engine import Engine
 from proxy.streaming.reply import Reply, ids_of, stored_ids
 
 
-class ContentFrames:
-    """The frames of `POST …/messages`: ids, `{"content"}`, `{"finish_reason"}`, `[DONE]`."""
+class MessageFormat:
+    """The answer of `POST …/messages`: ids, `{"content"}`, `{"finish_reason"}`, `[DONE]`."""
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
@@ -36,6 +32,26 @@ class ContentFrames:
             omitted_messages=message.get("omitted_messages", 0),
         )
         return frame + DONE
+
+    def whole(self, error: ProxyError | None, message: Raw) -> Raw:
+        """`{"conversation_id", "reply", "status", …}`; a truncated reply says so in `status`.
+
+        Raises:
+            ProxyError: how it failed otherwise.
+        """
+        if error is not None and message.get("status") != "truncated":
+            raise error
+        return {
+            **self.ids(),
+            "reply": message["content"],
+            "status": message.get("status", "complete"),
+            "finish_reason": message.get("finish_reason"),
+            **({"omitted_messages": n} if (n := message.get("omitted_messages")) else {}),
+        }
+
+    def ids(self) -> Raw:
+        """`{"conversation_id", "user_message_id", "assistant_message_id"}`."""
+        return stored_ids(self._reply)
 
 
 def progress_frame(progress: Progress) -> bytes:
@@ -65,23 +81,3 @@ def ending_frame(
     if omitted_messages:
         frame["omitted_messages"] = omitted_messages
     return encode(frame)
-
-
-async def whole_reply(
-    engine: Engine, owner: str, reply: Reply, *, request: Request | None = None
-) -> Raw:
-    """Wait for the end of a reply and return it as one body; see `ended_message`.
-
-    A truncated reply is an answer that says so in its `status`.
-
-    Raises:
-        ProxyError: how it failed; the body carries the ids.
-    """
-    message = await ended_message(engine, owner, reply, request=request)
-    return {
-        **stored_ids(reply),
-        "reply": message["content"],
-        "status": message.get("status", "complete"),
-        "finish_reason": message.get("finish_reason"),
-        **({"omitted_messages": omitted} if (omitted := message.get("omitted_messages")) else {}),
-    }

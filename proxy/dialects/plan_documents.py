@@ -11,7 +11,7 @@ from proxy.streaming.draft import Progress
 from proxy.streaming.reply import Reply
 
 
-class DocumentFrames:
+class DocumentFormat:
     """The frames of a turn, and before `[DONE]` the document: `{"content": "", "document": {…}}`.
 
     No message is written, so the message ids of the first frame are null; its `session_id`
@@ -46,6 +46,25 @@ class DocumentFrames:
             stored = {"content": "", "document": document_out(document)}
             ending += b"data: " + dumps(stored) + b"\n\n"
         return ending + DONE
+
+    def whole(self, error: ProxyError | None, message: Raw) -> Raw:
+        """The document, with `status` and `finish_reason` of the model's reply.
+
+        Raises:
+            ProxyError: how it failed; where a part was stored, the body carries its id.
+        """
+        document = document_of(self._reply, message)
+        if document is None:
+            raise error or nothing_written()
+        if error is not None and message["status"] != "truncated":
+            error.extra = {**error.extra, "document_id": document["_id"]}
+            raise error
+        ending = {"status": message["status"], "finish_reason": message.get("finish_reason")}
+        return {**document_out(document), **ending}
+
+    def ids(self) -> Raw:
+        """Nothing: no message is written."""
+        return {}
 
 
 def nothing_written() -> UpstreamProtocolError:

@@ -90,7 +90,7 @@ class ApiKey(Owned):
 
     @classmethod
     async def exist(cls) -> bool:
-        """Whether anybody ever made a key; a revoked one still locks the door."""
+        """Whether anybody ever made a key; a revoked one counts, too."""
         return await cls.collection().find_one({}, {"owner": 1}) is not None
 
     @classmethod

@@ -9,8 +9,8 @@ from proxy.documents.base import Raw
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.message import Message, size_bytes
+from proxy.documents.message_location import MessageRevision, attempt_name
 from proxy.documents.message_page import PAGE_BYTES, MessagePage, page_id
-from proxy.documents.message_place import MessageRevision, attempt_name
 from proxy.documents.worker import Worker
 from proxy.errors import Unavailable
 
@@ -48,7 +48,7 @@ async def store_imported(
 
     Revisions and pages come first: nobody sees them before the one insert of the
     conversation itself, so that a crash at any instant leaves nothing half there. What it
-    leaves unseen is noted under the worker's name, and goes when the worker is buried.
+    leaves unseen is noted under the worker's name, and goes when the worker is found dead.
 
     Raises:
         Unavailable: the worker was taken for dead while it stored this.
@@ -87,7 +87,7 @@ async def drop_parts(conversation_id: str) -> None:
 
 async def drop_imports(worker: str) -> None:
     """Delete the parts of conversations that a dead worker did not store to the end."""
-    for id_ in await Worker.bury_imports(worker):
+    for id_ in await Worker.mark_dead(worker):
         if await Conversation.collection().find_one({"_id": id_}, {"_id": 1}) is None:
             await drop_parts(id_)
 

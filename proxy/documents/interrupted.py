@@ -39,7 +39,7 @@ async def interrupt_replies(worker: str) -> int:
                     if message.get("worker") != worker:
                         continue
                     # It marks the first that is left: the filter is its own guard, so that
-                    # of several who bury the same worker one counts.
+                    # of several who find the same worker dead one counts.
                     result = await holder.collection().update_one(
                         {"_id": raw["_id"], **_held_by(worker)}, _interruption(holder)
                     )

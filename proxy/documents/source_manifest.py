@@ -41,7 +41,7 @@ class SourceManifest(Owned):
         name = "source_manifests"
 
     @classmethod
-    async def remember(
+    async def store(
         cls, owner: str, conversation_id: str, sha256: str, manifest: dict[str, str]
     ) -> None:
         """`updateOne` with upsert: the newest one counts."""
@@ -94,7 +94,7 @@ class AnsweredDigest(Owned):
         ]
 
     @classmethod
-    async def remember(
+    async def store(
         cls, owner: str, project_id: int, name: str, manifest: dict[str, str], *, kept: int
     ) -> None:
         """Touch it, or write it and drop all but the `kept` newest; `name` is `<choice>:<etag>`.

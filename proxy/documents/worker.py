@@ -1,4 +1,4 @@
-"""The processes that write replies: a sign of life and a letter box each."""
+"""The processes that write replies: a heartbeat and a list of stop requests each."""
 
 import os
 import socket
@@ -29,11 +29,11 @@ class Worker(Stored):
     started_at: datetime = Field(default_factory=utc_now)
     beats: int = 0
     stops: list[str] = Field(default_factory=list)
-    """Letters: the attempts (`"<message id>:<revision>"`) that somebody wants stopped."""
+    """The attempts (`"<message id>:<revision>"`) that somebody wants stopped."""
 
     imports: list[str] = Field(default_factory=list)
     """Conversations that it is storing from a file: their pages come before themselves."""
-    buried: bool = False
+    dead: bool = False
     """Judged dead: what it was storing is being removed, and it must not end any of it."""
 
     class Settings:
@@ -52,7 +52,7 @@ class Worker(Stored):
 
     @classmethod
     async def beat(cls, worker_id: str, answered: list[str]) -> None:
-        """`$inc` the beats, and `$pull` the letters that were answered."""
+        """`$inc` the beats, and `$pull` the stop requests that were answered."""
         result = await cls.collection().update_one(
             {"_id": worker_id}, {"$inc": {"beats": 1}, "$pull": {"stops": {"$in": answered}}}
         )
@@ -60,14 +60,14 @@ class Worker(Stored):
             await cls.register(worker_id)
 
     @classmethod
-    async def letters(cls, worker_id: str) -> list[str]:
+    async def stop_requests(cls, worker_id: str) -> list[str]:
         """The attempts that should stop."""
         found = await cls.collection().find_one({"_id": worker_id}, {"stops": 1})
         return list(found.get("stops", [])) if found else []
 
     @classmethod
     async def ask_to_stop(cls, worker_id: str, attempt: str) -> bool:
-        """`$addToSet` a letter; False when there is no such worker any more."""
+        """`$addToSet` a stop request; False when there is no such worker any more."""
         result = await cls.collection().update_one(
             {"_id": worker_id}, {"$addToSet": {"stops": attempt}}
         )
@@ -84,17 +84,17 @@ class Worker(Stored):
 
     @classmethod
     async def end_import(cls, worker_id: str, conversation_id: str) -> bool:
-        """`$pull` it; False when the worker was buried meanwhile: pages may be gone."""
+        """`$pull` it; False when the worker was found dead meanwhile: pages may be gone."""
         result = await cls.collection().update_one(
-            {"_id": worker_id, "imports": conversation_id, "buried": {"$ne": True}},
+            {"_id": worker_id, "imports": conversation_id, "dead": {"$ne": True}},
             {"$pull": {"imports": conversation_id}},
         )
         return bool(result.matched_count)
 
     @classmethod
-    async def bury_imports(cls, worker_id: str) -> list[str]:
-        """`$set` it buried, and only then see which conversations it did not end."""
-        await cls.collection().update_one({"_id": worker_id}, {"$set": {"buried": True}})
+    async def mark_dead(cls, worker_id: str) -> list[str]:
+        """`$set` it dead, and only then see which conversations it did not end."""
+        await cls.collection().update_one({"_id": worker_id}, {"$set": {"dead": True}})
         found = await cls.collection().find_one({"_id": worker_id}, {"imports": 1})
         return list(found.get("imports", [])) if found else []
 
@@ -110,5 +110,5 @@ class Worker(Stored):
 
     @classmethod
     async def leave(cls, worker_id: str) -> None:
-        """`deleteOne` at an orderly end, unless an import still goes on: that one is buried."""
+        """`deleteOne` at an orderly end, unless an import still goes on: that one is found dead."""
         await cls.collection().delete_one({"_id": worker_id, "imports.0": {"$exists": False}})

@@ -256,7 +256,7 @@ class EmbeddedDatabase:
             raise EmbeddedError("The embedded database ended as soon as it had started")
 
     def _launch(self, program: Path, *, protected: bool) -> None:
-        """Start on the remembered port, or on a free one when that is taken."""
+        """Start on the port of last time, or on a free one when that is taken."""
         for _ in range(5):
             self._record.port = _free_port(self._record.port)
             arguments = [

@@ -1,4 +1,4 @@
-"""Which database program is installed, and what a data directory remembers of it."""
+"""Which database program is installed, and what a data directory says of it."""
 
 import contextlib
 import importlib.metadata
@@ -22,7 +22,7 @@ class EmbeddedError(RuntimeError):
 
 @dataclass
 class Record:
-    """What `embedded.json` remembers between two starts."""
+    """What `embedded.json` keeps between two starts."""
 
     version: str
     port: int = 0

@@ -6,15 +6,15 @@ text that arrived is stored, and `provenance.status` says so when it is not comp
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from proxy.caller import current_caller
 from proxy.documents.base import Raw
 from proxy.documents.conversation import Conversation, is_settled
 from proxy.documents.counter import Counter
 from proxy.documents.document_reference import CONTEXT_BYTES
+from proxy.documents.message_location import MessageNotFound, attempt_name
 from proxy.documents.message_page import MessagePage
-from proxy.documents.message_place import MessageNotFound, Place, attempt_name
 from proxy.documents.plan_category import PlanCategory
 from proxy.documents.plan_document import PlanDocument
 from proxy.documents.plan_draft import PlanDraft, key_hash
@@ -25,7 +25,6 @@ from proxy.providers.base import CompletionRequest
 from proxy.providers.registry import Registry
 from proxy.settings import Settings
 from proxy.streaming.engine import Engine
-from proxy.streaming.generation import Generation
 from proxy.streaming.reply import KeyReused, Reply
 from proxy.tokenizer.tokens import token_counts
 from proxy.turns.prompt import MESSAGE_OVERHEAD_TOKENS, REPLY_SHARE
@@ -54,36 +53,25 @@ class NewPlan:
 
 
 @dataclass(slots=True)
-class Outcome:
-    """The stored document, once there is one."""
+class DraftSink:
+    """The draft of a plan document; in the end its text becomes a version of the file.
 
+    A document outlives the conversation that it is made of, so it is part of none.
+    """
+
+    owner: str
+    draft: PlanDraft
     document: Raw | None = None
+    """The stored version, once there is one."""
+    conversation_id: str = ""
 
-
-@dataclass(frozen=True, slots=True)
-class DocumentPlace(Place):
-    """Where a generation stores its reply: in a draft, and in the end as a version of a file."""
-
-    draft: PlanDraft | None = None
-    outcome: Outcome = field(default_factory=Outcome)
-
-    async def write(
-        self,
-        attempt: str,
-        fields: Raw,
-        *,
-        unset: tuple[str, ...] = (),
-        conversation_fields: Raw | None = None,
-        counts_as_change: bool = False,
-        touch: bool = True,
-    ) -> bool:
+    async def write(self, fields: Raw, *, is_final: bool) -> bool:
         """Checkpoint the draft; at the end store the version if there is text; safe to repeat."""
         draft = self.draft
-        assert draft is not None
-        if "status" not in fields:
+        if not is_final:
             await PlanDraft.checkpoint(draft.id, fields["content"])
             return True
-        if fields["content"] and self.outcome.document is None:
+        if fields.get("content") and self.document is None:
             provenance = {
                 **draft.provenance,
                 "model": fields["model"],
@@ -91,7 +79,7 @@ class DocumentPlace(Place):
             }
             if fields["status"] != "complete":
                 provenance["status"] = fields["status"]
-            self.outcome.document = await PlanDocument.create_version(
+            self.document = await PlanDocument.create_version(
                 self.owner,
                 draft.file,
                 {"content": fields["content"], "source": "chat", "provenance": provenance},
@@ -100,14 +88,18 @@ class DocumentPlace(Place):
         ending: Raw = {
             key: fields[key] for key in ("status", "finish_reason", "error") if key in fields
         }
-        ending.update(document_id=draft.document_id, is_stored=self.outcome.document is not None)
+        ending.update(document_id=draft.document_id, is_stored=self.document is not None)
         await PlanDraft.end(draft.id, ending)
         return True
+
+    async def make_room(self) -> bool:
+        """Say that there is none: a document has nothing beside it that could move."""
+        return False
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The text that a document is made of, and what is remembered of where it came from."""
+    """The text that a document is made of, and what is recorded of where it came from."""
 
     text: str
     provenance: Raw
@@ -116,9 +108,9 @@ class Source:
 
 def document_of(reply: Reply, message: Raw) -> Raw | None:
     """The version that a reply became; `message` are its stored fields."""
-    place = reply.generation.place if reply.generation is not None else None
-    if isinstance(place, DocumentPlace):
-        return place.outcome.document
+    sink = reply.generation.sink if reply.generation is not None else None
+    if isinstance(sink, DraftSink):
+        return sink.document
     document: Raw | None = message.get("document")
     return document
 
@@ -178,12 +170,10 @@ async def begin_plan(
         # A copy of the request was quicker.
         if key and (earlier := await PlanDraft.with_key(owner, key)):
             return _joined(earlier, plan, engine)
-    generation = Generation(
-        # A document outlives the conversation that it is made of: it is no part of it.
-        place=DocumentPlace(owner, "", "", draft=draft),
+    generation = engine.begin(
+        sink=DraftSink(owner, draft),
         message_id=message_id,
         attempt=draft.attempt,
-        user_message_id=None,
         routes=routes,
         request=CompletionRequest(
             model=routes[0].model,
@@ -191,10 +181,8 @@ async def begin_plan(
             conversation_id=plan.conversation_id,
             message_id=str(message_id),
         ),
-        settings=settings,
+        project_id=project_id,
     )
-    generation.project_id = project_id
-    engine.launch(generation)
     return Reply(plan.conversation_id, None, message_id, generation)
 
 

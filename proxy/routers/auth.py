@@ -11,7 +11,13 @@ from proxy.errors import Unauthorized
 from proxy.responses import Json
 from proxy.schemas.auth import LoggedIn, Login, WhoAmI
 from proxy.schemas.common import Done
-from proxy.web.dependencies import AppSettings, Caller, Door, PasswordVerifier, RequestLimits
+from proxy.web.dependencies import (
+    AppSettings,
+    Authentication,
+    Caller,
+    PasswordVerifier,
+    RequestLimits,
+)
 
 router = APIRouter(prefix="/auth", tags=["Log-in"])
 
@@ -21,13 +27,13 @@ async def create_session(
     request: Request,
     body: Login,
     settings: AppSettings,
-    door: Door,
+    authenticator: Authentication,
     limits: RequestLimits,
     verifier: PasswordVerifier,
 ) -> Json:
     """The answer sets a cookie; on a server without keys and users any name is right."""
     name = body.user_name.strip()
-    if not await door.is_locked():
+    if not await authenticator.is_locked():
         return Json({"name": name, "user": name})
     address = request.client.host if request.client else "-"
     await limits.count_login(login_name(name), address)
@@ -56,11 +62,11 @@ async def create_session(
 
 
 @router.post("/logout", response_model=Done, summary="Log out")
-async def delete_session(request: Request, door: Door) -> Json:
+async def delete_session(request: Request, authenticator: Authentication) -> Json:
     """Ends the session of the cookie, if there is one."""
     if token := session_token(dict(request.scope["headers"])):
         await Session.end(hash_key(token))
-        door.forget()
+        authenticator.forget()
     response = Json({"message": "Logged out"})
     response.delete_cookie(
         SESSION_COOKIE, httponly=True, samesite="lax", secure=_is_remote(request)

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.caller import CallerInfo
 from proxy.dialects.chat_completions.stateless import Answer, Call
-from proxy.dialects.chat_completions.with_memory import answer, conversation_of, new_turn
+from proxy.dialects.chat_completions.with_memory import conversation_of, format_of, new_turn
 from proxy.errors import BadRequest, UnsupportedMediaType
 from proxy.schemas.common import ASKS_A_MODEL
 from proxy.schemas.completions import (
@@ -19,6 +19,7 @@ from proxy.schemas.completions import (
     wrong,
 )
 from proxy.settings import Settings
+from proxy.streaming.delivery import deliver
 from proxy.streaming.engine import Engine
 from proxy.web.dependencies import Caller
 from proxy.web.dependencies import caller as caller_of
@@ -89,7 +90,7 @@ async def create_completion(request: Request, caller: Caller) -> Response:
 class HotPath:
     """Serves the same call ahead of FastAPI, whose matching and injection cost more than it.
 
-    Plain ASGI, behind the door: a caller is known by now, and a failure is answered there.
+    Plain ASGI, behind the access layer: a caller is known by now, and a failure is answered there.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -134,7 +135,16 @@ async def _complete(request: Request, raw: bytes, caller: CallerInfo) -> Respons
     if conversation_id:
         turn = new_turn(body, _idempotency_key(headers))
         reply = await state.turns.begin(caller.owner, conversation_id, turn)
-        return await answer(request, engine, caller.owner, reply, body, settings)
+        return await deliver(
+            request,
+            engine,
+            caller.owner,
+            reply,
+            format_of(reply, body),
+            stream=bool(body.get("stream")),
+            open_seconds=settings.stream_open_seconds,
+            cancel_on_disconnect=body.get("on_disconnect") == "cancel",
+        )
     if not body.get("model"):
         raise wrong("model", MODEL_RULE)
     routes = await state.registry.resolve(body["model"])

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.message import Message
-from proxy.documents.message_place import attempt_name, change_conversation, remove_conversation
+from proxy.documents.message_location import attempt_name, change_conversation, remove_conversation
 from proxy.documents.project import Project
 from proxy.documents.source_manifest import SourceManifest
 from proxy.responses import Json

@@ -11,7 +11,7 @@ from proxy.errors import Forbidden, Unprocessable
 from proxy.responses import Json
 from proxy.schemas.common import Done
 from proxy.schemas.keys import KeyCreate, KeyCreated, KeyOut, OwnerName, key_out
-from proxy.web.dependencies import Caller, Door
+from proxy.web.dependencies import Authentication, Caller
 
 router = APIRouter(prefix="/keys", tags=["Keys"])
 
@@ -59,16 +59,20 @@ async def get_key(key_id: KeyId, caller: Caller, owner: Owner = None) -> Json:
 
 
 @router.post("/{key_id}/rotate", response_model=KeyCreated, summary="Rotate a key")
-async def rotate_key(key_id: KeyId, caller: Caller, door: Door, owner: Owner = None) -> Json:
+async def rotate_key(
+    key_id: KeyId, caller: Caller, authenticator: Authentication, owner: Owner = None
+) -> Json:
     """A new key under the same id, name and limits; the former one stops within two seconds."""
     secret, raw = await ApiKey.rotate(_owner(caller, owner), key_id)
-    door.forget()
+    authenticator.forget()
     return Json({**key_out(raw), "key": secret})
 
 
 @router.delete("/{key_id}", response_model=Done, summary="Revoke a key")
-async def delete_key(key_id: KeyId, caller: Caller, door: Door, owner: Owner = None) -> Json:
+async def delete_key(
+    key_id: KeyId, caller: Caller, authenticator: Authentication, owner: Owner = None
+) -> Json:
     """For good: it stops working within two seconds, on every worker."""
     await ApiKey.revoke(_owner(caller, owner), key_id)
-    door.forget()
+    authenticator.forget()
     return Json({"message": "Key revoked"})

@@ -6,13 +6,13 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from proxy.dialects.messages import ContentFrames, whole_reply
+from proxy.dialects.messages import MessageFormat
 from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.conversation import Conversation
 from proxy.documents.message import wire
-from proxy.documents.message_place import Placed, edit_message, list_revisions
-from proxy.errors import NotFound, ProxyError, TooLarge
-from proxy.responses import EventStream, Json, dumps
+from proxy.documents.message_location import LocatedMessage, edit_message, list_revisions
+from proxy.errors import NotFound, TooLarge
+from proxy.responses import EventStream, Json, dumps, json_stream
 from proxy.routers.conversations import ConversationId
 from proxy.schemas.common import ASKS_A_MODEL, EMPTY_IS_ABSENT, OR_EVENTS, Done, Id, Limit
 from proxy.schemas.messages import (
@@ -27,9 +27,9 @@ from proxy.schemas.messages import (
     StreamStopped,
 )
 from proxy.settings import Settings
-from proxy.streaming.delivery import reply_frames, wait_until_open
+from proxy.streaming.delivery import deliver, reply_frames
 from proxy.streaming.engine import Engine, StreamSessionNotFound
-from proxy.streaming.reply import Reply, fingerprint, stored_ids
+from proxy.streaming.reply import Reply, fingerprint
 from proxy.turns.turn import NewTurn
 from proxy.web.dependencies import AppSettings, Caller, PathId, ReplyEngine, TurnMaker
 
@@ -67,28 +67,16 @@ async def list_messages(
             limit=min(limit or MAX_ID, settings.page_messages),
         )
         return Json({"conversation_id": conversation_id, "messages": [wire(m) for m in messages]})
-    history = Conversation.history(caller.owner, conversation_id)
-    # The first part is read before the answer begins: an unknown id is still a 404.
-    first = await anext(history)
-    return StreamingResponse(
-        _history_json(conversation_id, first, history), media_type="application/json"
+    return await json_stream(
+        b'{"conversation_id":' + dumps(conversation_id) + b',"messages":[',
+        _encoded(Conversation.history(caller.owner, conversation_id)),
+        b"]}",
     )
 
 
-async def _history_json(
-    conversation_id: str, part: list[Raw], rest: AsyncIterator[list[Raw]]
-) -> AsyncIterator[bytes]:
-    yield b'{"conversation_id":' + dumps(conversation_id) + b',"messages":['
-    separator = b""
-    while True:
-        if part:
-            yield separator + dumps([wire(message) for message in part])[1:-1]
-            separator = b","
-        try:
-            part = await anext(rest)
-        except StopAsyncIteration:
-            break
-    yield b"]}"
+async def _encoded(parts: AsyncIterator[list[Raw]]) -> AsyncIterator[bytes]:
+    async for part in parts:
+        yield dumps([wire(message) for message in part])[1:-1]
 
 
 @router.post(
@@ -126,10 +114,10 @@ async def create_message(
             fingerprint=fingerprint(body.model_dump()) if idempotency_key else "",
         ),
     )
-    return await deliver(request, engine, caller.owner, reply, body, settings)
+    return await answer(request, engine, caller.owner, reply, body, settings)
 
 
-async def deliver(
+async def answer(
     request: Request,
     engine: Engine,
     owner: str,
@@ -137,24 +125,17 @@ async def deliver(
     options: ReplyOptions,
     settings: Settings,
 ) -> Response:
-    """A reply as the client asked for it; failures before the first frame are HTTP errors."""
-    watched = request if options.on_disconnect == "cancel" else None
-    if not options.stream:
-        return Json(await whole_reply(engine, owner, reply, request=watched))
-    try:
-        await wait_until_open(watched, owner, reply, settings.stream_open_seconds)
-    except ProxyError as error:
-        error.extra = {**error.extra, **stored_ids(reply)}
-        raise
-    return EventStream(
-        reply_frames(
-            engine,
-            owner,
-            reply,
-            ContentFrames(reply),
-            accept_replace=options.accept_replace,
-            cancel_on_disconnect=options.on_disconnect == "cancel",
-        )
+    """A reply as the client asked for it."""
+    return await deliver(
+        request,
+        engine,
+        owner,
+        reply,
+        MessageFormat(reply),
+        stream=options.stream,
+        open_seconds=settings.stream_open_seconds,
+        accept_replace=options.accept_replace,
+        cancel_on_disconnect=options.on_disconnect == "cancel",
     )
 
 
@@ -182,12 +163,12 @@ async def delete_messages(body: MessagesDelete, caller: Caller, engine: ReplyEng
 )
 async def get_message(message_id: PathId, caller: Caller) -> Json:
     """One message with all that is known of it, former contents included."""
-    placed = await Placed.find(caller.owner, message_id)
-    revisions = await list_revisions(caller.owner, placed.message)
+    located = await LocatedMessage.find(caller.owner, message_id)
+    revisions = await list_revisions(caller.owner, located.message)
     return Json(
         {
-            **wire(placed.message),
-            "conversation_id": placed.place.conversation_id,
+            **wire(located.message),
+            "conversation_id": located.location.conversation_id,
             "revisions": [wire(revision) for revision in revisions],
         }
     )
@@ -227,12 +208,12 @@ async def join_stream(
     accept_replace: bool = False,
 ) -> Response:
     """The same frames as the original stream from character `after` on (Unicode code points)."""
-    placed = await Placed.find(caller.owner, message_id)
-    if placed.message["role"] != "assistant":
+    located = await LocatedMessage.find(caller.owner, message_id)
+    if located.message["role"] != "assistant":
         raise NotFound("Only a reply of the assistant can be streamed", code="not_a_reply")
     reply = Reply(
-        placed.place.conversation_id,
-        placed.message.get("reply_to"),
+        located.location.conversation_id,
+        located.message.get("reply_to"),
         message_id,
         engine.running.get(message_id),
     )
@@ -241,7 +222,7 @@ async def join_stream(
             engine,
             caller.owner,
             reply,
-            ContentFrames(reply),
+            MessageFormat(reply),
             after=after,
             accept_replace=accept_replace,
         )
@@ -266,4 +247,4 @@ async def regenerate_message(
     """Optionally by another model; the former reply is kept as a revision."""
     options = body or ReplyOptions()
     reply = await turns.regenerate(caller.owner, message_id, options.model or "")
-    return await deliver(request, engine, caller.owner, reply, options, settings)
+    return await answer(request, engine, caller.owner, reply, options, settings)

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BeforeValidator, Field
-from starlette.responses import StreamingResponse
 
 from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.document_reference import CONTEXT_BYTES, delete_file, delete_version
@@ -18,7 +17,7 @@ from proxy.documents.plan_staleness import stale_ids
 from proxy.errors import TooLarge, Unprocessable
 from proxy.plans.diff import unified_diff
 from proxy.plans.template import merged
-from proxy.responses import Json, dumps
+from proxy.responses import Json, dumps, json_stream
 from proxy.schemas.common import EMPTY_IS_ABSENT, Label, OptionalId, ProjectLabel, Text
 from proxy.schemas.plan import (
     DocumentCreate,
@@ -75,7 +74,8 @@ async def list_history(
 ) -> Response:
     """All versions of a project's documents, whole; empty filters count as absent."""
     query = _filter(project_id=project_id, category_id=category_id, filename=filename)
-    return await _list_response(caller.owner, PlanDocument.history(caller.owner, query), b"[", b"]")
+    batches = PlanDocument.history(caller.owner, query)
+    return await json_stream(b"[", _encoded(caller.owner, batches), b"]")
 
 
 @router.get("/latest", response_model=DocumentPage, summary="List the newest version of each file")
@@ -113,7 +113,7 @@ async def list_latest(
         limit=page_size,
     )
     head = dumps({"total": total, "page": page, "page_size": page_size})
-    return await _list_response(caller.owner, batches, head[:-1] + b',"items":[', b"]}")
+    return await json_stream(head[:-1] + b',"items":[', _encoded(caller.owner, batches), b"]}")
 
 
 @router.get(
@@ -136,7 +136,7 @@ async def search_by_tags(
         # The embedded server finds nothing with `$all` inside of array elements.
         files["$and"] = [{"tags.name": name} for name in names]
     batches = PlanDocument.newest(caller.owner, files, sort=[("created_at", -1), ("_id", -1)])
-    return await _list_response(caller.owner, batches, b"[", b"]")
+    return await json_stream(b"[", _encoded(caller.owner, batches), b"]")
 
 
 @router.post("/merge", response_model=DocumentsMerged, summary="Merge documents into one text")
@@ -308,30 +308,9 @@ def _ref(document: Raw) -> Raw:
     }
 
 
-async def _list_response(
-    owner: str, batches: AsyncIterator[list[Raw]], head: bytes, tail: bytes
-) -> Response:
-    """A JSON list that is never whole in memory: documents may be megabytes each."""
-    # Read before the answer begins: a database that does not answer is still a 503.
-    batch = await anext(batches, None)
-    return StreamingResponse(
-        _list_json(owner, batch, batches, head, tail), media_type="application/json"
-    )
-
-
-async def _list_json(
-    owner: str,
-    batch: list[Raw] | None,
-    rest: AsyncIterator[list[Raw]],
-    head: bytes,
-    tail: bytes,
-) -> AsyncIterator[bytes]:
-    yield head
-    separator = b""
-    while batch is not None:
+async def _encoded(owner: str, batches: AsyncIterator[list[Raw]]) -> AsyncIterator[bytes]:
+    """Each document as JSON: they may be megabytes each."""
+    async for batch in batches:
         stale = await stale_ids(owner, batch)
         for document in batch:
-            yield separator + dumps(document_out(document, document["_id"] in stale))
-            separator = b","
-        batch = await anext(rest, None)
-    yield tail
+            yield dumps(document_out(document, document["_id"] in stale))

@@ -2,15 +2,13 @@
 
 from fastapi import APIRouter, Request, Response
 
-from proxy.dialects.plan_documents import DocumentFrames, nothing_written
+from proxy.dialects.plan_documents import DocumentFormat
 from proxy.errors import TooLarge
-from proxy.plans.generate import NewPlan, begin_plan, document_of
-from proxy.responses import EventStream, Json
+from proxy.plans.generate import NewPlan, begin_plan
 from proxy.routers.messages import IdempotencyKey
 from proxy.schemas.common import ASKS_A_MODEL
-from proxy.schemas.plan import document_out
 from proxy.schemas.plan_generation import DocumentGenerate, DocumentGenerated
-from proxy.streaming.delivery import ending_of, reply_frames, wait_until_open
+from proxy.streaming.delivery import deliver
 from proxy.streaming.reply import fingerprint
 from proxy.web.dependencies import AppSettings, Caller, Models, ReplyEngine
 
@@ -59,25 +57,14 @@ async def generate_document(
         registry=registry,
         engine=engine,
     )
-    watched = request if body.on_disconnect == "cancel" else None
-    if body.stream:
-        await wait_until_open(watched, caller.owner, reply, settings.stream_open_seconds)
-        return EventStream(
-            reply_frames(
-                engine,
-                caller.owner,
-                reply,
-                accept_replace=body.accept_replace,
-                cancel_on_disconnect=body.on_disconnect == "cancel",
-                frames=DocumentFrames(reply),
-            )
-        )
-    message, error = await ending_of(engine, caller.owner, reply, request=watched)
-    document = document_of(reply, message)
-    if document is None:
-        raise error or nothing_written()
-    if error is not None and message["status"] != "truncated":
-        error.extra = {**error.extra, "document_id": document["_id"]}
-        raise error
-    ending = {"status": message["status"], "finish_reason": message.get("finish_reason")}
-    return Json({**document_out(document), **ending})
+    return await deliver(
+        request,
+        engine,
+        caller.owner,
+        reply,
+        DocumentFormat(reply),
+        stream=body.stream,
+        open_seconds=settings.stream_open_seconds,
+        accept_replace=body.accept_replace,
+        cancel_on_disconnect=body.on_disconnect == "cancel",
+    )

@@ -85,7 +85,7 @@ async def get_complete_source_code(
         return Response(status_code=CLIENT_LEFT)
     etag = await asyncio.to_thread(digest.etag)
     if options.tree != "only":
-        await AnsweredDigest.remember(
+        await AnsweredDigest.store(
             owner, id_, f"{choice}:{etag}", digest.manifest, kept=settings.source_answers
         )
     as_text = _quality(accept, "text/plain") > _quality(accept, "application/json")

@@ -1,4 +1,4 @@
-"""The files' texts, remembered between digests."""
+"""The files' texts, kept between digests."""
 
 import os
 import struct

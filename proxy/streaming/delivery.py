@@ -6,6 +6,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Protocol
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from proxy.documents.base import Raw
 from proxy.errors import (
@@ -15,10 +16,12 @@ from proxy.errors import (
     StorageUnavailable,
     UpstreamError,
 )
+from proxy.responses import EventStream, Json
 from proxy.sse import HEARTBEAT
+from proxy.streaming.draft import Progress
 from proxy.streaming.engine import Engine, stored_reply
-from proxy.streaming.generation import Generation, Progress
-from proxy.streaming.reply import Reply, stored_ids
+from proxy.streaming.generation import Generation
+from proxy.streaming.reply import Reply
 
 
 class StoredFailure(ProxyError):
@@ -44,27 +47,80 @@ async def refuse_again(owner: str, reply: Reply) -> None:
         raise error
 
 
-class Frames(Protocol):
-    """How a reply looks on the wire; every method gives a whole number of frames."""
+class ReplyFormat(Protocol):
+    """How a reply looks on the wire: each frame method gives a whole number of frames."""
 
     def first(self) -> bytes:
-        """Before any text."""
+        """Return the frames before any text."""
         ...
 
     def progress(self, progress: Progress) -> bytes:
-        """What has come since the last frame."""
+        """Return what has come since the last frame."""
         ...
 
     def ending(self, error: ProxyError | None, message: Raw, *, differs: bool) -> bytes:
-        """How it ended, by its stored fields; `differs`: its text is not what was given."""
+        """Return how it ended, by its stored fields; `differs`: its text is not what was given."""
         ...
+
+    def whole(self, error: ProxyError | None, message: Raw) -> Raw:
+        """Return the body of an answer that is not a stream.
+
+        Raises:
+            ProxyError: `error`, where the format has no body for a reply that ended so.
+        """
+        ...
+
+    def ids(self) -> Raw:
+        """Return what names the stored reply in the body of an error."""
+        ...
+
+
+async def deliver(
+    request: Request,
+    engine: Engine,
+    owner: str,
+    reply: Reply,
+    format_: ReplyFormat,
+    *,
+    stream: bool,
+    open_seconds: float,
+    accept_replace: bool = False,
+    cancel_on_disconnect: bool = False,
+) -> Response:
+    """Answer a request with the reply that it began, as a stream or whole.
+
+    A failure within `open_seconds` and before anything arrived is an HTTP error, also of a
+    stream. With `cancel_on_disconnect` the reply ends when the client of the request leaves.
+
+    Raises:
+        ProxyError: how it failed; the body carries the ids, so that what was stored can be read.
+    """
+    watched = request if cancel_on_disconnect else None
+    try:
+        if not stream:
+            message, error = await ending_of(engine, owner, reply, request=watched)
+            return Json(format_.whole(error, message))
+        await wait_until_open(watched, owner, reply, open_seconds)
+    except ProxyError as failure:
+        failure.extra = {**failure.extra, **format_.ids()}
+        raise
+    return EventStream(
+        reply_frames(
+            engine,
+            owner,
+            reply,
+            format_,
+            accept_replace=accept_replace,
+            cancel_on_disconnect=cancel_on_disconnect,
+        )
+    )
 
 
 async def reply_frames(
     engine: Engine,
     owner: str,
     reply: Reply,
-    frames: Frames,
+    format_: ReplyFormat,
     *,
     after: int = 0,
     accept_replace: bool = False,
@@ -77,7 +133,7 @@ async def reply_frames(
     generation = reply.generation
     differs = False
     try:
-        yield frames.first()
+        yield format_.first()
         progresses = (
             generation.follow(after, accept_replace=accept_replace)
             if generation is not None
@@ -91,15 +147,15 @@ async def reply_frames(
                     elif progress == Progress():
                         yield HEARTBEAT
                     else:
-                        yield frames.progress(progress)
+                        yield format_.progress(progress)
             if generation is not None:
-                error, message = generation.error, generation.result_fields()
+                error, message = generation.error, generation.result
             else:
                 message = await stored_reply(owner, reply.message_id)
                 error = ending_error(message)
         except ProxyError as failure:
             error, message = failure, {}
-        yield frames.ending(error, message, differs=differs)
+        yield format_.ending(error, message, differs=differs)
     finally:
         if cancel_on_disconnect and generation is not None:
             _end_unread(generation)
@@ -172,23 +228,8 @@ async def ending_of(
     if reply.generation is not None:
         async with cancelled_with(request, reply.generation):
             await reply.generation.ended.wait()
-        return reply.generation.result_fields(), reply.generation.error
+        return reply.generation.result, reply.generation.error
     async for _ in engine.follow_stored(owner, reply.message_id):
         pass
     message = await stored_reply(owner, reply.message_id)
     return message, ending_error(message)
-
-
-async def ended_message(
-    engine: Engine, owner: str, reply: Reply, *, request: Request | None = None
-) -> Raw:
-    """Wait for the end of a reply; its stored fields, a truncated one's too.
-
-    Raises:
-        ProxyError: how it failed; the body carries the ids, so that what was stored can be read.
-    """
-    message, error = await ending_of(engine, owner, reply, request=request)
-    if error is not None and message.get("status") != "truncated":
-        error.extra = {**error.extra, **stored_ids(reply)}
-        raise error
-    return message

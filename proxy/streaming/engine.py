@@ -2,13 +2,13 @@
 
 What is not done per chunk is done by a few loops, so that a slow database cannot hold up
 the heartbeats: checkpoints at a bounded rate, heartbeats on quiet streams, the worker's sign
-of life, letters from other workers that ask to stop a reply, and the replies of workers that
+of life, requests of other workers to stop a reply, and the replies of workers that
 died (docs/decisions/0006-workers-and-leases.md).
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,31 +17,25 @@ from pymongo.errors import PyMongoError
 from proxy.documents.base import Raw
 from proxy.documents.interrupted import interrupt_replies
 from proxy.documents.message import Status
-from proxy.documents.message_place import MessageNotFound, Placed, delete_messages
+from proxy.documents.message_location import LocatedMessage, MessageNotFound, delete_messages
 from proxy.documents.plan_draft import PlanDraft
 from proxy.documents.worker import Worker, new_worker_id
 from proxy.errors import NotFound, Unavailable
-from proxy.providers.base import Usage
+from proxy.providers.base import CompletionRequest, Usage
+from proxy.providers.registry import Route
 from proxy.settings import Settings
-from proxy.streaming.generation import Generation, Progress
-from proxy.streaming.leases import Lease, bury, bury_workers
+from proxy.streaming.draft import Progress
+from proxy.streaming.generation import Generation
+from proxy.streaming.leases import Lease
+from proxy.streaming.sink import ReplySink
 
 log = logging.getLogger(__name__)
-
-__all__ = [
-    "Completed",
-    "Engine",
-    "StreamSessionNotFound",
-    "WorkerSilent",
-    "bury",
-    "bury_workers",
-]
 
 T = TypeVar("T")
 
 TICK_SECONDS = 0.25
-LETTERS_SECONDS = 0.5
-"""How often a worker with running replies looks for letters: a stop from elsewhere takes this."""
+STOP_REQUESTS_SECONDS = 0.5
+"""How often a worker with running replies looks: a stop from elsewhere takes this long."""
 
 CHECKPOINTS_AT_ONCE = 8
 
@@ -101,7 +95,7 @@ class Engine:
             for seconds, work in (
                 (TICK_SECONDS, self._heartbeats),
                 (TICK_SECONDS, self._checkpoint),
-                (LETTERS_SECONDS, self._lease.read_letters),
+                (STOP_REQUESTS_SECONDS, self._lease.read_stop_requests),
                 (lease / 4, self._lease.beat),
                 (lease / 2, self._lease.sweep),
             )
@@ -119,14 +113,44 @@ class Engine:
                 "The server is shutting down; try again in a moment", retry_after_seconds=5
             )
 
-    def launch(self, generation: Generation) -> None:
-        """Run a generation as a task of its own."""
+    def begin(
+        self,
+        *,
+        sink: ReplySink,
+        message_id: int,
+        routes: Sequence[Route],
+        request: CompletionRequest,
+        attempt: str = "",
+        retry_budget_seconds: float | None = None,
+        project_id: int = 0,
+        omitted_messages: int = 0,
+        tail_size: tuple[int, int] | None = None,
+    ) -> Generation:
+        """Begin a reply and run it as a task of its own; see `Generation` for what it takes."""
+        settings = self._settings
+        generation = Generation(
+            sink=sink,
+            message_id=message_id,
+            attempt=attempt,
+            routes=routes,
+            request=request,
+            settings=settings,
+            retry_budget_seconds=(
+                settings.retry_budget_seconds
+                if retry_budget_seconds is None
+                else retry_budget_seconds
+            ),
+            project_id=project_id,
+            omitted_messages=omitted_messages,
+            tail_size=tail_size,
+        )
         for hook in self.on_launch:
             hook(generation)
         self.running[generation.message_id] = generation
         task = asyncio.create_task(generation.run(self._ended))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return generation
 
     def in_background(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run work that nobody waits for, and that a shutdown does."""
@@ -139,14 +163,14 @@ class Engine:
         _tell(self.on_end, generation)
         self.completed(
             Completed(
-                owner=generation.place.owner,
+                owner=generation.sink.owner,
                 provider=generation.provider,
                 model=generation.model,
                 usage=generation.usage,
                 status=generation.status,
                 first_token_ms=generation.first_token_ms,
                 duration_ms=generation.duration_ms,
-                conversation_id=generation.place.conversation_id,
+                conversation_id=generation.sink.conversation_id,
                 message_id=generation.message_id if generation.message_id > 0 else None,
                 project_id=generation.project_id,
             )
@@ -161,8 +185,8 @@ class Engine:
     def end_deleted(self, owner: str, conversation_id: str) -> None:
         """End the replies of a conversation that was deleted."""
         for generation in list(self.running.values()):
-            place = generation.place
-            if (place.owner, place.conversation_id) == (owner, conversation_id):
+            sink = generation.sink
+            if (sink.owner, sink.conversation_id) == (owner, conversation_id):
                 generation.end("deleted")
 
     async def delete(self, owner: str, message_ids: list[int]) -> int:
@@ -170,7 +194,7 @@ class Engine:
         deleted = await delete_messages(owner, message_ids)
         for message_id in message_ids:
             generation = self.running.get(message_id)
-            if generation is not None and generation.place.owner == owner:
+            if generation is not None and generation.sink.owner == owner:
                 generation.end("deleted")
         return deleted
 
@@ -182,7 +206,7 @@ class Engine:
             WorkerSilent: the worker that writes it does not answer.
         """
         generation = self.running.get(message_id)
-        if generation is not None and generation.place.owner == owner:
+        if generation is not None and generation.sink.owner == owner:
             generation.end("stopped")
             await generation.ended.wait()
             return
@@ -296,7 +320,7 @@ async def stored_reply(owner: str, id_: int) -> Raw:
         MessageNotFound: there is none for this owner.
     """
     try:
-        return (await Placed.find(owner, id_)).message
+        return (await LocatedMessage.find(owner, id_)).message
     except MessageNotFound:
         draft = await PlanDraft.as_reply(owner, id_)
         if draft is None:

@@ -9,17 +9,13 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, Literal
 
 from pymongo.errors import PyMongoError
 
 from proxy.documents.base import Raw, is_too_large, utc_now
-from proxy.documents.conversation import Conversation
 from proxy.documents.message import Status, packed
-from proxy.documents.message_place import Place, Placed
 from proxy.errors import (
-    NotFound,
     ProxyError,
     ReplyDeleted,
     ReplyInterrupted,
@@ -32,66 +28,58 @@ from proxy.providers.base import CompletionRequest, Usage
 from proxy.providers.fallback import ask_in_turn
 from proxy.providers.registry import Route
 from proxy.settings import Settings
-from proxy.streaming.draft import Draft, Progress
+from proxy.streaming.draft import Draft
+from proxy.streaming.sink import ReplySink
 
 log = logging.getLogger(__name__)
 
 EndReason = Literal["stopped", "deleted", "shutdown", "too_long"]
 """Why a reply was ended from this side."""
 
-WRITE_ATTEMPTS = 8
-"""How often a message that moved meanwhile is looked for in one write."""
-
-UNSTORED = "The database does not answer; the reply could not be stored"
-
-__all__ = [
-    "Draft",
-    "Generation",
-    "Progress",
-    "estimate_tokens",
-]
+NOT_STORED = "The database does not answer; the reply could not be stored"
 
 
 class Generation(Draft):
     """A reply while it is written, and for its followers a little longer.
 
-    After `ended` is set, `status`, `finish_reason`, `error` and `usage` are final and stored.
+    `Engine.begin` makes and runs it. After `ended` is set, `status`, `finish_reason`, `error`,
+    `usage` and `result` (the reply's stored fields) are final and stored.
     """
 
     def __init__(
         self,
         *,
-        place: Place,
+        sink: ReplySink,
         message_id: int,
         attempt: str,
-        user_message_id: int | None,
         routes: Sequence[Route],
         request: CompletionRequest,
         settings: Settings,
-        conversation_fields: Raw | None = None,
+        retry_budget_seconds: float,
+        project_id: int = 0,
+        omitted_messages: int = 0,
+        tail_size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        self.place = place
+        self.sink = sink
         self.message_id = message_id
         self.attempt = attempt
-        self.user_message_id = user_message_id
         self.request = request
         self.routes = list(routes)
         self.provider = self.routes[0].provider.name
         self.model = self.routes[0].model
+        self.project_id = project_id
+        """The label of its conversation, for whoever counts."""
+        self.omitted_messages = omitted_messages
+        """Messages of the history that its prompt left out."""
+        self.tail_size = tail_size
+        """Messages and bytes of the tail that it was appended to, where it was."""
         self._settings = settings
-        self._conversation_fields = conversation_fields
+        self._retry_budget_seconds = retry_budget_seconds
 
         self.status: Status = "streaming"
         self.error: ProxyError | None = None
-        self.tail_size: tuple[int, int] | None = None
-        """Messages and bytes of the tail that it was appended to, where it was."""
-        self.omitted_messages = 0
-        """Messages of the history that its prompt left out."""
-        self.project_id = 0
-        """The label of its conversation, for whoever counts."""
-
-        self.started_at: datetime = utc_now()
+        self.result: Raw = {}
         self.duration_ms: int | None = None
         self._accepted = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
@@ -124,12 +112,13 @@ class Generation(Draft):
         await asyncio.wait((self._reader,))
         self._judge(self._reader)
         self.duration_ms = self.elapsed_ms()
+        self.result = self._lay_out()
         try:
             # Those who wait for the upstream's answer learn of a failure once it is stored.
             await self._store()
         except Exception:
             log.exception("reply %d cannot be stored", self.message_id)
-            self.status, self.error = "failed", StorageUnavailable(UNSTORED)
+            self._fail(StorageUnavailable(NOT_STORED))
         on_end(self)
         self.ended.set()
         self._accepted.set()
@@ -151,7 +140,7 @@ class Generation(Draft):
         await ask_in_turn(
             self.routes,
             self._read_route,
-            budget_seconds=self._settings.retry_budget_seconds,
+            budget_seconds=self._retry_budget_seconds,
             has_begun=lambda: self.has_begun,
         )
 
@@ -191,8 +180,8 @@ class Generation(Draft):
 
     # Storing
 
-    def result_fields(self) -> Raw:
-        """The fields of the message once the reply has ended."""
+    def _lay_out(self) -> Raw:
+        """Return the fields of the message, now that the reply has ended."""
         fields: Raw = {
             "content": self.text,
             "status": self.status,
@@ -211,8 +200,7 @@ class Generation(Draft):
         if self.first_token_ms is not None:
             fields["first_token_ms"] = self.first_token_ms
         if self.error is not None:
-            error = self.error
-            fields["error"] = {"type": error.type, "code": error.code, "message": error.detail}
+            fields["error"] = _error_fields(self.error)
         if self._calls:
             fields["payload"] = packed(
                 {
@@ -242,67 +230,47 @@ class Generation(Draft):
             **({"details": counts} if (counts := _counts(usage.details)) else {}),
         }
 
+    def _fail(self, error: ProxyError, status: Status = "failed") -> None:
+        """Correct the end of a reply that could not be stored as it ended."""
+        self.status, self.error = status, error
+        self.result = {**self.result, "status": status, "error": _error_fields(error)}
+
     async def _store(self) -> None:
-        """Write the end to the message, again until it is on disk or the time is up."""
-        fields = self.result_fields()
+        """Write the end of the reply, again until it is on disk or the time is up."""
+        fields = self.result
         deadline = self._loop.time() + self._settings.storage_retry_seconds
         wait = 0.1
-        is_full = False
         while True:
             try:
-                if is_full:
-                    await self._make_room()
-                stored = await self._write(
-                    fields, unset=("worker",), conversation_fields=self._conversation_fields
-                )
+                if not await self.sink.write(fields, is_final=True):
+                    self._fail(ReplyDeleted(), "stopped")
+                return
             except PyMongoError as error:
-                is_full = is_too_large(error)
-                if is_full and "content" in fields:
-                    if self.place.in_page or self._loop.time() > deadline:
+                is_late = self._loop.time() > deadline
+                if is_too_large(error) and "content" in fields:
+                    if is_late or not await self._make_room():
                         fields = self._without_text()
                     continue
-                if self._loop.time() > deadline:
+                if is_late:
                     log.exception("reply %d could not be stored", self.message_id)
-                    self.status, self.error = "failed", StorageUnavailable(UNSTORED)
+                    self._fail(StorageUnavailable(NOT_STORED))
                     return
                 log.warning("storing reply %d: %s, trying again", self.message_id, type(error))
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, 2.0)
-            else:
-                if not stored:
-                    self.status, self.error = "stopped", ReplyDeleted()
-                return
 
-    async def _write(self, fields: Raw, **options: Any) -> bool:
-        """Write to the message, wherever it has moved to; False when it is gone."""
-        for _ in range(WRITE_ATTEMPTS):
-            if await self.place.write(self.attempt, fields, counts_as_change=True, **options):
-                return True
-            try:
-                placed = await Placed.find(self.place.owner, self.message_id)
-            except NotFound:
-                return False
-            if placed.message.get("attempt") != self.attempt:
-                return False
-            self.place = placed.place
-        raise PyMongoError("the message is there, and cannot be written")
-
-    async def _make_room(self) -> None:
-        """Move older messages out of a tail that is full."""
-        if not self.place.in_page:
-            await Conversation.move_tail(
-                self.place.conversation_id,
-                max_messages=self._settings.tail_messages,
-                max_bytes=self._settings.tail_bytes,
-            )
+    async def _make_room(self) -> bool:
+        """Whether the reply may fit now; where the database does not answer it may later."""
+        try:
+            return await self.sink.make_room()
+        except PyMongoError:
+            return True
 
     def _without_text(self) -> Raw:
         """The end of a reply whose page is full: its text stays as it was last written."""
-        self.status = "failed"
-        self.error = TooLarge("The reply does not fit beside its neighbours; its start is stored")
+        self._fail(TooLarge("The reply does not fit beside its neighbours; its start is stored"))
         kept = ("status", "updated_at", "model", "provider", "duration_ms", "usage", "error")
-        fields = self.result_fields()
-        return {key: fields[key] for key in kept}
+        return {key: self.result[key] for key in kept}
 
     def checkpoint_is_due(self, now: float) -> bool:
         """Whether there is new text and the last checkpoint is long enough ago."""
@@ -324,16 +292,20 @@ class Generation(Draft):
         if self._reasoning:
             fields["reasoning"] = self.reasoning
         try:
-            stored = await self._write(fields, touch=False)
+            stored = await self.sink.write(fields, is_final=False)
         except PyMongoError as error:
             if not is_too_large(error):
                 raise
-            await self._make_room()
+            await self.sink.make_room()
             return
         if stored:
             self._checkpointed = extent
         else:
             self.end("deleted")
+
+
+def _error_fields(error: ProxyError) -> Raw:
+    return {"type": error.type, "code": error.code, "message": error.detail}
 
 
 def estimate_tokens(texts: Any) -> int:

@@ -28,7 +28,7 @@ class Running(Protocol):
 
 
 class Lease:
-    """This worker's sign of life and letter box, and its eye on the others."""
+    """This worker's heartbeat and stop requests, and its eye on the others."""
 
     def __init__(self, worker_id: str, running: Mapping[int, Running], settings: Settings) -> None:
         self.worker_id = worker_id
@@ -49,15 +49,15 @@ class Lease:
         await Worker.beat(self.worker_id, answered)
         del self._answered[: len(answered)]
 
-    async def read_letters(self) -> None:
+    async def read_stop_requests(self) -> None:
         """Stop the replies that other workers were asked to stop."""
         if not self._running:
             return
-        letters = await Worker.letters(self.worker_id)
+        stop_requests = await Worker.stop_requests(self.worker_id)
         for reply in list(self._running.values()):
-            if reply.attempt in letters:
+            if reply.attempt in stop_requests:
                 reply.end("stopped")
-        self._answered += letters
+        self._answered += stop_requests
 
     async def sweep(self) -> None:
         """Mark the replies of workers that have not moved for a lease, by our own clock.
@@ -80,7 +80,7 @@ class Lease:
         }
         for worker, (_, since) in list(self._seen.items()):
             if now - since >= self._seconds:
-                await bury(worker)
+                await recover_worker(worker)
                 del self._seen[worker]
 
         orphans = await attempts_of(self.worker_id)
@@ -97,7 +97,7 @@ class Lease:
         await Worker.leave(self.worker_id)
 
 
-async def bury(worker: str) -> None:
+async def recover_worker(worker: str) -> None:
     """Mark what a dead worker left behind as interrupted, and forget the worker."""
     count = await interrupt_replies(worker)
     await KeyActivity.free_slots_of(worker)
@@ -107,7 +107,7 @@ async def bury(worker: str) -> None:
         log.warning("worker %s died; %d replies are marked interrupted", worker, count)
 
 
-async def bury_workers() -> None:
+async def recover_all_workers() -> None:
     """At start-up, when it is certain that no worker lives on this database."""
     for worker in await Worker.beats_of_all():
-        await bury(worker)
+        await recover_worker(worker)

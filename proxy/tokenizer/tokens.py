@@ -18,10 +18,10 @@ from pathlib import Path
 TOKENIZER_NAME = "o200k_base"
 """What the counts are counted with."""
 
-REMEMBERED_CHARACTERS = 16_384
-"""Counts of texts up to this size are remembered: a history is counted once, not every turn."""
+CACHED_CHARACTERS = 16_384
+"""Counts of texts up to this size are cached: a history is counted once, not every turn."""
 
-REMEMBERED_TEXTS = 2_048
+CACHED_TEXTS = 2_048
 
 
 class TokenizerDied(Exception):
@@ -95,7 +95,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 tokenizer = Tokenizer()
 """This process's own."""
 
-_remembered: OrderedDict[str, int] = OrderedDict()
+_cached: OrderedDict[str, int] = OrderedDict()
 
 
 def count_tokens_of_utf8(texts: Sequence[bytes]) -> list[int]:
@@ -111,22 +111,22 @@ def count_tokens(text: str) -> int:
 async def token_counts(texts: Iterable[str]) -> list[int]:
     """Tokens of each text, of short ones from memory where they were counted before."""
     texts = list(texts)
-    counts = {text: count for text in texts if (count := _remembered.get(text)) is not None}
+    counts = {text: count for text in texts if (count := _cached.get(text)) is not None}
     for text in counts:
-        _remembered.move_to_end(text)
+        _cached.move_to_end(text)
     missing = [text for text in dict.fromkeys(texts) if text not in counts]
     if missing:
         counted = await asyncio.to_thread(
             lambda: count_tokens_of_utf8([text.encode() for text in missing])
         )
         counts.update(zip(missing, counted, strict=True))
-        _remember(missing, counted)
+        _cache(missing, counted)
     return [counts[text] for text in texts]
 
 
-def _remember(texts: list[str], counts: list[int]) -> None:
+def _cache(texts: list[str], counts: list[int]) -> None:
     for text, count in zip(texts, counts, strict=True):
-        if len(text) <= REMEMBERED_CHARACTERS:
-            _remembered[text] = count
-    while len(_remembered) > REMEMBERED_TEXTS:
-        _remembered.popitem(last=False)
+        if len(text) <= CACHED_CHARACTERS:
+            _cached[text] = count
+    while len(_cached) > CACHED_TEXTS:
+        _cached.popitem(last=False)

@@ -16,7 +16,7 @@ from proxy.documents.chat_message import ChatMessage, calls_of, said_in
 from proxy.documents.conversation import is_settled
 from proxy.documents.conversation_import import ImportedConversation, ImportedMessage
 from proxy.documents.message import Role, payload_of, wire
-from proxy.documents.message_place import MessageRevision
+from proxy.documents.message_location import MessageRevision
 from proxy.documents.storable import check_fields
 from proxy.errors import Unprocessable
 from proxy.responses import dumps

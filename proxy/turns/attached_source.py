@@ -19,9 +19,9 @@ class AttachedSource:
     record: Raw
     manifest: dict[str, str]
 
-    async def remember(self, owner: str, conversation_id: str) -> None:
+    async def save_manifest(self, owner: str, conversation_id: str) -> None:
         """Let the conversation's next `since: last` build on it."""
-        await SourceManifest.remember(
+        await SourceManifest.store(
             owner, conversation_id, str(self.record["sha256"]), self.manifest
         )
 

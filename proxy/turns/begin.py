@@ -1,4 +1,4 @@
-"""A turn: the new message and the place for its reply are stored, then the model is asked."""
+"""A turn: the new message and an empty reply are stored, then the model is asked."""
 
 import asyncio
 from weakref import WeakValueDictionary
@@ -12,8 +12,8 @@ from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.document_reference import context_documents
 from proxy.documents.message import size_bytes
+from proxy.documents.message_location import LocatedMessage, MessageLocation, attempt_name
 from proxy.documents.message_page import MessagePage
-from proxy.documents.message_place import Place, Placed, attempt_name
 from proxy.errors import BadRequest, Conflict, TooLarge, Unavailable
 from proxy.providers.base import CompletionRequest
 from proxy.providers.registry import Registry, Route
@@ -22,6 +22,7 @@ from proxy.source_code.digests import Digests
 from proxy.streaming.engine import Engine
 from proxy.streaming.generation import Generation
 from proxy.streaming.reply import KeyReused, Reply
+from proxy.streaming.sink import MessageSink
 from proxy.turns.attached_source import AttachedSource, attach_source
 from proxy.turns.prompt import Prompt, build_prompt, document_context
 from proxy.turns.turn import NewTurn, message_of, not_stored_yet
@@ -127,12 +128,13 @@ class Turns:
             if not appended:
                 continue
             if source is not None:
-                await source.remember(owner, conversation_id)
-            generation = Generation(
-                place=Place(owner, conversation_id, conversation_id),
+                await source.save_manifest(owner, conversation_id)
+            attempt = attempt_name(reply_id, 0)
+            location = MessageLocation(owner, conversation_id, conversation_id)
+            generation = self._engine.begin(
+                sink=MessageSink(location, reply_id, attempt, self._settings),
                 message_id=reply_id,
-                attempt=attempt_name(reply_id, 0),
-                user_message_id=user_id,
+                attempt=attempt,
                 routes=routes,
                 request=CompletionRequest(
                     model=routes[0].model,
@@ -141,15 +143,13 @@ class Turns:
                     conversation_id=conversation_id,
                     message_id=str(reply_id),
                 ),
-                settings=self._settings,
+                project_id=conversation["project_id"],
+                omitted_messages=prompt.omitted_messages,
+                tail_size=(
+                    len(conversation["messages"]) + len(messages),
+                    sum(map(size_bytes, conversation["messages"])) + sum(map(size_bytes, messages)),
+                ),
             )
-            generation.project_id = conversation["project_id"]
-            generation.omitted_messages = prompt.omitted_messages
-            generation.tail_size = (
-                len(conversation["messages"]) + len(messages),
-                sum(map(size_bytes, conversation["messages"])) + sum(map(size_bytes, messages)),
-            )
-            self._engine.launch(generation)
             return Reply(conversation_id, user_id, reply_id, generation)
         raise Unavailable("This conversation is very busy; try again", retry_after_seconds=1)
 
@@ -164,15 +164,15 @@ class Turns:
         """
         self._engine.check_open()
         while True:
-            placed = await Placed.find(owner, message_id)
-            message, place = placed.message, placed.place
+            located = await LocatedMessage.find(owner, message_id)
+            message, location = located.message, located.location
             if message["role"] != "assistant":
                 raise BadRequest("Only a reply of the assistant can be regenerated")
             if message.get("status") == "streaming":
                 raise Conflict("This reply is still being written; stop it first")
-            if place.in_page and not await MessagePage.has_room(place.document_id):
+            if location.in_page and not await MessagePage.has_room(location.document_id):
                 raise TooLarge("The messages beside this reply leave no room for another one")
-            conversation = await Conversation.with_tail(owner, place.conversation_id)
+            conversation = await Conversation.with_tail(owner, location.conversation_id)
             name = model or _model_of(message) or conversation["model"]
             name = name or self._registry.default_model
             routes = await self._registry.resolve(name)
@@ -181,27 +181,24 @@ class Turns:
             )
             fields = self._reply_fields(routes[0], prompt)
             unset = tuple(key for key in REPLY_FIELDS if key not in fields)
-            attempt = await placed.replace({"content": "", **fields}, unset)
+            attempt = await located.replace({"content": "", **fields}, unset)
             if attempt is None:
                 continue
-            generation = Generation(
-                place=place,
+            generation = self._engine.begin(
+                sink=MessageSink(location, message_id, attempt, self._settings),
                 message_id=message_id,
                 attempt=attempt,
-                user_message_id=message.get("reply_to"),
                 routes=routes,
                 request=CompletionRequest(
                     model=routes[0].model,
                     messages=prompt.messages,
-                    conversation_id=place.conversation_id,
+                    conversation_id=location.conversation_id,
                     message_id=str(message_id),
                 ),
-                settings=self._settings,
+                project_id=conversation["project_id"],
+                omitted_messages=prompt.omitted_messages,
             )
-            generation.project_id = conversation["project_id"]
-            generation.omitted_messages = prompt.omitted_messages
-            self._engine.launch(generation)
-            return Reply(place.conversation_id, message.get("reply_to"), message_id, generation)
+            return Reply(location.conversation_id, message.get("reply_to"), message_id, generation)
 
     def _check_length(self, conversation: Raw) -> None:
         limit = self._settings.conversation_messages
@@ -311,7 +308,7 @@ class Turns:
         too_large = (
             messages > settings.tail_messages or size + len(generation.text) > settings.tail_bytes
         )
-        conversation_id = generation.place.conversation_id
+        conversation_id = generation.sink.conversation_id
         # Turns that end while a move is under way would only begin the same one again.
         if too_large and conversation_id not in self._moving:
             self._moving.add(conversation_id)

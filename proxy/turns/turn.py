@@ -6,7 +6,7 @@ from typing import Any
 from proxy.documents.base import Raw, utc_now
 from proxy.documents.chat_message import ChatMessage, calls_of
 from proxy.documents.message import Role, payload_of
-from proxy.documents.message_place import attempt_name
+from proxy.documents.message_location import attempt_name
 from proxy.source_code.base import SourceAttachment
 
 

@@ -2,7 +2,7 @@
 
 Those of `PROXY_CORS_ORIGINS`, with credentials. While nobody needs a key (a server for this
 machine only), also every page of this machine, on whatever port a developer serves it. The
-door decides on its own whether such a request is let in at all.
+access layer decides on its own whether such a request is let in at all.
 """
 
 from collections.abc import Awaitable
@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy.access.auth import Doorkeeper, foreign_origin, is_loopback_origin
+from proxy.access.auth import Authenticator, foreign_origin, is_loopback_origin
 from proxy.settings import Settings
 from proxy.web.handlers import error_response
 
@@ -35,15 +35,15 @@ class CrossOrigin:
         return self.app(scope, receive, send)
 
     async def _serve_page(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._rules.is_open_here = await _needs_no_key(scope["app"].state.doorkeeper)
+        self._rules.is_open_here = await _needs_no_key(scope["app"].state.authenticator)
         await self._rules(scope, receive, send)
 
 
-async def _needs_no_key(doorkeeper: Doorkeeper) -> bool:
+async def _needs_no_key(authenticator: Authenticator) -> bool:
     try:
-        return not await doorkeeper.is_locked()
+        return not await authenticator.is_locked()
     except PyMongoError:
-        # The door meets the same database and says so.
+        # The access layer meets the same database and says so.
         return False
 
 

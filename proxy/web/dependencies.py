@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
 
-from proxy.access.auth import Doorkeeper
+from proxy.access.auth import Authenticator
 from proxy.access.limits import Limits
 from proxy.caller import CallerInfo
 from proxy.credentials import Verifier
@@ -27,10 +27,10 @@ async def settings_of(request: Request) -> Settings:
 
 
 async def caller(request: Request) -> CallerInfo:
-    """Who asks, as the door found out before the request came here.
+    """Return the caller, whom the access layer identified before the request came here.
 
     Raises:
-        Unauthorized: a route that the door does not guard asks for a caller.
+        Unauthorized: a route that the access layer lets anybody reach asks for a caller.
     """
     found: CallerInfo | None = request.scope["state"].get("caller")
     if found is None:
@@ -56,10 +56,10 @@ async def registry_of(request: Request) -> Registry:
     return registry
 
 
-async def doorkeeper_of(request: Request) -> Doorkeeper:
+async def authenticator_of(request: Request) -> Authenticator:
     """What knows keys and sessions."""
-    doorkeeper: Doorkeeper = request.app.state.doorkeeper
-    return doorkeeper
+    authenticator: Authenticator = request.app.state.authenticator
+    return authenticator
 
 
 async def limits_of(request: Request) -> Limits:
@@ -75,7 +75,7 @@ async def verifier_of(request: Request) -> Verifier:
 
 
 Caller = Annotated[CallerInfo, Depends(caller)]
-Door = Annotated[Doorkeeper, Depends(doorkeeper_of)]
+Authentication = Annotated[Authenticator, Depends(authenticator_of)]
 RequestLimits = Annotated[Limits, Depends(limits_of)]
 PasswordVerifier = Annotated[Verifier, Depends(verifier_of)]
 AppSettings = Annotated[Settings, Depends(settings_of)]

@@ -1,4 +1,4 @@
-"""The edge of the application, in plain ASGI: request ids, safe headers, limits, the door."""
+"""The outer layers, in plain ASGI: request ids, safe headers, who may pass, limits."""
 
 import logging
 import re
@@ -10,7 +10,7 @@ from fastapi import HTTPException
 from pymongo.errors import PyMongoError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from proxy.access.auth import Doorkeeper
+from proxy.access.auth import Authenticator
 from proxy.access.limits import BEGINS_REPLY, Limits
 from proxy.caller import CallerInfo, current_caller
 from proxy.credentials import FORMAT, PREFIX
@@ -37,7 +37,7 @@ PATIENCE_BYTES = 1024 * 1024
 NO_STORE = (b"cache-control", b"no-store")
 
 
-class Edge:
+class RequestContext:
     """The outermost layer: every response carries `X-Request-Id` and the safe headers.
 
     The id is the caller's own when it is a plain token; every log line of the request shows it.
@@ -85,7 +85,7 @@ class Edge:
                 )
 
 
-class Door:
+class AccessControl:
     """Nobody passes who may not; nothing passes that is too large; no failure is shown raw.
 
     It stands before routing, so no route can forget it, and before the body is read. A body
@@ -147,10 +147,10 @@ class Door:
 
     async def _admit(self, scope: Scope, path: str, headers: dict[bytes, bytes]) -> None:
         state = scope["app"].state
-        doorkeeper: Doorkeeper = state.doorkeeper
+        authenticator: Authenticator = state.authenticator
         limits: Limits = state.limits
         client = scope.get("client")
-        caller = await doorkeeper.identify(
+        caller = await authenticator.identify(
             scope["method"], path, headers, client[0] if client else None
         )
         current_caller.set(caller)

@@ -135,7 +135,7 @@ async def test_the_first_key_locks_a_running_server(wire: Database) -> None:
     async with running_app(wire, make_settings()) as app, client_of(app) as client:
         assert (await client.get(HERE)).status_code == 200
         key = await make_key(scopes=["admin"])
-        app.state.doorkeeper.forget()
+        app.state.authenticator.forget()
         assert (await client.get(HERE)).status_code == 401
         assert await status(client, key) == 200
         (listed,) = (

@@ -13,7 +13,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from proxy.caller import CallerInfo
 from proxy.database import Database
 from proxy.documents.api_key import KeyActivity
-from proxy.streaming.engine import bury
+from proxy.streaming.leases import recover_worker
 from tests.conftest import LiveServer
 from tests.fakes.killable_server import killable_server
 from tests.fakes.openai_upstream import OpenAIUpstream
@@ -157,7 +157,7 @@ async def test_a_dead_workers_slots_are_freed(wire: Database) -> None:
         key_id = activity["_id"]
         assert await KeyActivity.take_slot(key_id, "a", "dead:1", 1)
         assert not await KeyActivity.take_slot(key_id, "b", "alive:1", 1)
-        await bury("dead:1")
+        await recover_worker("dead:1")
         assert await KeyActivity.take_slot(key_id, "b", "alive:1", 1)
 
 

@@ -16,7 +16,7 @@ from proxy.documents.conversation import Conversation
 from proxy.documents.message_page import MessagePage
 from proxy.documents.usage import BUCKETS_MS, Usage, bucket_of, percentile
 from proxy.settings import ModelSettings
-from proxy.streaming.engine import bury
+from proxy.streaming.leases import recover_worker
 from tests.conftest import LiveServer
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.scripted import cut, stall
@@ -120,7 +120,7 @@ async def test_replies_of_a_dead_worker_are_counted_under_their_keys(
             await MessagePage.collection().insert_one({**page, "messages": messages})
             worker = client.app.state.engine.worker_id  # type: ignore[attr-defined]
             # Several workers find out at the same time.
-            await asyncio.gather(*(bury(worker) for _ in range(4)))
+            await asyncio.gather(*(recover_worker(worker) for _ in range(4)))
             found = await usage(client, group_by="key")
             (group,) = found["groups"]
             assert (group["name"], group["requests"], group["errors"]) == ("laptop", 2, 2)

@@ -20,7 +20,7 @@ async def test_a_letter_that_comes_between_reading_and_emptying_the_box_is_kept(
     await wire.prepare()
     await Worker.register("w")
     await Worker.ask_to_stop("w", 1)
-    answered = await Worker.letters("w")
+    answered = await Worker.stop_requests("w")
     await Worker.ask_to_stop("w", 2)
     await Worker.beat("w", answered)
-    assert await Worker.letters("w") == [2]
+    assert await Worker.stop_requests("w") == [2]

@@ -11,8 +11,8 @@ from proxy.database import Database
 from proxy.documents.base import DEFAULT_OWNER, Raw, utc_now
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
+from proxy.documents.message_location import LocatedMessage, MessageNotFound, delete_messages
 from proxy.documents.message_page import MESSAGE_OF_OWNER
-from proxy.documents.message_place import MessageNotFound, Placed, delete_messages
 from tests.conftest import LiveServer
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.support.replies import CONVERSATIONS, MESSAGES, create, history, provider, say
@@ -181,12 +181,12 @@ async def test_a_foreign_message_costs_what_an_unknown_one_does(
     await conversation.create()
     assert await Conversation.append(DEFAULT_OWNER, conversation.id, old)
     assert await Conversation.move_tail(conversation.id, max_messages=4, max_bytes=10**6)
-    assert (await Placed.find(DEFAULT_OWNER, first)).place.in_page
+    assert (await LocatedMessage.find(DEFAULT_OWNER, first)).location.in_page
     recorder.commands.clear()
     assert await delete_messages("stranger", [*ids, first]) == 0
     for id_ in (ids[0], first):
         with pytest.raises(MessageNotFound):
-            await Placed.find("stranger", id_)
+            await LocatedMessage.find("stranger", id_)
     assert len(recorder.commands) == 6
     for command in recorder.commands:
         assert command["hint"] == MESSAGE_OF_OWNER, command

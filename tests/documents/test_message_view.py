@@ -11,7 +11,7 @@ from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.json_schema import TITLE, describe_collections, json_schema
 from proxy.documents.message import INTERNAL, Message
-from proxy.documents.message_place import attempt_name
+from proxy.documents.message_location import attempt_name
 from proxy.documents.message_view import NAME, create_message_view, definition
 from tests.support.stored_documents import collection_name, documents_of_wrong_type
 

@@ -12,16 +12,16 @@ from proxy.database import Database
 from proxy.documents.base import DEFAULT_OWNER, Raw, utc_now
 from proxy.documents.conversation import Conversation, ConversationNotFound
 from proxy.documents.counter import Counter
-from proxy.documents.message_page import MessagePage, page_id
-from proxy.documents.message_place import (
+from proxy.documents.message_location import (
+    LocatedMessage,
     MessageNotFound,
-    Placed,
     attempt_name,
     delete_messages,
     edit_message,
     list_revisions,
     remove_conversation,
 )
+from proxy.documents.message_page import MessagePage, page_id
 
 MAX_MESSAGES = 6
 MAX_BYTES = 6_000
@@ -147,8 +147,8 @@ class Model:
             id_ = self.rng.choice(sorted(self.writing))
             text = self.text()
             ends = self.rng.random() < 0.4
-            placed = await Placed.find(DEFAULT_OWNER, id_)
-            assert await placed.place.write(
+            located = await LocatedMessage.find(DEFAULT_OWNER, id_)
+            assert await located.location.write(
                 self.writing[id_],
                 {"content": text, "status": "complete" if ends else "streaming"},
                 unset=("worker",) if ends else (),
@@ -186,11 +186,11 @@ class Model:
         assert raw["paged_messages"] == len(found) - len(raw["messages"])
         if self.texts:
             id_ = self.rng.choice(sorted(self.texts))
-            placed = await Placed.find(DEFAULT_OWNER, id_)
-            assert placed.message["content"] == self.texts[id_]
-            if placed.place.in_page:
+            located = await LocatedMessage.find(DEFAULT_OWNER, id_)
+            assert located.message["content"] == self.texts[id_]
+            if located.location.in_page:
                 assert id_ <= raw["last_paged_id"]
-            former = await list_revisions(DEFAULT_OWNER, placed.message)
+            former = await list_revisions(DEFAULT_OWNER, located.message)
             assert [m["content"] for m in former] == self.former.get(id_, [])
             limit = self.rng.randint(1, 9)
             for before in (id_, id_ + 1, None):
@@ -305,7 +305,7 @@ async def test_an_edit_between_the_copy_and_the_commit_wins() -> None:
     found = await listed(id_)
     assert [m["id"] for m in found] == ids
     assert found[0]["content"] == "edited"
-    assert (await Placed.find(DEFAULT_OWNER, ids[0])).place.in_page
+    assert (await LocatedMessage.find(DEFAULT_OWNER, ids[0])).location.in_page
 
 
 async def test_a_delete_between_the_copy_and_the_commit_wins() -> None:
@@ -320,7 +320,7 @@ async def test_a_delete_between_the_copy_and_the_commit_wins() -> None:
     await move(id_, hook)
     assert [m["id"] for m in await listed(id_)] == ids[1:]
     with pytest.raises(MessageNotFound):
-        await Placed.find(DEFAULT_OWNER, ids[0])
+        await LocatedMessage.find(DEFAULT_OWNER, ids[0])
 
 
 async def test_a_copy_that_a_dead_move_left_behind_is_not_found() -> None:
@@ -336,7 +336,7 @@ async def test_a_copy_that_a_dead_move_left_behind_is_not_found() -> None:
     await delete_messages(DEFAULT_OWNER, ids[:3])
     for deleted in ids[:3]:
         with pytest.raises(MessageNotFound):
-            await Placed.find(DEFAULT_OWNER, deleted)
+            await LocatedMessage.find(DEFAULT_OWNER, deleted)
         with pytest.raises(MessageNotFound):
             await edit_message(DEFAULT_OWNER, deleted, "x")
     await move(id_)
@@ -396,7 +396,7 @@ async def test_the_system_message_stays_in_the_tail() -> None:
     while await move(id_):
         pass
     assert [m["id"] for m in await listed(id_)] == [system, *ids, *more]
-    assert not (await Placed.find(DEFAULT_OWNER, system)).place.in_page
+    assert not (await LocatedMessage.find(DEFAULT_OWNER, system)).location.in_page
 
 
 async def test_a_deleted_conversation_leaves_nothing_behind() -> None:
@@ -408,7 +408,7 @@ async def test_a_deleted_conversation_leaves_nothing_behind() -> None:
         await listed(id_)
     for document_id in ids:
         with pytest.raises(MessageNotFound):
-            await Placed.find(DEFAULT_OWNER, document_id)
+            await LocatedMessage.find(DEFAULT_OWNER, document_id)
     assert await MessagePage.collection().count_documents({"conversation_id": id_}) == 0
 
 
@@ -417,7 +417,7 @@ async def test_a_stranger_finds_nothing() -> None:
     await move(id_)
     for message_id in (ids[0], ids[-1]):
         with pytest.raises(MessageNotFound):
-            await Placed.find("stranger", message_id)
+            await LocatedMessage.find("stranger", message_id)
         with pytest.raises(MessageNotFound):
             await edit_message("stranger", message_id, "x")
     assert await delete_messages("stranger", ids) == 0

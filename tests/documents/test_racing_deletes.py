@@ -10,15 +10,15 @@ from proxy.database import Database
 from proxy.documents.base import DEFAULT_OWNER
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
-from proxy.documents.message_page import MessagePage
-from proxy.documents.message_place import (
+from proxy.documents.message_location import (
+    LocatedMessage,
     MessageRevision,
-    Placed,
     delete_messages,
     edit_message,
     list_revisions,
     remove_conversation,
 )
+from proxy.documents.message_page import MessagePage
 from tests.documents.test_pages import MAX_BYTES, MAX_MESSAGES, Steps, listed, message, move
 
 CALLERS = 12
@@ -78,27 +78,27 @@ async def test_deleting_ones_own_leaves_the_revisions_of_other_owners() -> None:
     _, (mine,) = await filled(1)
     await edit_message(DEFAULT_OWNER, mine, "edited")
     assert await delete_messages("stranger", [mine, own]) == 1
-    placed = await Placed.find(DEFAULT_OWNER, mine)
-    assert [raw["content"] for raw in await list_revisions(DEFAULT_OWNER, placed.message)] == ["x"]
+    located = await LocatedMessage.find(DEFAULT_OWNER, mine)
+    assert [raw["content"] for raw in await list_revisions(DEFAULT_OWNER, located.message)] == ["x"]
 
 
 @pytest.mark.parametrize("at", [0, -1])
 async def test_an_edit_that_comes_too_late_keeps_nothing_of_a_deleted_message(at: int) -> None:
     _, ids = await filled(20)
-    placed = await Placed.find(DEFAULT_OWNER, ids[at])
-    assert placed.place.in_page == (at == 0)
+    located = await LocatedMessage.find(DEFAULT_OWNER, ids[at])
+    assert located.location.in_page == (at == 0)
     assert await delete_messages(DEFAULT_OWNER, [ids[at]]) == 1
-    assert await placed.replace({"content": "too late"}) is None
+    assert await located.replace({"content": "too late"}) is None
     assert await MessageRevision.collection().count_documents({"message_id": ids[at]}) == 0
 
 
 async def test_an_edit_that_lost_against_another_keeps_the_former_contents() -> None:
     _, ids = await filled(3)
-    placed = await Placed.find(DEFAULT_OWNER, ids[0])
+    located = await LocatedMessage.find(DEFAULT_OWNER, ids[0])
     await edit_message(DEFAULT_OWNER, ids[0], "first")
-    assert await placed.replace({"content": "second"}) is None
-    placed = await Placed.find(DEFAULT_OWNER, ids[0])
-    assert [raw["content"] for raw in await list_revisions(DEFAULT_OWNER, placed.message)] == ["x"]
+    assert await located.replace({"content": "second"}) is None
+    located = await LocatedMessage.find(DEFAULT_OWNER, ids[0])
+    assert [raw["content"] for raw in await list_revisions(DEFAULT_OWNER, located.message)] == ["x"]
 
 
 async def test_a_move_that_a_deleted_conversation_overtakes_leaves_no_page() -> None:

@@ -9,16 +9,16 @@ MANIFEST = {"src/程序.py": "0a" * 16, '"a\\nb"': "ff" * 16, "z z": "00" * 16}
 async def test_a_manifest_comes_back_as_it_was(database: Database) -> None:
     await database.prepare(indexes=False)
     for manifest in (MANIFEST, {}):
-        await SourceManifest.remember("me", "c1", "abc", manifest)
+        await SourceManifest.store("me", "c1", "abc", manifest)
         assert await SourceManifest.last("me", "c1") == ("abc", manifest)
         name = f"x:{len(manifest)}"
-        await AnsweredDigest.remember("me", 1, name, manifest, kept=5)
+        await AnsweredDigest.store("me", 1, name, manifest, kept=5)
         assert await AnsweredDigest.recall("me", 1, name) == manifest
 
 
 async def test_nobody_else_knows_it(database: Database) -> None:
     await database.prepare(indexes=False)
-    await AnsweredDigest.remember("me", 1, "x", MANIFEST, kept=5)
+    await AnsweredDigest.store("me", 1, "x", MANIFEST, kept=5)
 
     assert await AnsweredDigest.recall("other", 1, "x") is None
     assert await AnsweredDigest.recall("me", 2, "x") is None
@@ -26,13 +26,13 @@ async def test_nobody_else_knows_it(database: Database) -> None:
 
 async def test_an_answer_asked_for_again_is_among_the_newest_again(mock: Database) -> None:
     await mock.prepare(indexes=False)
-    await AnsweredDigest.remember("me", 1, "first", MANIFEST, kept=2)
+    await AnsweredDigest.store("me", 1, "first", MANIFEST, kept=2)
     for number in range(4):
-        await AnsweredDigest.remember("me", 1, f"x{number}", MANIFEST, kept=2)
+        await AnsweredDigest.store("me", 1, f"x{number}", MANIFEST, kept=2)
         await AnsweredDigest.collection().update_one(
             {"_id": f"1:x{number}"}, {"$set": {"answered_at": None}}
         )
-        await AnsweredDigest.remember("me", 1, "first", MANIFEST, kept=2)
+        await AnsweredDigest.store("me", 1, "first", MANIFEST, kept=2)
 
     assert await AnsweredDigest.recall("me", 1, "first") == MANIFEST
     assert await AnsweredDigest.collection().count_documents({}) == 2
@@ -41,10 +41,10 @@ async def test_an_answer_asked_for_again_is_among_the_newest_again(mock: Databas
 async def test_a_manifest_too_large_for_a_document_is_forgotten(mock: Database) -> None:
     await mock.prepare(indexes=False)
     large = {str(number): "00" * 16 for number in range(1_000_000)}
-    await SourceManifest.remember("me", "c1", "abc", MANIFEST)
+    await SourceManifest.store("me", "c1", "abc", MANIFEST)
 
-    await SourceManifest.remember("me", "c1", "def", large)
-    await AnsweredDigest.remember("me", 1, "x", large, kept=5)
+    await SourceManifest.store("me", "c1", "def", large)
+    await AnsweredDigest.store("me", 1, "x", large, kept=5)
 
     assert await SourceManifest.last("me", "c1") is None, "the earlier one would be a wrong answer"
     assert await AnsweredDigest.recall("me", 1, "x") is None

@@ -14,7 +14,8 @@ from proxy.documents.base import Raw
 from proxy.documents.plan_document import PlanDocument
 from proxy.documents.plan_draft import PlanDraft
 from proxy.errors import UpstreamRateLimited
-from proxy.streaming.engine import Completed, bury
+from proxy.streaming.engine import Completed
+from proxy.streaming.leases import recover_worker
 from tests.conftest import LiveServer
 from tests.fakes.killable_server import killable_server
 from tests.plans.test_documents import DOCUMENTS, latest
@@ -210,7 +211,7 @@ async def test_the_text_of_a_dead_worker_becomes_a_version_that_says_so(
     async with live(**settings) as one, live(**settings) as other:
         async with writing(one) as session:
             await checkpointed(session)
-            await asyncio.gather(*(bury(engine_of(one).worker_id) for _ in range(4)))
+            await asyncio.gather(*(recover_worker(engine_of(one).worker_id) for _ in range(4)))
             used = (await other.get("/v1/usage")).json()["total"]
             assert (used["requests"], used["errors"]) == (1, 1)
             (document,) = await history(other)
@@ -239,7 +240,7 @@ async def test_a_copy_of_what_a_crash_cut_is_told_so(live: LiveServer, listener:
             await asyncio.sleep(0.02)
         (session,) = engine_of(one).running
         await checkpointed(str(session))
-        await bury(engine_of(one).worker_id)
+        await recover_worker(engine_of(one).worker_id)
         answer = await generate(other, "k")
         assert answer.status_code == 503
         (document,) = await history(other)
@@ -266,7 +267,7 @@ async def test_a_crash_between_the_version_and_its_draft_makes_no_second_version
                 }
             },
         )
-        await bury("dead")
+        await recover_worker("dead")
         assert [each["id"] for each in await history(client)] == [document["id"]]
         assert (await generate(client, "k")).json()["content"] == TEXT
     assert len(listener.requests) == 1

@@ -144,10 +144,10 @@ async def test_a_stop_from_another_worker_does_not_stop_the_next_writing(
             one.post(f"{MESSAGES}/{message_id}/regenerate", json={"stream": False})
         )
         await openai.wait_for_requests(2)
-        assert await Worker.letters(worker) == [f"{message_id}:0"]
+        assert await Worker.stop_requests(worker) == [f"{message_id}:0"]
         # The letter of the first writing is read again; another stop shows that it was.
         running = one.app.state.engine.running[message_id]  # type: ignore[attr-defined]
-        await one.app.state.engine._lease.read_letters()  # type: ignore[attr-defined]
+        await one.app.state.engine._lease.read_stop_requests()  # type: ignore[attr-defined]
         assert running.status == "streaming"
         go_on.set()
         assert (await again).json()["reply"] == "new text"

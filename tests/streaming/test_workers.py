@@ -11,8 +11,7 @@ from proxy.database import Database, connect
 from proxy.documents.base import Raw
 from proxy.documents.conversation import Conversation
 from proxy.documents.worker import Worker, new_worker_id
-from proxy.streaming.engine import bury, bury_workers
-from proxy.streaming.leases import Lease
+from proxy.streaming.leases import Lease, recover_all_workers, recover_worker
 from tests.conftest import LiveServer, make_settings
 from tests.fakes.faults import FaultyUpstream
 from tests.fakes.killable_server import KillableServer, killable_server
@@ -121,7 +120,7 @@ async def test_after_a_crash_of_everything_the_leftovers_are_marked_at_once(
         await Worker.register("dead")
         server.kill()
         await server.start()
-        await bury_workers()
+        await recover_all_workers()
         assert await statuses(conversation.id) == ["interrupted"]
         assert await Worker.beats_of_all() == {}
         database.close()
@@ -136,7 +135,7 @@ async def test_a_worker_that_was_taken_for_dead_by_mistake_still_stores_its_repl
         id_ = await create(client)
         async with streaming(client, id_) as stream:
             await stream.until("a")
-            await bury(engine_of(client).worker_id)
+            await recover_worker(engine_of(client).worker_id)
             assert (await stored(client, stream.message_id))["status"] == "interrupted"
             go_on.set()
             await stream.rest()

@@ -13,11 +13,11 @@ import pytest
 import toktok
 
 from proxy.tokenizer.tokens import (
-    REMEMBERED_TEXTS,
+    CACHED_TEXTS,
     TOKENIZER_NAME,
     Tokenizer,
     TokenizerDied,
-    _remembered,
+    _cached,
     count_tokens_of_utf8,
     token_counts,
     tokenizer,
@@ -100,7 +100,7 @@ async def test_a_turn_that_fits_by_its_bytes_needs_no_tokenizer(live: LiveServer
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    texts = [f"text {number}" for number in range(REMEMBERED_TEXTS + 10)]
+    texts = [f"text {number}" for number in range(CACHED_TEXTS + 10)]
     asyncio.run(token_counts(texts))
-    assert len(_remembered) == REMEMBERED_TEXTS
-    assert texts[-1] in _remembered
+    assert len(_cached) == CACHED_TEXTS
+    assert texts[-1] in _cached

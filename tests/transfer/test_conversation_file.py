@@ -13,7 +13,7 @@ from proxy.documents.conversation_import import store_imported
 from proxy.documents.message_page import MessagePage
 from proxy.documents.worker import Worker
 from proxy.errors import Unavailable, Unprocessable
-from proxy.streaming.engine import bury
+from proxy.streaming.leases import recover_worker
 from proxy.transfer.chatgpt_file import read_chatgpt
 from tests.conftest import client_of, make_settings, running_app
 
@@ -184,7 +184,7 @@ async def test_pages_of_an_import_that_was_killed_go_with_its_worker(
         await Worker.begin_import("killed", id_)
     page = {"_id": "half:0", "conversation_id": "half", "number": 0, "messages": [{"id": 10**9}]}
     await MessagePage.of("default").insert(page)
-    await bury("killed")
+    await recover_worker("killed")
     assert await MessagePage.collection().count_documents({"conversation_id": "half"}) == 0
     assert len(await listed(client, whole)) == 40
     assert "killed" not in await Worker.beats_of_all()
@@ -194,12 +194,12 @@ async def test_an_import_by_a_worker_that_was_taken_for_dead_leaves_nothing(
     client: httpx.AsyncClient,
 ) -> None:
     await Worker.register("slow")
-    await Worker.bury_imports("slow")
+    await Worker.mark_dead("slow")
     with pytest.raises(Unavailable):
         await stored("slow")
     assert (await client.get(BASE)).json() == []
     assert await MessagePage.collection().count_documents({}) == 0
-    await bury("slow")
+    await recover_worker("slow")
     await stored("slow")
     assert len((await client.get(BASE)).json()) == 1
 

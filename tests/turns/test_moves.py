@@ -20,8 +20,8 @@ class Background:
 
 
 def ended(conversation_id: str, messages: int) -> Any:
-    place = SimpleNamespace(conversation_id=conversation_id)
-    return SimpleNamespace(place=place, tail_size=(messages, 0), text="")
+    sink = SimpleNamespace(conversation_id=conversation_id)
+    return SimpleNamespace(sink=sink, tail_size=(messages, 0), text="")
 
 
 async def test_turns_that_end_during_a_move_begin_no_second_one(wire: Database) -> None:

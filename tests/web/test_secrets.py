@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from proxy.access.auth import Doorkeeper
+from proxy.access.auth import Authenticator
 from proxy.app import create_app
 from proxy.credentials import hash_password
 from proxy.database import Database, connect
@@ -37,7 +37,7 @@ def test_settings_do_not_show_what_is_secret() -> None:
     for shown in (repr(settings), str(settings), str(settings.model_dump()), str(vars(settings))):
         assert not SECRET.search(shown)
     assert not SECRET.search(settings.model_dump_json())
-    assert not SECRET.search(repr(vars(Doorkeeper(settings))))
+    assert not SECRET.search(repr(vars(Authenticator(settings))))
 
 
 def test_the_openapi_document_holds_no_secret_and_no_path_of_the_server() -> None:

@@ -11,7 +11,7 @@ from proxy.documents.base import Raw
 from proxy.documents.message import payload_of
 from proxy.errors import ProxyError
 from proxy.sse import DONE, encode
-from proxy.streaming.generation import Progress
+from proxy.streaming.draft import Progress
 
 SEPARATOR = "\n\n"
 """Between a text that was already sent and the one that replaced it: nothing can be unsaid."""
@@ -56,11 +56,12 @@ def completion(
     }
 
 
-class Chunks:
-    """The frames of one reply as `chat.completion.chunk` objects.
+class CompletionFormat:
+    """One reply as a `chat.completion`, or as the frames of its `chat.completion.chunk` objects.
 
-    `extra` are further keys of the first chunk. With `include_usage` a last chunk without
-    choices carries the usage, as `stream_options.include_usage` asks for.
+    `first_extra` are further keys of the first chunk, `whole_extra` of a whole answer.
+    With `include_usage` a last chunk without choices carries the usage, as
+    `stream_options.include_usage` asks for.
     """
 
     def __init__(
@@ -69,7 +70,8 @@ class Chunks:
         completion_id: str,
         model: str,
         include_usage: bool = False,
-        extra: Raw | None = None,
+        first_extra: Raw | None = None,
+        whole_extra: Raw | None = None,
     ) -> None:
         self._envelope: dict[str, Any] = {
             "id": completion_id,
@@ -78,12 +80,13 @@ class Chunks:
             "model": model,
         }
         self._include_usage = include_usage
-        self._extra = extra or {}
+        self._first_extra = first_extra or {}
+        self._whole_extra = whole_extra or {}
         self._said_tool_calls = False
 
     def first(self) -> bytes:
         """The role, before any text."""
-        return self._chunk({"role": "assistant", "content": ""}, extra=self._extra)
+        return self._chunk({"role": "assistant", "content": ""}, extra=self._first_extra)
 
     def progress(self, progress: Progress) -> bytes:
         """What has come since the last frame."""
@@ -113,6 +116,25 @@ class Chunks:
             usage = usage_object(message.get("usage"))
             frames += encode({**self._envelope, "choices": [], "usage": usage})
         return frames + DONE
+
+    def whole(self, error: ProxyError | None, message: Raw) -> Raw:
+        """A `chat.completion`; OpenAI's API has none for a reply that broke off.
+
+        Raises:
+            ProxyError: `error`.
+        """
+        if error is not None:
+            raise error
+        return completion(
+            message,
+            completion_id=self._envelope["id"],
+            model=self._envelope["model"] or message.get("model", ""),
+            extra=self._whole_extra,
+        )
+
+    def ids(self) -> Raw:
+        """The ids of the turn, where there is one."""
+        return self._whole_extra
 
     def _chunk(
         self, delta: dict[str, Any], finish_reason: str | None = None, extra: Raw | None = None

@@ -15,19 +15,20 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from proxy.dialects.chat_completions.relay import Relayed
-from proxy.dialects.chat_completions.shapes import Chunks, completion
+from proxy.dialects.chat_completions.shapes import CompletionFormat
 from proxy.documents.message import Status
-from proxy.documents.message_place import Place
 from proxy.errors import ProxyError, ReplyTruncated, UpstreamError
 from proxy.providers.base import CompletionRequest, Usage
 from proxy.providers.fallback import ask_in_turn
 from proxy.providers.openai import OpenAIProvider
 from proxy.providers.registry import Route
-from proxy.responses import dumps
+from proxy.responses import STREAM_HEADERS, dumps
 from proxy.settings import Settings
 from proxy.sse import DONE, HEARTBEAT, encode
+from proxy.streaming.draft import Progress
 from proxy.streaming.engine import Completed, Engine
-from proxy.streaming.generation import Generation, Progress, estimate_tokens
+from proxy.streaming.generation import Generation, estimate_tokens
+from proxy.streaming.sink import NoSink
 
 OWN_KEYS = frozenset({"attach", "conversation", "on_disconnect"})
 """What is ours in a request's body; an upstream never sees it."""
@@ -35,15 +36,14 @@ OWN_KEYS = frozenset({"attach", "conversation", "on_disconnect"})
 WATCH_AFTER_SECONDS = 0.05
 """From then on a call watches whether its client is still there; most small ones never need to."""
 
-STREAM_HEADERS = [
-    (b"cache-control", b"no-cache, no-transform"),
-    (b"x-accel-buffering", b"no"),
+RAW_STREAM_HEADERS = [
+    (name.lower().encode(), value.encode()) for name, value in STREAM_HEADERS.items()
 ]
 
 UPSTREAM_HEADERS = {"x-request-id": b"x-upstream-request-id"}
 """The upstream's headers that have another name here: the plain one is this server's own."""
 
-_unstored_ids = itertools.count(-1, -1)
+_stateless_ids = itertools.count(-1, -1)
 
 
 class Call(NamedTuple):
@@ -81,14 +81,6 @@ def wants_usage(body: dict[str, Any]) -> bool:
     """Whether a stream should end with a chunk that holds the usage."""
     options = body.get("stream_options")
     return isinstance(options, dict) and options.get("include_usage") is True
-
-
-class Unstored(Place):
-    """Where a reply goes that nobody keeps."""
-
-    async def write(self, *_: Any, **__: Any) -> bool:
-        """Nothing is written."""
-        return True
 
 
 class Answer(Response):
@@ -147,25 +139,22 @@ class Answer(Response):
         )
         if isinstance(answered, Relayed):
             return await self._relay(answered, send)
-        return await self._speak(answered, send)
+        return await self._send_generated(answered, send)
 
-    async def _ask(self, route: Route) -> "Relayed | Spoken":
+    async def _ask(self, route: Route) -> "Relayed | StartedGeneration":
         if isinstance(route.provider, OpenAIProvider):
             body = self._call.body_for(route.model)
             self._relayed = await Relayed.open(route.provider, body, route.model)
             return self._relayed
-        self._generation = Generation(
-            place=Unstored(self._call.owner, "", ""),
-            message_id=next(_unstored_ids),
-            attempt="",
-            user_message_id=None,
+        self._generation = self._engine.begin(
+            sink=NoSink(self._call.owner),
+            message_id=next(_stateless_ids),
             routes=[route],
             request=self._call.request_for(route.model),
             # Whoever asks the routes in turn also asks again.
-            settings=self._settings.model_copy(update={"retry_budget_seconds": 0}),
+            retry_budget_seconds=0,
         )
-        self._engine.launch(self._generation)
-        return await Spoken.open(self._generation)
+        return await StartedGeneration.open(self._generation)
 
     async def _relay(self, relayed: Relayed, send: Send) -> Status:
         response = relayed.response
@@ -178,7 +167,7 @@ class Answer(Response):
         if not response.is_stream:
             await _send_whole(send, relayed.first, response.status, headers)
             return "complete"
-        await send(_start(response.status, headers + STREAM_HEADERS))
+        await send(_start(response.status, headers + RAW_STREAM_HEADERS))
         status: Status = "complete"
         end = b""
         try:
@@ -190,33 +179,30 @@ class Answer(Response):
         await send({"type": "http.response.body", "body": end, "more_body": False})
         return status
 
-    async def _speak(self, spoken: "Spoken", send: Send) -> Status:
-        body, generation = self._call.body, spoken.generation
-        completion_id = f"chatcmpl-{uuid4().hex}"
+    async def _send_generated(self, started: "StartedGeneration", send: Send) -> Status:
+        body, generation = self._call.body, started.generation
+        chunks = CompletionFormat(
+            completion_id=f"chatcmpl-{uuid4().hex}",
+            model=body["model"],
+            include_usage=wants_usage(body),
+        )
         if not body.get("stream"):
             await generation.ended.wait()
-            if generation.error is not None:
-                raise generation.error
-            whole = completion(
-                generation.result_fields(), completion_id=completion_id, model=body["model"]
-            )
+            whole = chunks.whole(generation.error, generation.result)
             await _send_whole(send, dumps(whole), 200, [(b"content-type", b"application/json")])
             return generation.status
-        chunks = Chunks(
-            completion_id=completion_id, model=body["model"], include_usage=wants_usage(body)
-        )
         content_type = (b"content-type", b"text/event-stream; charset=utf-8")
-        await send(_start(200, [content_type, *STREAM_HEADERS]))
+        await send(_start(200, [content_type, *RAW_STREAM_HEADERS]))
         frame = chunks.first()
         differs = False
-        async for progress in spoken.progresses():
+        async for progress in started.progresses():
             if progress.differs:
                 differs = True
                 continue
             frame += HEARTBEAT if progress == Progress() else chunks.progress(progress)
             await send({"type": "http.response.body", "body": frame, "more_body": True})
             frame = b""
-        frame += chunks.ending(generation.error, generation.result_fields(), differs=differs)
+        frame += chunks.ending(generation.error, generation.result, differs=differs)
         await send({"type": "http.response.body", "body": frame, "more_body": False})
         return generation.status
 
@@ -253,7 +239,7 @@ class Answer(Response):
         )
 
 
-class Spoken:
+class StartedGeneration:
     """A generation that has begun to answer."""
 
     def __init__(self, generation: Generation) -> None:
@@ -262,7 +248,7 @@ class Spoken:
         self._first: Progress | None = None
 
     @classmethod
-    async def open(cls, generation: Generation) -> "Spoken":
+    async def open(cls, generation: Generation) -> "StartedGeneration":
         """Wait for the first sign of an answer.
 
         Raises:

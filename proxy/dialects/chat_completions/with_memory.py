@@ -5,31 +5,24 @@ The request's messages are the new ones; the history is the server's. Leading `s
 are, in order and as they came (tool calls, tool results, parts).
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
-from starlette.requests import Request
-from starlette.responses import Response
 
-from proxy.dialects.chat_completions.shapes import Chunks, completion
+from proxy.dialects.chat_completions.shapes import CompletionFormat
 from proxy.dialects.chat_completions.stateless import OWN_KEYS, wants_usage
 from proxy.documents.base import Raw
 from proxy.documents.chat_message import ChatMessage, InvalidMessage, text_of
-from proxy.errors import ProxyError, ReplyTruncated
-from proxy.responses import EventStream, Json
 from proxy.schemas.completions import wrong
 from proxy.schemas.messages import Attach
-from proxy.settings import Settings
 from proxy.source_code.base import SourceAttachment
-from proxy.streaming.delivery import ended_message, reply_frames, wait_until_open
-from proxy.streaming.engine import Engine
 from proxy.streaming.reply import Reply, fingerprint, ids_of, stored_ids
 from proxy.turns.turn import NewTurn
 
 HEADER = b"x-conversation-id"
 
-_NOT_REMEMBERED: dict[str, tuple[Any, ...]] = {
+_NOT_STORABLE: dict[str, tuple[Any, ...]] = {
     "n": (None, 1),
     "logprobs": (None, False),
     "modalities": (None, ["text"]),
@@ -64,7 +57,7 @@ def new_turn(body: Raw, idempotency_key: str | None) -> NewTurn:
     Raises:
         BadRequest: a message or a parameter that a conversation cannot hold.
     """
-    for name, neutral in _NOT_REMEMBERED.items():
+    for name, neutral in _NOT_STORABLE.items():
         if body.get(name) not in neutral:
             raise wrong(name, "is not available with a conversation; leave one of them out")
     if body.get("on_disconnect") not in (None, "continue", "cancel"):
@@ -124,46 +117,12 @@ def _read_message(message: Raw, where: str) -> ChatMessage:
         raise wrong(f"{where}.{error.where}" if error.where else where, error.rule) from None
 
 
-async def answer(
-    request: Request, engine: Engine, owner: str, reply: Reply, body: Raw, settings: Settings
-) -> Response:
-    """The reply to a turn in OpenAI's shape, as chunks or whole, with the ids of the turn."""
-    watched = request if body.get("on_disconnect") == "cancel" else None
-    model = body.get("model") or (reply.generation.model if reply.generation else "")
-    completion_id = f"chatcmpl-{reply.message_id}"
-    if not body.get("stream"):
-        message = await ended_message(engine, owner, reply, request=watched)
-        if message.get("status") == "truncated":
-            raise ReplyTruncated(extra=stored_ids(reply))
-        return Json(
-            completion(
-                message,
-                completion_id=completion_id,
-                model=model or message.get("model", ""),
-                extra=stored_ids(reply),
-            )
-        )
-    try:
-        await wait_until_open(watched, owner, reply, settings.stream_open_seconds)
-    except ProxyError as error:
-        error.extra = {**error.extra, **stored_ids(reply)}
-        raise
-    frames = Chunks(
-        completion_id=completion_id,
-        model=model,
+def format_of(reply: Reply, body: Raw) -> CompletionFormat:
+    """How the reply to a turn looks in OpenAI's shape, with the ids of the turn."""
+    return CompletionFormat(
+        completion_id=f"chatcmpl-{reply.message_id}",
+        model=body.get("model") or (reply.generation.model if reply.generation else ""),
         include_usage=wants_usage(body),
-        extra=ids_of(reply),
-    )
-    return EventStream(_frames(engine, owner, reply, frames, body))
-
-
-def _frames(
-    engine: Engine, owner: str, reply: Reply, frames: Chunks, body: Raw
-) -> AsyncGenerator[bytes, None]:
-    return reply_frames(
-        engine,
-        owner,
-        reply,
-        frames=frames,
-        cancel_on_disconnect=body.get("on_disconnect") == "cancel",
+        first_extra=ids_of(reply),
+        whole_extra=stored_ids(reply),
     )

@@ -55,7 +55,7 @@ def attempt_name(message_id: int, revision: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class MessageLocation:
     """Where a message lies: in the document of a conversation, or of one of its pages."""
 
     owner: str
@@ -105,15 +105,15 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class LocatedMessage:
     """A message with its place; `is_system_prompt` when it mirrors its conversation's prompt."""
 
-    place: Place
+    location: MessageLocation
     message: Raw
     is_system_prompt: bool = False
 
     @classmethod
-    async def find(cls, owner: str, message_id: int) -> "Placed":
+    async def find(cls, owner: str, message_id: int) -> "LocatedMessage":
         """Find a message by its id: one index look-up in the tails, else one in the pages.
 
         Raises:
@@ -126,8 +126,8 @@ class Placed:
             hint=MESSAGE_OF_OWNER,
         )
         if tail is not None:
-            place = Place(owner, tail["_id"], tail["_id"])
-            return cls(place, tail["messages"][0], tail.get("system_message_id") == message_id)
+            location = MessageLocation(owner, tail["_id"], tail["_id"])
+            return cls(location, tail["messages"][0], tail.get("system_message_id") == message_id)
         page = await MessagePage.of(owner).find_one(
             {"messages.id": message_id},
             {**element, "conversation_id": 1, "number": 1},
@@ -135,7 +135,9 @@ class Placed:
         )
         if page is None or not await _counts(owner, page):
             raise MessageNotFound
-        return cls(Place(owner, page["conversation_id"], page["_id"]), page["messages"][0])
+        return cls(
+            MessageLocation(owner, page["conversation_id"], page["_id"]), page["messages"][0]
+        )
 
     async def _keep_revision(self, now: datetime) -> None:
         number = self.message.get("revision", 0)
@@ -144,9 +146,9 @@ class Placed:
             {"_id": attempt_name(self.message["id"], number)},
             {
                 "$setOnInsert": {
-                    "owner": self.place.owner,
+                    "owner": self.location.owner,
                     "message_id": self.message["id"],
-                    "conversation_id": self.place.conversation_id,
+                    "conversation_id": self.location.conversation_id,
                     "number": number,
                     "replaced_at": now,
                     "message": former,
@@ -167,7 +169,7 @@ class Placed:
         await self._keep_revision(now)
         id_, revision = self.message["id"], self.message.get("revision", 0)
         attempt = attempt_name(id_, revision + 1)
-        written = await self.place.write(
+        written = await self.location.write(
             attempt_name(id_, revision),
             {**fields, "revision": revision + 1, "attempt": attempt, "updated_at": now},
             unset=unset,
@@ -186,7 +188,7 @@ class Placed:
         """Whoever deleted the message may have looked for revisions before one was kept."""
         id_ = self.message["id"]
         try:
-            await Placed.find(self.place.owner, id_)
+            await LocatedMessage.find(self.location.owner, id_)
         except MessageNotFound:
             await MessageRevision.collection().delete_many({"message_id": id_})
 
@@ -212,10 +214,10 @@ async def edit_message(
     if created_at is not None:
         fields["created_at"] = created_at
     while True:
-        placed = await Placed.find(owner, message_id)
-        if placed.message.get("status") == "streaming":
+        located = await LocatedMessage.find(owner, message_id)
+        if located.message.get("status") == "streaming":
             raise Conflict("This reply is still being written; stop it before editing it")
-        if await placed.replace(fields, unset=("payload",)):
+        if await located.replace(fields, unset=("payload",)):
             return
 
 
@@ -244,14 +246,14 @@ async def change_conversation(owner: str, id_: str, fields: Raw, new_id: int = 0
                 return
             continue
         try:
-            placed = await Placed.find(owner, present)
+            located = await LocatedMessage.find(owner, present)
         except MessageNotFound:
             continue
-        if placed.message["content"] == prompt:
+        if located.message["content"] == prompt:
             others = {key: value for key, value in fields.items() if key != "system_prompt"}
             await Conversation.change(owner, id_, others)
             return
-        if await placed.replace({"content": prompt}, conversation_fields=fields):
+        if await located.replace({"content": prompt}, conversation_fields=fields):
             return
 
 
