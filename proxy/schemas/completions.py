@@ -14,11 +14,11 @@ MODEL_CHARACTERS = 500
 """The longest name of a model, here as in every other body."""
 
 
-def read_body(raw: bytes) -> dict[str, Any]:
-    """The JSON object of a chat completion call; only what is ours to know is checked.
+def read_object(raw: bytes) -> dict[str, Any]:
+    """Read a body that must be one JSON object.
 
     Raises:
-        BadRequest: one sentence that names what is wrong.
+        BadRequest: it is not.
     """
     try:
         body = orjson.loads(raw)
@@ -26,6 +26,16 @@ def read_body(raw: bytes) -> dict[str, Any]:
         raise BadRequest(_why_unreadable(raw), code="invalid_json") from None
     if not isinstance(body, dict):
         raise BadRequest("The request body must be a JSON object", code="invalid_json")
+    return body
+
+
+def read_body(raw: bytes) -> dict[str, Any]:
+    """The JSON object of a chat completion call; only what is ours to know is checked.
+
+    Raises:
+        BadRequest: one sentence that names what is wrong.
+    """
+    body = read_object(raw)
     model = body.get("model")
     if model is not None and (
         not isinstance(model, str) or len(model) > MODEL_CHARACTERS or "\x00" in model

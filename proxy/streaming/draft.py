@@ -26,6 +26,21 @@ class Progress:
     tool_calls: tuple[dict[str, Any], ...] = ()
     differs: bool = False
     """Said once at the end: the stored text is not what this follower was given."""
+    order: list[list[Any]] | None = None
+    """Where reasoning and text alternate: how they lay so far, `[["r", 120], ["t", 40], …]`."""
+
+
+USUAL_ORDERS: tuple[list[str], ...] = (
+    [],
+    ["r"],
+    ["t"],
+    ["c"],
+    ["r", "t"],
+    ["r", "c"],
+    ["t", "c"],
+    ["r", "t", "c"],
+)
+"""What needs no note: the reasoning comes first, the calls come last."""
 
 
 class Draft:
@@ -44,6 +59,7 @@ class Draft:
         self._former_texts: list[str] = []
         self._reasoning: list[str] = []
         self._calls: list[dict[str, Any]] = []
+        self._runs: list[list[Any]] | None = []
         self._beats = 0
         self._last_sign = self._clock_start
         self._changed = asyncio.Event()
@@ -64,6 +80,24 @@ class Draft:
         return join_tool_calls(self._calls)
 
     @property
+    def order(self) -> list[list[Any]] | None:
+        """Characters of reasoning (`r`) and text (`t`) and calls (`c`) as they came by turns.
+
+        None where they came in the usual order, reasoning, text, calls, or a text was replaced.
+        """
+        runs = self._runs
+        if runs is None or [run[0] for run in runs] in USUAL_ORDERS:
+            return None
+        order = [list(run) for run in runs]
+        fragments = calls = 0
+        for run in order:
+            if run[0] == "c":
+                fragments += run[1]
+                run[1] = len(join_tool_calls(self._calls[:fragments])) - calls
+                calls += run[1]
+        return [run for run in order if run[1]]
+
+    @property
     def has_begun(self) -> bool:
         """Whether anything of the reply has arrived: from then on nothing is tried again."""
         return bool(self._pieces or self._reasoning or self._calls)
@@ -77,8 +111,23 @@ class Draft:
         """Milliseconds since the reply was begun."""
         return round((self._loop.time() - self._clock_start) * 1000)
 
+    def _ran(self, kind: str, count: int) -> None:
+        """Note which of reasoning, text and calls came, and how much of it."""
+        runs = self._runs
+        if runs is None:
+            return
+        if not runs or runs[-1][0] != kind:
+            runs.append([kind, 0])
+        runs[-1][1] += count
+
     def add(self, delta: Delta) -> None:
         """Take what the upstream sent, and let followers know."""
+        if delta.replace:
+            self._runs = None
+        if delta.reasoning:
+            self._ran("r", len(delta.reasoning))
+        if delta.text:
+            self._ran("t", len(delta.text))
         if delta.text or delta.replace:
             if self.first_token_ms is None and delta.text:
                 self.first_token_ms = self.elapsed_ms()
@@ -96,6 +145,7 @@ class Draft:
             self._bytes += len(delta.reasoning.encode())
         if delta.tool_calls:
             self._calls.extend(delta.tool_calls)
+            self._ran("c", len(delta.tool_calls))
             self._bytes += sum(len(str(fragment)) for fragment in delta.tool_calls)
         if delta.finish_reason:
             self.finish_reason = delta.finish_reason
@@ -167,7 +217,8 @@ class Draft:
             fragments = tuple(self._calls[calls:])
             calls = len(self._calls)
             if text or replaced or reasoning or fragments:
-                yield Progress(text, reasoning, replaced, fragments)
+                order = self.order if text and reasoning else None
+                yield Progress(text, reasoning, replaced, fragments, order=order)
             elif beats != self._beats:
                 beats = self._beats
                 yield Progress()

@@ -1,0 +1,1 @@
+"""OpenAI's Responses and Conversations: the same messages as items, and replies as events."""

@@ -1,0 +1,265 @@
+"""Stored messages as items: a reply is its reasoning, its text and its tool calls, in order.
+
+Source: https://platform.openai.com/docs/api-reference/responses/object.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import orjson
+
+from proxy.dialects.responses.ids import ItemId
+from proxy.documents.base import Raw
+from proxy.documents.message import payload_of
+
+RunKind = Literal["r", "t", "c", "h"]
+
+_STATUS = {"streaming": "in_progress", "complete": "completed"}
+
+
+class Run(NamedTuple):
+    """A stretch of one kind in a reply: reasoning, text (characters), calls or hosted items."""
+
+    kind: RunKind
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class ItemView:
+    """How items are shown: `seal` makes `encrypted_content` where a client asked for it."""
+
+    summary: bool = False
+    """Whether reasoning is shown as its own summary, too."""
+    seal: Callable[[Raw], str] | None = None
+
+
+PLAIN = ItemView()
+
+
+def reasoning_of(message: Raw) -> str:
+    """Return the reasoning of a message, the model's own or one that a client sent back."""
+    payload = payload_of(message) or {}
+    found = message.get("reasoning") or payload.get("reasoning_content")
+    return found if isinstance(found, str) else ""
+
+
+def calls_of(message: Raw) -> list[Raw]:
+    """Return the tool calls of a message, in the shape of chat completions."""
+    calls = (payload_of(message) or {}).get("tool_calls")
+    return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+
+
+def text_of(message: Raw) -> str:
+    """Return the text of a reply."""
+    content = message.get("content")
+    return content if isinstance(content, str) else ""
+
+
+def runs_of(message: Raw) -> list[Run]:
+    """Return the stretches of a reply in their order: reasoning, text, calls where none is kept.
+
+    `order` (`[["r", 120], ["t", 40], ["r", 30]]`) is kept of a reply that went back.
+    """
+    sizes: dict[str, int] = {
+        "r": len(reasoning_of(message)),
+        "h": len(message.get("items") or ()),
+        "t": len(text_of(message)),
+        "c": len(calls_of(message)),
+    }
+    ordered = _ordered(message.get("order"), sizes)
+    if ordered is not None:
+        return ordered
+    return [Run(kind, 0, size) for kind, size in sizes.items() if size]  # type: ignore[arg-type]
+
+
+def _ordered(order: Any, sizes: dict[str, int]) -> list[Run] | None:
+    """Return the stretches of a kept order; None where an edit changed what it counted."""
+    if not isinstance(order, list):
+        return None
+    begun = dict.fromkeys(sizes, 0)
+    runs = []
+    for kind, count in order:
+        runs.append(Run(kind, begun[kind], begun[kind] + count))
+        begun[kind] += count
+    return runs if begun == sizes else None
+
+
+def items_of(message: Raw, view: ItemView = PLAIN) -> list[Raw]:
+    """Return the items of any stored message, one for most."""
+    if message["role"] == "assistant":
+        return output_items(message, view)
+    if message["role"] == "tool":
+        return [_call_output(message)]
+    return [
+        {
+            "id": str(ItemId("msg", message["id"])),
+            "type": "message",
+            "role": message["role"],
+            "status": "completed",
+            "content": _input_parts(message),
+        }
+    ]
+
+
+def output_items(message: Raw, view: ItemView = PLAIN) -> list[Raw]:
+    """Return the items of a reply, in their order."""
+    runs = runs_of(message)
+    status = message.get("status", "complete")
+    if not runs and status == "complete":
+        runs = [Run("t", 0, 0)]
+    items: list[Raw] = []
+    numbers = {"r": 0, "t": 0}
+    for position, run in enumerate(runs):
+        # What was cut off is the last item alone.
+        is_last = position == len(runs) - 1
+        shown = _STATUS.get(status, "incomplete") if is_last else "completed"
+        if run.kind == "r":
+            text = reasoning_of(message)[run.start : run.end]
+            items.append(reasoning_item(message, numbers["r"], text, view))
+            numbers["r"] += 1
+        elif run.kind == "t":
+            text = text_of(message)[run.start : run.end]
+            items.append(text_item(message, numbers["t"], text, shown))
+            numbers["t"] += 1
+        elif run.kind == "h":
+            items += [hosted_item(message, k) for k in range(run.start, run.end)]
+        else:
+            calls = calls_of(message)
+            items += [call_item(message, k, calls[k], shown) for k in range(run.start, run.end)]
+    return items
+
+
+def reasoning_item(message: Raw, number: int, text: str, view: ItemView = PLAIN) -> Raw:
+    """Return a stretch of reasoning as an item."""
+    item: Raw = {
+        "id": str(ItemId("rs", message["id"], number)),
+        "type": "reasoning",
+        "summary": [{"type": "summary_text", "text": text}] if view.summary and text else [],
+        "content": [{"type": "reasoning_text", "text": text}] if text else [],
+    }
+    if view.seal is not None:
+        item["encrypted_content"] = view.seal({"reasoning": text})
+    return item
+
+
+def text_item(message: Raw, number: int, text: str, status: str) -> Raw:
+    """Return a stretch of a reply's text as an item; annotations stand at the first."""
+    annotations = message.get("annotations") if not number else None
+    part = {
+        "type": "output_text",
+        "text": text,
+        "annotations": annotations if isinstance(annotations, list) else [],
+        "logprobs": [],
+    }
+    return {
+        "id": str(ItemId("msg", message["id"], number)),
+        "type": "message",
+        "role": "assistant",
+        "status": status,
+        "content": [part],
+    }
+
+
+def call_item(message: Raw, number: int, call: Raw, status: str) -> Raw:
+    """Return a tool call as an item, under the name and in the kind that the client gave it."""
+    name, arguments = call_of(call)
+    known = (message.get("tool_names") or {}).get(name) or {}
+    call_id = call.get("id") or f"call_{message['id']}_{number}"
+    if known.get("kind") == "custom" or call.get("type") == "custom":
+        return {
+            "id": str(ItemId("ctc", message["id"], number)),
+            "type": "custom_tool_call",
+            "call_id": call_id,
+            "name": known.get("name", name),
+            "input": custom_input(call),
+            "status": status,
+        }
+    item: Raw = {
+        "id": str(ItemId("fc", message["id"], number)),
+        "type": "function_call",
+        "call_id": call_id,
+        "name": known.get("name", name),
+        "arguments": arguments,
+        "status": status,
+    }
+    if known.get("namespace"):
+        item["namespace"] = known["namespace"]
+    return item
+
+
+def hosted_item(message: Raw, number: int) -> Raw:
+    """Return what a hosted tool of a native upstream made, under an id of ours."""
+    text = message["items"][number]
+    item: Raw = orjson.loads(text) if isinstance(text, str) else dict(text)
+    item["id"] = str(ItemId("hi", message["id"], number))
+    return item
+
+
+def call_of(call: Raw) -> tuple[str, str]:
+    """Return the name and the arguments of a tool call in chat's shape."""
+    part = call.get(call.get("type") or "function")
+    part = part if isinstance(part, dict) else {}
+    arguments = part.get("arguments", part.get("input"))
+    if not isinstance(arguments, str):
+        arguments = orjson.dumps(arguments).decode() if arguments is not None else ""
+    return str(part.get("name") or ""), arguments
+
+
+def custom_input(call: Raw) -> str:
+    """Return the text that a custom tool gets, out of the function call that stood for it."""
+    _, arguments = call_of(call)
+    if call.get("type") == "custom":
+        return arguments
+    try:
+        given = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return arguments
+    text = given.get("input") if isinstance(given, dict) else None
+    return text if isinstance(text, str) else arguments
+
+
+def _call_output(message: Raw) -> Raw:
+    payload = payload_of(message) or {}
+    is_custom = message.get("item_type") == "custom_tool_call_output"
+    content = payload.get("content", message["content"])
+    return {
+        "id": str(ItemId("ctco" if is_custom else "fco", message["id"])),
+        "type": "custom_tool_call_output" if is_custom else "function_call_output",
+        "call_id": payload.get("tool_call_id") or "",
+        "output": _parts(content) if isinstance(content, list) else content or "",
+        "status": "completed",
+    }
+
+
+def _input_parts(message: Raw) -> list[Raw]:
+    content = (payload_of(message) or {}).get("content")
+    if isinstance(content, list):
+        return _parts(content)
+    return [
+        {"type": "input_text", "text": content if isinstance(content, str) else text_of(message)}
+    ]
+
+
+def _parts(content: list[Any]) -> list[Raw]:
+    return [_part(part) for part in content if isinstance(part, dict)]
+
+
+def _part(part: Raw) -> Raw:
+    """Return a part of a chat message as Responses write it; an unknown one as it is."""
+    kind = part.get("type")
+    if kind == "text":
+        return {"type": "input_text", "text": part.get("text") or ""}
+    if kind == "image_url":
+        image = part.get("image_url")
+        image = image if isinstance(image, dict) else {"url": image}
+        return {
+            "type": "input_image",
+            "image_url": image.get("url"),
+            "detail": image.get("detail") or "auto",
+        }
+    if kind == "file":
+        file = part.get("file")
+        return {"type": "input_file", **(file if isinstance(file, dict) else {})}
+    return part
