@@ -1,5 +1,6 @@
 """`create_app(settings)`: lifespan, middleware, handlers, routers."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -43,6 +44,8 @@ from proxy.streaming.engine import Engine
 from proxy.turns.begin import Turns
 from proxy.web.cors import CrossOrigin
 from proxy.web.handlers import add_handlers
+from proxy.web.logs import log_reply
+from proxy.web.metrics import keep_sampling, reply_counter
 from proxy.web.middleware import AccessControl, RequestContext
 from proxy.web.openapi import describe
 from proxy.web.shutdown import draining_on_signals
@@ -104,7 +107,7 @@ def create_app(
             app.state.engine = engine
             app.state.turns = Turns(settings, registry, engine, app.state.digests)
             recorder = UsageRecorder(settings)
-            engine.on_completion.append(recorder.completed)
+            engine.on_completion += [recorder.completed, reply_counter(settings), log_reply]
             app.state.usage = recorder
             app.state.limits = Limits(settings, opened, engine, recorder)
             app.state.authenticator = Authenticator(settings)
@@ -112,8 +115,10 @@ def create_app(
             await engine.start()
             recorder.start()
             registry.start()
+            sampling = asyncio.create_task(keep_sampling(engine, app.state.metrics_directory))
             with draining_on_signals(engine):
                 yield
+            sampling.cancel()
             await engine.shutdown()
             await recorder.stop()
         finally:
@@ -134,6 +139,7 @@ def create_app(
     app.state.settings = settings
     app.state.registry = registry
     app.state.digests = Digests(settings)
+    app.state.metrics_directory = None
     add_handlers(app)
     guarded = AccessControl(
         completions.HotPath(app.routed),

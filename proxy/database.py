@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import warnings
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,6 +11,12 @@ from beanie import init_beanie
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import WriteConcern
 from pymongo.errors import ConfigurationError, PyMongoError
+from pymongo.monitoring import (
+    CommandFailedEvent,
+    CommandListener,
+    CommandStartedEvent,
+    CommandSucceededEvent,
+)
 
 from proxy.documents.api_key import ApiKey, KeyActivity
 from proxy.documents.base import Stored
@@ -30,6 +37,7 @@ from proxy.documents.usage import Usage
 from proxy.documents.user import Session, User
 from proxy.documents.worker import Worker
 from proxy.errors import StorageUnavailable
+from proxy.metrics import COMMAND_DURATION
 from proxy.settings import SettingsError
 
 log = logging.getLogger(__name__)
@@ -131,6 +139,28 @@ class Database:
         self.client.close()
 
 
+class CommandTimes(CommandListener):
+    """Counts how long commands take; the driver calls it from its threads."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+
+    def started(self, event: CommandStartedEvent) -> None:
+        """Nothing is counted yet."""
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        """Count one that was answered."""
+        self._count(event.command_name, "ok", event.duration_micros)
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        """Count one that was refused, or never answered."""
+        self._count(event.command_name, "error", event.duration_micros)
+
+    def _count(self, command: str, outcome: str, microseconds: int) -> None:
+        with self._guard:
+            COMMAND_DURATION.observe((command, outcome), microseconds / 1e6)
+
+
 def connect(uri: str, name: str) -> Database:
     """Open a client: every write is acknowledged by the journal of a majority.
 
@@ -149,6 +179,7 @@ def connect(uri: str, name: str) -> Database:
                 serverSelectionTimeoutMS=5_000,
                 connectTimeoutMS=5_000,
                 maxPoolSize=64,
+                event_listeners=[CommandTimes()],
             )
     except UserWarning:
         raise _unreadable(uri, "an option is unknown or has a wrong value") from None

@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     console: bool = True
     """Whether `/console` is there for browsers."""
+    metrics_address: str = ""
+    """`host:port` of a port of its own for `/metrics`, which asks for no key; empty: none."""
+    log_format: Literal["text", "json"] = "text"
 
     # Models
     default_model: str = ""
@@ -230,6 +233,14 @@ class Settings(BaseSettings):
         plain = value.replace("-", "").replace("_", "")
         if not (plain.isascii() and plain.isalnum() and len(value) <= 63):
             raise ValueError("must be 1 to 63 ASCII letters, digits, '-' or '_'")
+        return value
+
+    @field_validator("metrics_address")
+    @classmethod
+    def _metrics_address(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if value and not (host and port.isdecimal() and int(port) < 2**16):
+            raise ValueError("must be host:port, like 127.0.0.1:9464")
         return value
 
     @field_validator("mongodb_uri")

@@ -15,6 +15,7 @@ FLOORS_UPWARDS: tuple[tuple[str, ...], ...] = (
         "",
         "credentials",
         "errors",
+        "metrics",
         "responses",
         "settings",
         "sse",

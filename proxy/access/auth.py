@@ -49,6 +49,12 @@ SCOPES: dict[str, str | None] = {
 OPEN = frozenset({"/v1/auth/login", "/v1/auth/logout"})
 """What answers without a key."""
 
+FORWARDED = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-real-ip"})
+"""What a reverse proxy adds to a request."""
+
+METRICS = "/metrics"
+"""What needs no key from this machine, and the scope `admin` from elsewhere."""
+
 PROBES = frozenset({"/livez", "/readyz"})
 """What answers anybody, also while the database is silent: it may not be asked for keys first."""
 
@@ -104,6 +110,10 @@ class Authenticator:
             self._check_open_door(method, headers, address)
             caller = CallerInfo(is_operator=True)
             return caller if path.startswith("/v1/") else None
+        if path == METRICS and not _is_local(headers, address):
+            caller = await self._known(headers)
+            if not caller.may("admin"):
+                raise Forbidden("This key lacks the scope 'admin'", code="missing_scope")
         if not path.startswith("/v1/"):
             return None
         if path in OPEN:
@@ -324,3 +334,12 @@ def _is_json(headers: Mapping[bytes, bytes]) -> bool:
 
 def _has_passed(time_: datetime | None) -> bool:
     return time_ is not None and time_ <= utc_now()
+
+
+def _is_local(headers: Mapping[bytes, bytes], address: str | None) -> bool:
+    """Return whether a request comes from this machine, and not through a reverse proxy on it."""
+    return (
+        is_loopback_address(address)
+        and is_loopback_host(headers.get(b"host", b""))
+        and not FORWARDED.intersection(headers)
+    )

@@ -10,9 +10,10 @@ import os
 import shlex
 import signal
 import socket
+import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.process import BaseProcess
@@ -21,6 +22,7 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from prometheus_client import start_http_server
 from uvicorn.supervisors import Multiprocess
 
 import proxy
@@ -34,6 +36,7 @@ from proxy.settings import Settings, SettingsError, load_settings
 from proxy.streaming.leases import recover_all_workers
 from proxy.web.connections import raise_file_limit
 from proxy.web.logs import configure_logging
+from proxy.web.metrics import registry
 from proxy.web.protocol import protocol_of
 
 log = logging.getLogger("proxy")
@@ -61,11 +64,15 @@ def serve(settings: Settings, arguments: argparse.Namespace) -> int:
     if arguments.workers is not None:
         settings = load_settings(workers=arguments.workers)
     build_providers(settings)
-    configure_logging(settings.log_level)
+    configure_logging(settings)
     raise_file_limit()
-    with _listen(settings) as listener:
-        runner = _serve_one if settings.workers == 1 else _serve_many
-        return runner(settings, listener)
+    with _listen(settings) as listener, tempfile.TemporaryDirectory() as folder:
+        # Where each of several workers writes its numbers.
+        numbers = Path(folder) if settings.workers > 1 else None
+        with _metrics_port(settings, numbers):
+            if numbers is None:
+                return _serve_one(settings, listener)
+            return _serve_many(settings, listener, numbers)
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -84,6 +91,28 @@ def _listen(settings: Settings) -> socket.socket:
         raise _cannot_listen(settings, error) from None
     listener.set_inheritable(True)
     return listener
+
+
+@contextmanager
+def _metrics_port(settings: Settings, numbers: Path | None) -> Iterator[None]:
+    """While this is entered, a thread answers `/metrics` on a port of its own, if one is set."""
+    if not settings.metrics_address:
+        yield
+        return
+    host, _, port = settings.metrics_address.rpartition(":")
+    try:
+        server, thread = start_http_server(int(port), host.strip("[]"), registry(numbers))
+    except (OSError, OverflowError) as error:
+        raise SettingsError(
+            f"PROXY_METRICS_ADDRESS: cannot listen on {settings.metrics_address} "
+            f"({getattr(error, 'strerror', None) or 'no such port'}); choose another address"
+        ) from None
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def _cannot_listen(settings: Settings, error: OSError | UnicodeError) -> SettingsError:
@@ -178,7 +207,7 @@ async def _serve_in_loop(settings: Settings, listener: socket.socket) -> int:
         return _ended(embedded, failed=serving.exception() is not None or not server.started)
 
 
-def _serve_many(settings: Settings, listener: socket.socket) -> int:
+def _serve_many(settings: Settings, listener: socket.socket, numbers: Path) -> int:
     async def start() -> Prepared:
         return await stack.enter_async_context(_prepared(settings, on_died=_end_at_once))
 
@@ -189,7 +218,7 @@ def _serve_many(settings: Settings, listener: socket.socket) -> int:
             # Workers are new processes: they read the same settings, and where the database is.
             os.environ["PROXY_MONGODB_URI"] = prepared.settings.mongodb_uri.get_secret_value()
             os.environ["PROXY_WORKERS"] = str(settings.workers)
-            app = partial(worker_app, on_embedded=prepared.embedded is not None)
+            app = partial(worker_app, on_embedded=prepared.embedded is not None, numbers=numbers)
             config = _config(app, settings)
             print_banner(prepared, listener)
             Workers(config, sockets=[listener]).run()
@@ -198,13 +227,14 @@ def _serve_many(settings: Settings, listener: socket.socket) -> int:
             runner.run(stack.aclose())
 
 
-def worker_app(*, on_embedded: bool) -> FastAPI:
+def worker_app(*, on_embedded: bool, numbers: Path) -> FastAPI:
     """The application of one of several workers, which ends with the process that began it."""
     settings = load_settings()
-    configure_logging(settings.log_level)
+    configure_logging(settings)
     if (parent := multiprocessing.parent_process()) is not None:
         threading.Thread(target=_end_with, args=(parent, on_embedded), daemon=True).start()
     app = create_app(settings)
+    app.state.metrics_directory = numbers
     _settle_memory()
     return app
 

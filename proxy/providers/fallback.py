@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from proxy.errors import UpstreamError
+from proxy.metrics import FALLBACKS
 from proxy.providers.registry import Route
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ async def ask_in_turn(
     wait = BACKOFF_SECONDS
     while True:
         failures: list[UpstreamError] = []
-        for route in routes:
+        for position, route in enumerate(routes, 1):
             try:
                 return await ask(route)
             except UpstreamError as error:
@@ -46,6 +47,9 @@ async def ask_in_turn(
                     raise
                 log.info("%s/%s: %s", route.provider.name, route.model, error.detail)
                 failures.append(error)
+                for following in routes[position : position + 1]:
+                    names = (route.provider.name, following.provider.name)
+                    FALLBACKS.add((*names, error.type))
         again = [error for error in failures if error.retryable]
         pause = max(
             wait * random.uniform(0.5, 1.5),

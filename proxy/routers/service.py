@@ -1,5 +1,6 @@
 """`/` and what asks how the server is: open to everybody, they say nothing that is secret."""
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -10,6 +11,7 @@ from proxy.errors import Unavailable
 from proxy.responses import Json
 from proxy.routers.console import to_console
 from proxy.web.dependencies import AppSettings
+from proxy.web.metrics import render, sample
 
 router = APIRouter(tags=["Service"])
 
@@ -88,3 +90,13 @@ async def get_readyz(request: Request) -> Json:
             f"Not ready ({'; '.join(wrong)})", retry_after_seconds=5, extra={"checks": checks}
         )
     return Json({"status": "ready", "checks": checks})
+
+
+@router.get("/metrics", include_in_schema=False)
+async def get_metrics(request: Request) -> Response:
+    """The server's numbers for Prometheus; of several workers, all of them."""
+    state = request.app.state
+    sample(state.engine)
+    accept = request.headers.get("accept", "")
+    content, media_type = await asyncio.to_thread(render, state.metrics_directory, accept)
+    return Response(content, headers={"content-type": media_type})

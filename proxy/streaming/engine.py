@@ -56,6 +56,8 @@ class Completed(NamedTuple):
     conversation_id: str = ""
     message_id: int | None = None
     project_id: int = 0
+    error_type: str = ""
+    """The `type` of the error that it ended with."""
 
 
 class StreamSessionNotFound(NotFound):
@@ -173,6 +175,7 @@ class Engine:
                 conversation_id=generation.sink.conversation_id,
                 message_id=generation.message_id if generation.message_id > 0 else None,
                 project_id=generation.project_id,
+                error_type=generation.error.type if generation.error is not None else "",
             )
         )
 

@@ -16,9 +16,11 @@ from proxy.errors import (
     ProxyError,
     StorageUnavailable,
     TooLarge,
+    TooManyRequests,
     Unprocessable,
     UnsupportedMediaType,
 )
+from proxy.metrics import LIMITED
 from proxy.responses import Json
 from proxy.schemas.common import HALF_A_CHARACTER
 
@@ -33,6 +35,8 @@ NO_OBJECT = ("missing", "model_attributes_type", "dict_type")
 def error_response(error: ProxyError) -> Json:
     """The answer to an error, with `Retry-After` in whole seconds where one is known."""
     headers = {}
+    if isinstance(error, TooManyRequests):
+        LIMITED.add((error.code or error.type,))
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_seconds)))
     if "assistant_message_id" in error.extra or getattr(error, "retryable", True) is False:

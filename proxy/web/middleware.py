@@ -15,6 +15,7 @@ from proxy.access.limits import BEGINS_REPLY, Limits
 from proxy.caller import CallerInfo, current_caller
 from proxy.credentials import FORMAT, PREFIX
 from proxy.errors import ProxyError, StorageUnavailable, TooLarge
+from proxy.metrics import REQUEST_SECONDS
 from proxy.web.handlers import error_response
 from proxy.web.logs import request_id
 
@@ -22,6 +23,12 @@ log = logging.getLogger(__name__)
 access = logging.getLogger("proxy.access")
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+
+TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+"""W3C's header of a traced request; the group is the trace's id."""
+
+HOT_PATH = "/v1/chat/completions"
+"""What is answered before routing."""
 
 SAFE_HEADERS: list[tuple[bytes, bytes]] = [
     (b"x-content-type-options", b"nosniff"),
@@ -73,16 +80,44 @@ class RequestContext:
         try:
             await self.app(scope, receive, send_stamped)
         finally:
+            seconds = time.perf_counter() - began
+            route = _route(scope)
+            REQUEST_SECONDS.observe((scope["method"], route, str(state["status"])), seconds)
             if self.access_log:
-                caller = state.get("caller")
-                access.info(
-                    "%s %s %d %.1f ms key=%s",
-                    scope["method"],
-                    FORMAT.sub(PREFIX + "...", scope["path"]).encode("unicode_escape").decode(),
-                    state["status"],
-                    (time.perf_counter() - began) * 1000,
-                    (caller.key_id if caller else "") or "-",
-                )
+                _log_access(scope, route, seconds * 1000)
+
+
+def _route(scope: Scope) -> str:
+    """Return the template that the path matched: there are as many of those as routes."""
+    path, route = _path(scope), scope.get("route")
+    if route is None:
+        return HOT_PATH if path == HOT_PATH else "(none)"
+    # A newer FastAPI leaves out the prefix of the router that a route was included with.
+    template: str = route.path
+    return "/v1" + template if path.startswith("/v1/") and template[:4] != "/v1/" else template
+
+
+def _log_access(scope: Scope, route: str, milliseconds: float) -> None:
+    state = scope["state"]
+    caller = state.get("caller")
+    traceparent = TRACEPARENT.fullmatch(state["headers"].get(b"traceparent", b""))
+    access.info(
+        "%s %s %d %.1f ms key=%s",
+        scope["method"],
+        FORMAT.sub(PREFIX + "...", scope["path"]).encode("unicode_escape").decode(),
+        state["status"],
+        milliseconds,
+        (caller.key_id if caller else "") or "-",
+        extra={
+            "method": scope["method"],
+            "route": route,
+            "status": state["status"],
+            "ms": round(milliseconds, 1),
+            "owner": caller.owner if caller else None,
+            "key_id": (caller.key_id or None) if caller else None,
+            "trace_id": traceparent[1].decode() if traceparent else None,
+        },
+    )
 
 
 class AccessControl:

@@ -163,7 +163,7 @@ def test_configured_logging_stamps_and_quiets(capsys: pytest.CaptureFixture[str]
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
     try:
-        configure_logging("info")
+        configure_logging(make_settings())
         token = request_id.set("mine-5")
         logging.getLogger("proxy.test").info("hello")
         logging.getLogger("httpx").info("GET https://upstream.example?key=1")
