@@ -22,6 +22,7 @@ ENV PATH=/opt/proxy/bin:$PATH PYTHONUNBUFFERED=1
 WORKDIR /app
 USER 10001
 EXPOSE 8000
+# The process alone: an outage of the database must not have it restarted.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f\"http://127.0.0.1:{os.environ.get('PROXY_PORT', '8000')}/health\", timeout=4)"]
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f\"http://127.0.0.1:{os.environ.get('PROXY_PORT', '8000')}/livez\", timeout=4)"]
 ENTRYPOINT ["proxy"]

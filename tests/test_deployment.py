@@ -53,10 +53,10 @@ def test_the_image_holds_neither_build_tools_nor_the_embedded_database() -> None
     assert copied == ["--from=build /opt/proxy /opt/proxy"]
 
 
-def test_the_image_asks_its_own_health_endpoint() -> None:
+def test_the_image_asks_whether_the_process_lives_and_not_the_database() -> None:
     checks = [argument for name, argument in final_stage() if name == "HEALTHCHECK"]
     assert len(checks) == 1
-    assert "/health" in checks[0]
+    assert "/livez" in checks[0]
     assert "PROXY_PORT" in checks[0]
 
 
@@ -128,6 +128,12 @@ def test_the_proxy_can_write_nowhere_and_gain_nothing(services: dict[str, Any]) 
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]
     assert not {"privileged", "user", "pid", "network_mode"} & set(service)
+
+
+def test_every_service_has_limits(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        limits = service["deploy"]["resources"]["limits"]
+        assert {"cpus", "memory", "pids"} <= set(limits), name
 
 
 def test_every_setting_that_the_files_name_exists() -> None:
