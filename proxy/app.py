@@ -132,7 +132,10 @@ def create_app(
         summary="Poe and OpenAI models behind one OpenAI-style HTTP API with a memory",
         lifespan=lifespan,
         docs_url=None,
+        openapi_url=None,
         redoc_url=None,
+        # A redirect would go to whatever host the request names.
+        redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
     describe(app)
@@ -143,7 +146,7 @@ def create_app(
     add_handlers(app)
     guarded = AccessControl(
         completions.HotPath(app.routed),
-        body_bytes=settings.body_bytes,
+        settings=settings,
         body_bytes_of_paths={
             export.IMPORT_PATH: settings.import_bytes,
             source_write.PATH: settings.source_write_bytes,
@@ -153,7 +156,7 @@ def create_app(
         CrossOrigin(guarded, settings=settings), access_log=settings.access_log
     )
 
-    api = APIRouter(prefix="/v1")
+    api = APIRouter(prefix="/v1", redirect_slashes=False)
     for module in (
         conversations,
         messages,

@@ -1,6 +1,7 @@
 """What a setting may be: keys, addresses, lists in one text, and the tables of `proxy.toml`."""
 
 import json
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -52,9 +53,19 @@ def parted_by(separator: str) -> BeforeValidator:
     return BeforeValidator(split)
 
 
+def _network(value: Any) -> Any:
+    try:
+        return ip_network(value)
+    except ValueError:
+        raise ValueError(
+            f"{value!r} is no address or network like 10.0.0.2 or 172.18.0.0/16"
+        ) from None
+
+
 Key = Annotated[SecretStr, AfterValidator(sendable)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Origin = Annotated[str, AfterValidator(_origin)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 JSON = BeforeValidator(_parsed)
 
 

@@ -30,6 +30,7 @@ from proxy.setting_types import (
     HttpUrl,
     Key,
     ModelSettings,
+    Network,
     Origin,
     ProviderSettings,
     parted_by,
@@ -117,8 +118,13 @@ class Settings(BaseSettings):
     session_days: float = Field(default=30, gt=0)
     """How long a browser stays logged in."""
     login_attempts: int = Field(default=10, ge=1)
-    """Attempts to log in under one name, and thrice as many from one address, in a window."""
+    """Attempts to log in under one name from one address in a window.
+
+    Ten times as many from one address, twenty times as many under one name.
+    """
     login_window_seconds: int = Field(default=300, ge=1)
+    trusted_proxies: Annotated[list[Network], NoDecode, parted_by(",")] = []
+    """Reverse proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
     access_log: bool = False
     """A log line for every request."""
 
@@ -203,6 +209,10 @@ class Settings(BaseSettings):
 
     # Sizes
     body_bytes: int = Field(default=8 * MIB, ge=1024)
+    login_body_bytes: int = Field(default=16 * 1024, ge=1024)
+    """A body that is read before anybody is known."""
+    short_body_bytes: int = Field(default=64 * 1024, ge=1024)
+    """A body without long texts: of keys, tags, lists of ids."""
     import_bytes: int = Field(default=256 * MIB, ge=1024)
     message_bytes: int = Field(default=4 * MIB, ge=1024, le=4 * MIB)
     reply_bytes: int = Field(default=4 * MIB, ge=1024, le=4 * MIB)

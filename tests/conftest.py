@@ -128,6 +128,8 @@ async def serving(app: Any) -> AsyncIterator[str]:
         config = uvicorn.Config(
             app,
             http=protocol_of(app.state.settings),
+            proxy_headers=bool(app.state.settings.trusted_proxies),
+            forwarded_allow_ips=[str(each) for each in app.state.settings.trusted_proxies],
             ws="none",
             log_level="warning",
             access_log=False,

@@ -34,6 +34,12 @@ HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::\d{1,5})?")
 
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
+FORWARDED = frozenset({b"forwarded", b"via", b"x-real-ip", b"true-client-ip"})
+FORWARDED_PREFIXES = (b"x-forwarded-", b"cf-")
+"""Headers that only a reverse proxy or a tunnel adds."""
+
+MIN_KEY_CHARACTERS = 16
+
 SCOPES: dict[str, str | None] = {
     "chat": "chat",
     "plan": "plan",
@@ -60,11 +66,17 @@ PROBES = frozenset({"/livez", "/readyz"})
 
 
 def check_exposure(settings: Settings, has_keys: bool) -> None:
-    """Without a key or a user only this machine may come in.
+    """Let other machines in only where a key or a user locks the server.
 
     Raises:
-        SettingsError: a public address and nothing that locks it.
+        SettingsError: a public address and nothing that locks it, or a key that can be guessed.
     """
+    shortest = min((len(key.get_secret_value()) for key in settings.api_keys), default=None)
+    if not settings.is_loopback and shortest is not None and shortest < MIN_KEY_CHARACTERS:
+        raise SettingsError(
+            f"PROXY_API_KEYS: a key on {settings.host}, which other machines can reach, has at "
+            f"least {MIN_KEY_CHARACTERS} characters; `openssl rand -hex 32` makes a good one"
+        )
     if not (settings.is_loopback or settings.api_keys or has_keys):
         raise SettingsError(
             f"PROXY_HOST: {settings.host} can be reached from other machines and there is no key; "
@@ -243,6 +255,12 @@ class Authenticator:
             raise Forbidden(
                 "Without keys this server answers to this machine only, under localhost or "
                 "127.0.0.1; make a key with `proxy keys create NAME` to use it from elsewhere",
+                code="loopback_only",
+            )
+        if any(name in FORWARDED or name.startswith(FORWARDED_PREFIXES) for name in headers):
+            raise Forbidden(
+                "Without keys this server does not answer through a reverse proxy or a tunnel, "
+                "which would open it to everybody; make a key with `proxy keys create NAME`",
                 code="loopback_only",
             )
         origin = headers.get(b"origin")

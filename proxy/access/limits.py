@@ -5,6 +5,7 @@ so all workers count together. Replies being written hold a slot in their key's 
 """
 
 import asyncio
+import hashlib
 import logging
 import math
 import time
@@ -18,6 +19,7 @@ from limits.aio.storage import MongoDBStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from pymongo.errors import PyMongoError
 
+from proxy.access.addresses import host_of
 from proxy.access.usage import UsageRecorder
 from proxy.caller import CallerInfo
 from proxy.database import Database
@@ -34,6 +36,12 @@ TRIES = 5
 
 FREE_SECONDS = 0.5
 """How long to wait for a database that did not answer when a slot was given back."""
+
+LOGINS_FROM_ADDRESS = 10
+"""Times `login_attempts`: behind one address may be an office."""
+LOGINS_UNDER_NAME = 20
+"""Times `login_attempts`: fewer would let a stranger lock somebody out from a few addresses."""
+TOO_MANY_LOGINS = "Too many attempts to log in"
 
 BEGINS_REPLY = ("/messages", "/regenerate", "/completions", "/generate")
 """How the paths end to which a POST begins a reply."""
@@ -90,29 +98,35 @@ class Limits:
             )
 
     async def count_login(self, name: str, address: str) -> None:
-        """Count one attempt to log in, by the name and by the address.
+        """Count one attempt to log in: from an address, under a name from there, under a name.
+
+        One that is refused is counted nowhere, so nobody is locked out by being refused.
 
         Raises:
-            TooManyRequests: too many of either within the window.
+            TooManyRequests: too many of one of these within the window.
         """
-        seconds = self._settings.login_window_seconds
-        for kind, who, factor in (("name", name, 1), ("address", address, 3)):
-            await self._hit(
-                RateLimitItemPerSecond(
-                    self._settings.login_attempts * factor, seconds, namespace=f"login_{kind}"
-                ),
-                who,
-                "Too many attempts to log in",
-            )
+        host = host_of(address)
+        counted = [
+            (self._logins("address", LOGINS_FROM_ADDRESS), host),
+            (self._logins("pair", 1), _pair(name, host)),
+            (self._logins("name", LOGINS_UNDER_NAME), _pair(name, "")),
+        ]
+        for item, who in counted:
+            if not await self._limiter.test(item, who):
+                await self._refuse(item, who, TOO_MANY_LOGINS)
+        for item, who in counted:
+            await self._hit(item, who, TOO_MANY_LOGINS)
 
-    async def forget_logins(self, name: str) -> None:
+    async def forget_logins(self, name: str, address: str) -> None:
         """After a right password: a person who mistyped before starts afresh."""
-        item = RateLimitItemPerSecond(
-            self._settings.login_attempts,
+        await self._limiter.clear(self._logins("pair", 1), _pair(name, host_of(address)))
+
+    def _logins(self, kind: str, times: int) -> RateLimitItem:
+        return RateLimitItemPerSecond(
+            self._settings.login_attempts * times,
             self._settings.login_window_seconds,
-            namespace="login_name",
+            namespace=f"login_{kind}",
         )
-        await self._limiter.clear(item, name)
 
     @cached_property
     def _limiter(self) -> MovingWindowRateLimiter:
@@ -122,16 +136,19 @@ class Limits:
         for _ in range(TRIES):
             if await self._limiter.hit(item, who):
                 return
-            reset_at, remaining = await self._limiter.get_window_stats(item, who)
-            if remaining <= 0:
-                seconds = max(1, math.ceil(reset_at - time.time()))
-                raise TooManyRequests(
-                    f"{sentence}; wait {seconds} seconds",
-                    code="rate_limit_exceeded",
-                    retry_after_seconds=seconds,
-                )
             # Two first requests at once: on MongoDB the insert of one fails; there is room.
+            await self._refuse(item, who, sentence)
         raise TooManyRequests(code="rate_limit_exceeded", retry_after_seconds=1)
+
+    async def _refuse(self, item: RateLimitItem, who: str, sentence: str) -> None:
+        reset_at, remaining = await self._limiter.get_window_stats(item, who)
+        if remaining <= 0:
+            seconds = max(1, math.ceil(reset_at - time.time()))
+            raise TooManyRequests(
+                f"{sentence}; wait {seconds} seconds",
+                code="rate_limit_exceeded",
+                retry_after_seconds=seconds,
+            )
 
     # Replies
 
@@ -229,6 +246,11 @@ class _Storage(MongoDBStorage):
     @property
     def database(self) -> Any:
         return self._handle
+
+
+def _pair(name: str, host: str) -> str:
+    """Return what a name and an address are counted under: short, whatever was sent."""
+    return hashlib.sha256(f"{host} {name}".encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _seconds_to_midnight() -> float:

@@ -249,6 +249,8 @@ async def delete_user(arguments: argparse.Namespace) -> int:
     """Remove a user."""
     await User.remove(arguments.name)
     print(f"{arguments.name} is removed; what belongs to the owner stays")
+    if not await User.list_all():
+        print("No user is left; the server still asks for a key (`proxy keys create NAME`)")
     return 0
 
 

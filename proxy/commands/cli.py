@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -28,7 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         command: Callable[[Settings, argparse.Namespace], int] = arguments.command
         if arguments.run is not None:
             command = administer
-        return command(settings, arguments)
+        code = command(settings, arguments)
+        sys.stdout.flush()
+        return code
     except (SettingsError, EmbeddedError) as error:
         print(f"proxy: {error}", file=sys.stderr)
         return 2
@@ -37,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # `proxy keys list | head` has read enough; the rest is not flushed at the end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except PyMongoError as error:
         print(f"proxy: {_database_failure(error)}", file=sys.stderr)
         return 1

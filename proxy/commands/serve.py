@@ -168,6 +168,8 @@ def _config(app: FastAPI | Callable[[], FastAPI], settings: Settings) -> uvicorn
         factory=not isinstance(app, FastAPI),
         workers=settings.workers,
         http=protocol_of(settings),
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
         ws="none",
         log_config=None,
         access_log=False,

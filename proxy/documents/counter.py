@@ -14,6 +14,7 @@ CounterName = Literal[
     "plan_documents",
     "document_tags",
     "document_references",
+    "users",
 ]
 
 

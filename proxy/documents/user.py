@@ -10,6 +10,7 @@ from pymongo.errors import DuplicateKeyError
 
 from proxy.credentials import hash_key, new_token
 from proxy.documents.base import Owned, Raw, Stored, utc_now
+from proxy.documents.counter import Counter
 from proxy.errors import Conflict, NotFound
 
 SHOWN = {"name": 1, "owner": 1, "scopes": 1, "created_at": 1}
@@ -60,6 +61,7 @@ class User(Owned):
         raw: Raw = {"_id": user.id, **user.model_dump(exclude={"id", "revision_id"})}
         if await cls.by_login(name) is not None:
             raise name_taken(name)
+        await cls._remember_users()
         try:
             await cls.of(owner).insert(raw)
         except DuplicateKeyError:
@@ -74,8 +76,17 @@ class User(Owned):
 
     @classmethod
     async def exist(cls) -> bool:
-        """Whether there is any user."""
-        return await cls.collection().find_one({}, {"name": 1}) is not None
+        """Return whether there is, or once was, any user."""
+        if await cls.collection().find_one({}, {"name": 1}) is not None:
+            return True
+        return (
+            await Counter.collection().find_one({"_id": "users", "value": {"$gt": 0}}) is not None
+        )
+
+    @classmethod
+    async def _remember_users(cls) -> None:
+        """`$max` a counter, so that a server whose last user is removed does not fall open."""
+        await Counter.collection().update_one({"_id": "users"}, {"$max": {"value": 1}}, upsert=True)
 
     @classmethod
     async def list_all(cls) -> list[Raw]:
@@ -103,6 +114,7 @@ class User(Owned):
             UserNotFound: there is none of this name.
         """
         user = await cls._named(name)
+        await cls._remember_users()
         await cls.collection().delete_one({"_id": user["_id"]})
         await Session.end_all(user["_id"])
 

@@ -41,9 +41,12 @@ async def create_session(
     if not await verifier.matches(user["password_hash"] if user else None, body.password):
         raise wrong_login()
     assert user is not None
-    await limits.forget_logins(login_name(name))
+    await limits.forget_logins(login_name(name), address)
     lifetime = timedelta(days=settings.session_days)
     token = await Session.begin(user, lifetime)
+    if former := session_token(dict(request.scope["headers"])):
+        await Session.end(hash_key(former))
+        authenticator.forget()
     # A password that was set meanwhile ended the sessions that there were.
     now = await User.by_login(name)
     if now is None or now["password_hash"] != user["password_hash"]:

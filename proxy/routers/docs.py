@@ -1,12 +1,17 @@
 """`/docs` without the internet: its scripts come from an installed package."""
 
+import base64
+import hashlib
+import re
 from importlib.resources import files
 
 from fastapi import APIRouter, Request
 from fastapi.openapi.docs import get_swagger_ui_html
-from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
+
+from proxy.responses import dumps
 
 ASSETS = "/docs/assets"
 
@@ -21,7 +26,7 @@ assets = Mount(
 async def get_docs(request: Request) -> HTMLResponse:
     """Swagger UI: every call with its example, to read and to try."""
     root = request.scope.get("root_path", "")
-    return get_swagger_ui_html(
+    page = get_swagger_ui_html(
         title=request.app.title,
         openapi_url=f"{root}/openapi.json",
         swagger_js_url=f"{root}{ASSETS}/swagger-ui-bundle.js",
@@ -30,10 +35,46 @@ async def get_docs(request: Request) -> HTMLResponse:
         swagger_ui_parameters={
             "validatorUrl": None,
             "docExpansion": "list",
-            "persistAuthorization": True,
+            # A key that is typed here is gone with the page.
+            "persistAuthorization": False,
             "tryItOutEnabled": True,
         },
     )
+    page.headers["Content-Security-Policy"] = _policy(bytes(page.body))
+    return page
+
+
+def _policy(page: bytes) -> str:
+    """Return the policy of a page: scripts of ours, and the one that stands in it."""
+    hashes = [
+        f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode()}'"
+        for script in re.findall(rb"<script>(.*?)</script>", page, re.DOTALL)
+    ]
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src 'self' {' '.join(hashes)}",
+            # Swagger UI sets styles on its elements, and has its icons as data.
+            "style-src 'self' 'unsafe-inline'",
+            "img-src 'self' data:",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        ]
+    )
+
+
+@router.get("/openapi.json")
+async def get_description(request: Request) -> Response:
+    """The description of every call, written once: it takes 13 ms."""
+    state = request.app.state
+    if not hasattr(state, "openapi_json"):
+        description = request.app.openapi()
+        if root := request.scope.get("root_path", ""):
+            description = {**description, "servers": [{"url": root}]}
+        state.openapi_json = dumps(description)
+    return Response(state.openapi_json, media_type="application/json")
 
 
 @router.get("/redoc")

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query
 
 from proxy.caller import CallerInfo
 from proxy.documents.api_key import ApiKey
-from proxy.documents.base import utc_now
+from proxy.documents.base import Raw, utc_now
 from proxy.errors import Forbidden, Unprocessable
 from proxy.responses import Json
 from proxy.schemas.common import Done
@@ -36,12 +36,44 @@ def _owner(caller: CallerInfo, wanted: str | None) -> str:
     return wanted
 
 
+async def _within_own_limits(caller: CallerInfo, wanted: Raw) -> Raw:
+    """Return the limits of a key that another key makes: its maker's where none are named.
+
+    Raises:
+        Forbidden: they are wider than the maker's own.
+    """
+    limits: Raw = {}
+    for name in ("requests_per_minute", "tokens_per_day", "streams"):
+        own, asked = getattr(caller, name), wanted[name]
+        if own and asked is None:
+            limits[name] = own
+        elif own and (asked == 0 or asked > own):
+            raise Forbidden(
+                f"{name}: this key has {own}, and a key that it makes has no more",
+                code="limit_too_wide",
+                param=name,
+            )
+    if not caller.by_cookie:
+        ends = (await ApiKey.get_one(caller.owner, caller.key_id))["expires_at"]
+        if ends is not None and wanted["expires_at"] is None:
+            limits["expires_at"] = ends
+        elif ends is not None and wanted["expires_at"] > ends:
+            raise Forbidden(
+                "expires_at: this key ends earlier, and a key that it makes ends no later",
+                code="limit_too_wide",
+                param="expires_at",
+            )
+    return limits
+
+
 @router.post("", response_model=KeyCreated, summary="Create a key")
 async def create_key(body: KeyCreate, caller: Caller) -> Json:
     """The key is in the answer, this once; only its hash is kept."""
     if body.expires_at is not None and body.expires_at <= utc_now():
         raise Unprocessable("expires_at: must be in the future", param="expires_at")
     fields = body.model_dump(exclude={"owner", "name"})
+    if not caller.is_operator:
+        fields |= await _within_own_limits(caller, fields)
     secret, raw = await ApiKey.create_new(_owner(caller, body.owner), body.name, **fields)
     return Json({**key_out(raw), "key": secret})
 

@@ -49,6 +49,9 @@ MERGED_BYTES = CONTEXT_BYTES
 SORT_FIELDS = {"filename": "filename", "created_time": "created_at", "version": "version"}
 
 
+QUERY_CHARACTERS = 250
+"""The embedded database takes patterns of 1,000 bytes, and a character has up to four."""
+
 OptionalText = Annotated[Label | None, EMPTY_IS_ABSENT, Query()]
 
 
@@ -83,7 +86,11 @@ async def list_latest(
     caller: Caller,
     project_id: Annotated[OptionalId, Query()] = None,
     category_id: Annotated[OptionalId, Query()] = None,
-    query: Annotated[OptionalText, Query(description="A part of the filename")] = None,
+    query: Annotated[
+        Annotated[Label, Field(max_length=QUERY_CHARACTERS)] | None,
+        EMPTY_IS_ABSENT,
+        Query(description="A part of the filename"),
+    ] = None,
     sort_by: Annotated[
         Literal["filename", "created_time", "version"],
         BeforeValidator(lambda v: v or "created_time"),

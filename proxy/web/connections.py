@@ -7,10 +7,9 @@ import math
 import sys
 import time
 from collections import Counter
-from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 
+from proxy.access.addresses import host_of, is_in
 from proxy.errors import Unavailable
 from proxy.settings import Settings
 
@@ -39,7 +38,8 @@ class Watched(Protocol):
 class Connections:
     """Count and watch the open connections of one worker.
 
-    Each worker has its share of `connections` and counts `connections_per_address` for itself.
+    Each worker has its share of `connections` and counts `connections_per_address` for itself;
+    a trusted reverse proxy holds those of many clients and is not counted.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -64,7 +64,9 @@ class Connections:
         """Count a new connection, or return the error that refuses it."""
         if len(self._open) >= self._most:
             return self._refused("all", self._most, "PROXY_CONNECTIONS")
-        counted_as = host_of(address) if address else ""
+        counted_as = ""
+        if address and not is_in(address, self.settings.trusted_proxies):
+            counted_as = host_of(address)
         most = self.settings.connections_per_address
         if counted_as and self._per_address[counted_as] >= most:
             return self._refused(address, most, "PROXY_CONNECTIONS_PER_ADDRESS")
@@ -109,20 +111,6 @@ class Connections:
             for connection in list(self._open):
                 connection.check(now)
             self._timer = loop.call_later(CHECK_SECONDS, self._check)
-
-
-@lru_cache(maxsize=4096)
-def host_of(address: str) -> str:
-    """Return whom an address stands for: itself, or of IPv6 the /64 that one customer has."""
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(found, IPv6Address):
-        if found.ipv4_mapped is not None:
-            return str(found.ipv4_mapped)
-        return str(IPv6Address(int(found) >> 64 << 64)) + "/64"
-    return str(found)
 
 
 def unacknowledged_bytes(transport: asyncio.BaseTransport) -> int:

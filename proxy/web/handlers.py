@@ -2,6 +2,7 @@
 
 import logging
 import math
+import traceback
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 LENGTHS = {"too_long": ("most", "max_length"), "too_short": ("least", "min_length")}
 
+MAX_RETRY_AFTER_SECONDS = 86_400
+
 NO_OBJECT = ("missing", "model_attributes_type", "dict_type")
 """Of a whole body: there is none, or it is a list, a text, a number."""
 
@@ -38,7 +41,9 @@ def error_response(error: ProxyError) -> Json:
     if isinstance(error, TooManyRequests):
         LIMITED.add((error.code or error.type,))
     if error.retry_after_seconds is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_seconds)))
+        # A provider may say years, or more than a number holds.
+        seconds = min(MAX_RETRY_AFTER_SECONDS, error.retry_after_seconds)
+        headers["Retry-After"] = str(max(1, math.ceil(seconds)))
     if "assistant_message_id" in error.extra or getattr(error, "retryable", True) is False:
         # OpenAI's SDKs ask again by themselves; that would store the turn a second time.
         headers["X-Should-Retry"] = "false"
@@ -69,6 +74,18 @@ def validation_error(request: Request, error: RequestValidationError) -> BadRequ
     return Unprocessable(sentence, param=where or None, extra={"errors": fields})
 
 
+def let_go_of_body(error: RequestValidationError) -> None:
+    """Drop what an error holds of a body, which the garbage collector would find much later.
+
+    The frames that its traceback names hold the body, and one of them holds the error.
+    """
+    error.body = None
+    failed: BaseException | None = error
+    while failed is not None:
+        traceback.clear_frames(failed.__traceback__)
+        failed = failed.__cause__
+
+
 def is_json(content_type: str) -> bool:
     """Whether a body says that it is JSON: no web page of another origin can do so unasked."""
     media_type = content_type.partition(";")[0].strip().lower()
@@ -95,7 +112,9 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def on_validation_error(request: Request, error: RequestValidationError) -> Response:
-        return error_response(validation_error(request, error))
+        response = error_response(validation_error(request, error))
+        let_go_of_body(error)
+        return response
 
     @app.exception_handler(HTTPException)
     async def on_http_exception(_: Request, error: HTTPException) -> Response:

@@ -16,6 +16,7 @@ from proxy.caller import CallerInfo, current_caller
 from proxy.credentials import FORMAT, PREFIX
 from proxy.errors import ProxyError, StorageUnavailable, TooLarge
 from proxy.metrics import REQUEST_SECONDS
+from proxy.settings import Settings
 from proxy.web.handlers import error_response
 from proxy.web.logs import request_id
 
@@ -38,6 +39,11 @@ SAFE_HEADERS: list[tuple[bytes, bytes]] = [
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
 """On every response: browsers neither guess types, nor frame it, nor embed it elsewhere."""
+
+SHORT_BODIES = re.compile(
+    r"^/v1/(keys|usage|models)\b|/(stop-stream|tags|tags:batch|document-references)$"
+)
+"""Paths whose bodies have no long text."""
 
 PATIENCE_BYTES = 1024 * 1024
 
@@ -124,7 +130,7 @@ class AccessControl:
     """Nobody passes who may not; nothing passes that is too large; no failure is shown raw.
 
     It stands before routing, so no route can forget it, and before the body is read. A body
-    over `body_bytes` is a 413 (some paths have a limit of their own). What nobody caught
+    over its path's limit is a 413. What nobody caught
     becomes a 500 with one sentence; the trace goes to the log only.
     """
 
@@ -132,11 +138,11 @@ class AccessControl:
         self,
         app: ASGIApp,
         *,
-        body_bytes: int,
+        settings: Settings,
         body_bytes_of_paths: Mapping[str, int] | None = None,
     ) -> None:
         self.app = app
-        self.body_bytes = body_bytes
+        self.settings = settings
         self.body_bytes_of_paths = body_bytes_of_paths or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -148,7 +154,7 @@ class AccessControl:
         try:
             path = _path(scope)
             await self._admit(scope, path, state["headers"])
-            limit = self.body_bytes_of_paths.get(path, self.body_bytes)
+            limit = self.body_bytes_of_paths.get(path) or self._body_bytes(path)
             receive = _bounded(receive, limit, state["headers"])
             if scope["method"] != "POST" or not path.endswith(BEGINS_REPLY):
                 await self.app(scope, receive, send)
@@ -179,6 +185,13 @@ class AccessControl:
                 else ProxyError(f"{ProxyError.message}: {state['request_id']}")
             )
             await error_response(known)(scope, receive, send)
+
+    def _body_bytes(self, path: str) -> int:
+        if path.startswith("/v1/auth/"):
+            return self.settings.login_body_bytes
+        if not path.startswith("/v1/") or SHORT_BODIES.search(path):
+            return self.settings.short_body_bytes
+        return self.settings.body_bytes
 
     async def _admit(self, scope: Scope, path: str, headers: dict[bytes, bytes]) -> None:
         state = scope["app"].state

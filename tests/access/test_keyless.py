@@ -7,7 +7,7 @@ from proxy.access.auth import check_exposure, is_loopback_host, is_loopback_orig
 from proxy.database import Database
 from proxy.settings import SettingsError
 from tests.conftest import client_of, make_settings, running_app
-from tests.support.keys import ADMIN, make_key, status
+from tests.support.keys import ADMIN, bearer, locked, make_key, status, status_of
 
 HERE = "/v1/chat/conversations"
 
@@ -155,3 +155,26 @@ def test_a_public_address_needs_a_key() -> None:
     check_exposure(public, has_keys=True)
     check_exposure(make_settings(host="0.0.0.0", api_keys=[ADMIN]), has_keys=False)
     check_exposure(make_settings(host="::1"), has_keys=False)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["X-Forwarded-For", "X-Forwarded-Proto", "X-Real-IP", "Forwarded", "Via", "CF-Connecting-IP"],
+)
+async def test_a_server_without_keys_does_not_answer_through_a_reverse_proxy(
+    mock: Database, name: str
+) -> None:
+    async with running_app(mock, make_settings()) as app, client_of(app) as client:
+        for path in (HERE, "/", "/docs"):
+            response = await client.get(path, headers={name: "127.0.0.1"})
+            assert response.status_code == 403
+            assert "reverse proxy" in response.json()["detail"]
+    async with locked(mock) as client:
+        assert await status_of(client, HERE, {name: "127.0.0.1", **bearer(ADMIN)}) == 200
+
+
+def test_a_key_that_can_be_guessed_is_refused_where_others_can_reach_it() -> None:
+    short = {"api_keys": [ADMIN, "x" * 15]}
+    check_exposure(make_settings(**short), has_keys=False)
+    with pytest.raises(SettingsError, match="at least 16 characters"):
+        check_exposure(make_settings(host="0.0.0.0", **short), has_keys=True)

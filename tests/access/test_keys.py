@@ -254,3 +254,31 @@ async def test_the_use_of_a_key_is_counted(wire: Database) -> None:
         (listed,) = (await client.get("/v1/keys", headers=bearer(ADMIN))).json()
         assert listed["requests"] == 3
         assert listed["last_used_at"] is not None
+
+
+async def test_a_limited_admin_key_makes_no_key_without_its_limits(wire: Database) -> None:
+    async with locked(wire) as client:
+        ends = utc_now() + timedelta(days=1)
+        key = await make_key(scopes=["admin"], requests_per_minute=50, streams=2, expires_at=ends)
+        for wider in (
+            {"requests_per_minute": 0},
+            {"requests_per_minute": 51},
+            {"streams": 0},
+            {"expires_at": (ends + timedelta(days=1)).isoformat()},
+        ):
+            response = await client.post(
+                "/v1/keys", json={"name": "wider", **wider}, headers=bearer(key)
+            )
+            assert response.status_code == 403, wider
+            assert response.json()["error"]["code"] == "limit_too_wide"
+        made = await client.post(
+            "/v1/keys", json={"name": "same", "tokens_per_day": 9}, headers=bearer(key)
+        )
+        assert made.status_code == 200
+        found = made.json()
+        assert (found["requests_per_minute"], found["tokens_per_day"], found["streams"]) == (
+            50,
+            9,
+            2,
+        )
+        assert found["expires_at"] is not None

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from http.cookies import SimpleCookie
 
 import httpx
@@ -12,10 +13,13 @@ from proxy.access.auth import SESSION_COOKIE
 from proxy.credentials import Verifier, hash_key, hash_password
 from proxy.database import Database
 from proxy.documents.base import utc_now
+from proxy.documents.counter import Counter as StoredCounter
 from proxy.documents.user import Session, User
+from tests.conftest import client_of, make_settings, running_app, serving
 from tests.support.keys import ADMIN, bearer, locked, status_of, two_workers, until
 
 HERE = "/v1/chat/conversations"
+Guess = Callable[..., Awaitable[int]]
 PASSWORD = "the passphrase of the tests"
 
 
@@ -203,6 +207,55 @@ async def test_attempts_are_limited_by_name_across_workers(wire: Database) -> No
             assert (await log_in(here, "bob", "guess")).status_code == 401
 
 
+@asynccontextmanager
+async def behind_proxy(database: Database, *trusted: str) -> AsyncIterator[Guess]:
+    """`await guess(password, "1.2.3.4")`: the status, sent with `X-Forwarded-For`."""
+    settings = make_settings(api_keys=[ADMIN], login_attempts=2, trusted_proxies=list(trusted))
+    async with running_app(database, settings) as app, serving(app) as url:
+        await User.create_new("ada", "Ada", await hash_password(PASSWORD), ["chat"])
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+
+            async def guess(password: str, address: str, name: str = "ada") -> int:
+                headers = {"X-Forwarded-For": address}
+                return (await log_in(client, name, password, **headers)).status_code
+
+            yield guess
+
+
+async def test_a_forged_address_is_not_believed(wire: Database) -> None:
+    async with behind_proxy(wire) as guess:
+        assert [await guess("no", f"10.0.0.{n}") for n in range(4)] == [401, 401, 429, 429]
+
+
+async def test_behind_a_trusted_proxy_a_stranger_locks_nobody_else_out(wire: Database) -> None:
+    async with behind_proxy(wire, "10.9.9.9", "127.0.0.0/8") as guess:
+        assert [await guess("no", "10.0.0.1") for _ in range(3)] == [401, 401, 429]
+        # What the client put in front of the proxy's own entry is not believed.
+        assert await guess("no", "10.0.0.2, 10.0.0.1") == 429
+        assert await guess(PASSWORD, "10.0.0.2") == 200
+        assert await guess("no", "10.0.0.2, 10.9.9.9") == 401
+
+
+async def test_one_name_guessed_from_many_addresses_is_limited(wire: Database) -> None:
+    async with behind_proxy(wire, "127.0.0.1") as guess:
+        answers = [await guess("no", f"10.0.0.{n}") for n in range(44)]
+        assert Counter(answers) == Counter({401: 40, 429: 4})
+        # Of IPv6, a customer has 2^64 addresses.
+        assert [await guess("no", f"2001:db8::{n}", "bob") for n in range(3)] == [401, 401, 429]
+
+
+async def test_attempts_that_are_refused_are_counted_nowhere(wire: Database) -> None:
+    async with behind_proxy(wire, "127.0.0.1") as guess:
+        for _ in range(2):
+            await guess("no", "10.0.0.1")
+        windows = wire.database["rate_windows"]
+        before = await windows.find().sort("_id", 1).to_list(None)
+        for _ in range(5):
+            assert await guess("no", "10.0.0.1") == 429
+        assert await windows.find().sort("_id", 1).to_list(None) == before
+        assert all(len(found["_id"]) < 200 for found in before)
+
+
 async def test_attempts_at_the_same_moment_are_counted_exactly(wire: Database) -> None:
     async with two_workers(wire, login_attempts=5) as clients:
         await User.create_new("ada", "Ada", await hash_password(PASSWORD), ["chat"])
@@ -221,8 +274,27 @@ async def test_a_right_password_forgets_the_wrong_ones(wire: Database) -> None:
 
 async def test_attempts_are_limited_by_address_whatever_the_name(wire: Database) -> None:
     async with locked(wire, login_attempts=2) as client:
-        answers = [await log_in(client, f"user{n}", "guess") for n in range(7)]
-        assert [answer.status_code for answer in answers] == [401] * 6 + [429]
+        answers = [await log_in(client, f"user{n}", "guess") for n in range(21)]
+        assert [answer.status_code for answer in answers] == [401] * 20 + [429]
+
+
+async def test_logging_in_again_ends_the_former_session(client: httpx.AsyncClient) -> None:
+    former = cookie_of(await log_in(client))[SESSION_COOKIE].value
+    assert (await log_in(client)).status_code == 200
+    assert (await client.get(HERE)).status_code == 200
+    stolen = {"Cookie": f"{SESSION_COOKIE}={former}"}
+    assert (await client.get(HERE, headers=stolen)).status_code == 401
+    assert await Session.collection().count_documents({}) == 1
+
+
+async def test_a_server_whose_last_user_is_removed_does_not_fall_open(wire: Database) -> None:
+    async with running_app(wire, make_settings()) as app, client_of(app) as client:
+        assert (await client.get(HERE)).status_code == 200
+        await User.create_new("ada", "Ada", await hash_password(PASSWORD), ["chat"])
+        await StoredCounter.collection().delete_one({"_id": "users"})  # as an older version left it
+        await User.remove("Ada")
+    async with running_app(wire, make_settings()) as app, client_of(app) as client:
+        assert (await client.get(HERE)).status_code == 401
 
 
 async def test_passwords_are_compared_a_few_at_a_time() -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -196,3 +197,22 @@ async def test_the_command_line_says_in_one_sentence_what_is_wrong(
     # The command brings an event loop of its own.
     assert await asyncio.to_thread(main, ["keys", "revoke", "nothing"]) == 1
     assert capsys.readouterr().err.startswith("proxy: There is no key 'nothing'")
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure(
+    tmp_path: Path, wire: Database, wire_uri: str
+) -> None:
+    environment = {
+        **os.environ,
+        "PROXY_MONGODB_URI": wire_uri,
+        "PROXY_MONGODB_DATABASE": wire.database.name,
+    }
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m proxy keys list | true; true"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""

@@ -467,3 +467,13 @@ async def test_a_lost_or_outdated_file_is_found_again_by_the_next_creator(wire: 
 async def _stored() -> Raw:
     (document,) = await PlanDocument.of("default").find({})
     return document
+
+
+async def test_a_long_part_of_a_filename_is_looked_for_and_a_longer_one_refused(
+    client: httpx.AsyncClient,
+) -> None:
+    for query in ("文" * 250, "😀" * 250, "." * 250):
+        assert (await latest(client, query=query))["total"] == 0
+    response = await client.get(f"{DOCUMENTS}/latest", params={"query": "文" * 251})
+    assert response.status_code == 422
+    assert "250" in response.json()["detail"]

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import math
+import tracemalloc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,10 +14,11 @@ import pytest
 from fastapi import Request
 
 from proxy.database import Database
-from proxy.errors import ProxyError
+from proxy.errors import ProxyError, TooManyRequests
+from proxy.web.handlers import error_response
 from proxy.web.logs import RequestIdFilter, configure_logging, request_id
 from proxy.web.middleware import SAFE_HEADERS
-from tests.conftest import LiveServer, client_of, make_settings, running_app
+from tests.conftest import LiveServer, client_of, make_settings, running_app, serving
 from tests.support.keys import ADMIN, bearer, locked
 
 HERE = "/v1/chat/conversations"
@@ -50,7 +53,9 @@ async def test_every_answer_carries_a_request_id_and_safe_headers(
         where = f"{method} {path}"
         assert response.headers.get_list("x-request-id") == ["mine-1"], where
         for name, value in SAFE_HEADERS:
-            assert response.headers.get_list(name.decode()) == [value.decode()], where
+            (found,) = response.headers.get_list(name.decode())
+            # A page with scripts has a policy of its own, which says that and more.
+            assert found == value.decode() or (path == "/docs" and value.decode() in found), where
         assert "server" not in response.headers
         if response.status_code >= 400:
             check_error(response)
@@ -174,3 +179,65 @@ def test_configured_logging_stamps_and_quiets(capsys: pytest.CaptureFixture[str]
         root.setLevel(level)
     assert "[mine-5] hello" in written
     assert "upstream.example" not in written
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"),
+    [
+        ("/v1/auth/login", 16_384),
+        ("/v1/auth/logout", 16_384),
+        ("/v1/keys", 65_536),
+        ("/v1/chat/stop-stream", 65_536),
+        ("/v1/plan/documents/1/tags", 65_536),
+        ("/nothing", 65_536),
+    ],
+)
+async def test_a_body_without_long_texts_has_a_lower_limit(
+    mock: Database, path: str, limit: int
+) -> None:
+    async with running_app(mock, make_settings()) as app, client_of(app) as client:
+        headers = {"Content-Type": "application/json"}
+        response = await client.post(path, content=b" " * (limit + 1), headers=headers)
+        assert response.status_code == 413
+        assert f"{limit} bytes" in check_error(response)
+        assert (await client.post(path, content=b" " * limit, headers=headers)).status_code != 413
+
+
+@pytest.mark.parametrize("path", [HERE, "/v1/chat/completions"])
+@pytest.mark.parametrize("begins", [b'{"a": "', b'["', b'{"name": 1, "a": "'])
+async def test_a_broken_body_is_let_go_of_at_once(mock: Database, path: str, begins: bytes) -> None:
+    """The collector looks for cycles rarely here; eight bodies of 1 MB must not wait for it."""
+    body = begins + b"x" * 1_000_000
+    async with (
+        running_app(mock, make_settings()) as app,
+        serving(app) as url,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
+        headers = {"Content-Type": "application/json"}
+        await client.post(path, content=body, headers=headers)
+        gc.collect()
+        gc.disable()
+        tracemalloc.start()
+        try:
+            for _ in range(8):
+                response = await client.post(path, content=body, headers=headers)
+                assert response.status_code in (400, 422)
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+            gc.enable()
+    assert held < 2_000_000
+
+
+@pytest.mark.parametrize("said", [3.2e7, math.inf, math.nan, -5])
+async def test_retry_after_is_a_day_at_most(said: float) -> None:
+    answer = error_response(TooManyRequests(retry_after_seconds=said))
+    assert 1 <= int(answer.headers["retry-after"]) <= 86_400
+
+
+async def test_no_address_redirects_to_the_host_that_a_request_names(mock: Database) -> None:
+    async with locked(mock) as client:
+        headers = {"Host": "attacker.example", **bearer(ADMIN)}
+        for path in (f"{HERE}/", "/v1/projects/", "/docs/"):
+            response = await client.get(path, headers=headers)
+            assert response.status_code == 404, path

@@ -1,5 +1,7 @@
 """The description that people and tools read: complete, with examples, and without the internet."""
 
+import base64
+import hashlib
 import json
 import re
 from typing import Any
@@ -186,3 +188,26 @@ async def test_the_page_needs_no_key(mock: Database) -> None:
             assert (await client.get(path)).status_code == 200
         missing = await client.get("/docs/assets/../../pyproject.toml")
         assert missing.status_code == 404
+
+
+async def test_the_description_is_written_once(mock: Database) -> None:
+    async with running_app(mock, make_settings()) as app, client_of(app) as client:
+        first = await client.get("/openapi.json")
+        assert first.json() == json.loads(json.dumps(app.openapi()))
+        app.openapi = None  # type: ignore[method-assign]
+        assert (await client.get("/openapi.json")).content == first.content
+
+
+async def test_the_page_keeps_no_key_and_runs_no_script_but_its_own(mock: Database) -> None:
+    async with running_app(mock, make_settings()) as app, client_of(app) as client:
+        page = await client.get("/docs")
+    assert '"persistAuthorization": false' in page.text
+    (policy,) = page.headers.get_list("content-security-policy")
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules["default-src"] == "'none'"
+    assert rules["connect-src"] == rules["script-src"].split()[0] == "'self'"
+    scripts = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    assert len(scripts) == len(rules["script-src"].split()) - 1 == 1
+    for script in scripts:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in rules["script-src"]
