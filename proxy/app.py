@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy import __version__
 from proxy.access.auth import Authenticator
+from proxy.access.last_answers import LastAnswers
 from proxy.access.limits import Limits
 from proxy.access.usage import UsageRecorder
 from proxy.credentials import Verifier
@@ -24,6 +25,7 @@ from proxy.routers import (
     conversations,
     docs,
     export,
+    input_tokens,
     keys,
     messages,
     models,
@@ -36,7 +38,9 @@ from proxy.routers import (
     service,
     source_code,
     source_write,
+    status,
     usage,
+    users,
 )
 from proxy.settings import Settings, load_settings
 from proxy.source_code.digests import Digests
@@ -108,6 +112,8 @@ def create_app(
             app.state.turns = Turns(settings, registry, engine, app.state.digests)
             recorder = UsageRecorder(settings)
             engine.on_completion += [recorder.completed, reply_counter(settings), log_reply]
+            app.state.last_answers = LastAnswers()
+            engine.on_completion.append(app.state.last_answers.completed)
             app.state.usage = recorder
             app.state.limits = Limits(settings, opened, engine, recorder)
             app.state.authenticator = Authenticator(settings)
@@ -160,6 +166,7 @@ def create_app(
     for module in (
         conversations,
         messages,
+        input_tokens,
         completions,
         export,
         models,
@@ -171,9 +178,11 @@ def create_app(
         references,
         usage,
         keys,
+        users,
         auth,
         source_code,
         source_write,
+        status,
     ):
         api.include_router(module.router)
     app.router.routes.append(docs.assets)

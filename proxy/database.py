@@ -134,6 +134,26 @@ class Database:
             for document in DOCUMENTS
         }
 
+    async def description(self) -> dict[str, Any]:
+        """Return what the server is, how large the database is, and what it holds.
+
+        `size_bytes` is None for the embedded server, whose own number is not that of its files.
+        """
+        hello = await self.database.command("hello")
+        build = await self.database.command("buildInfo")
+        is_embedded = hello.get("setName") == "secantus"
+        size = None
+        if not is_embedded:
+            stats = await self.database.command("dbStats")
+            size = int(stats.get("storageSize", 0) + stats.get("indexSize", 0))
+        return {
+            "server": "embedded" if is_embedded else "mongodb",
+            "version": str(build.get("version", "")),
+            "size_bytes": size,
+            "conversations": await Conversation.collection().estimated_document_count(),
+            "plan_documents": await PlanDocument.collection().estimated_document_count(),
+        }
+
     def close(self) -> None:
         """Close all connections."""
         self.client.close()

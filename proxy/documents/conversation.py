@@ -303,6 +303,25 @@ class Conversation(Owned):
             found = system + found
         return found[-limit:]
 
+    @classmethod
+    async def history_after(cls, owner: str, id_: str, *, after: int, limit: int) -> list[Raw]:
+        """The first `limit` messages with an id above `after`, in order, no system prompt.
+
+        Raises:
+            ConversationNotFound: there is none for this owner.
+        """
+        conversation = await cls.with_tail(owner, id_)
+        found: list[Raw] = []
+        pages = conversation["page_count"]
+        if pages and after < conversation["last_paged_id"]:
+            async for page in MessagePage.after(owner, id_, pages, after):
+                found += page
+                if len(found) >= limit:
+                    return found[:limit]
+        system_id = conversation["system_message_id"]
+        found += [m for m in conversation["messages"] if m["id"] > after and m["id"] != system_id]
+        return found[:limit]
+
 
 def prompt_messages(raw: Raw) -> list[Raw]:
     """The tail's messages that a model may see: no half-written reply, nothing empty."""

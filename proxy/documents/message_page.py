@@ -88,6 +88,15 @@ class MessagePage(Owned):
             yield page
 
     @classmethod
+    async def after(
+        cls, owner: str, conversation_id: str, count: int, after: int
+    ) -> AsyncIterator[list[Raw]]:
+        """The messages with ids above `after`, page by page, oldest first."""
+        first = max(0, await cls._count_below(owner, conversation_id, count, after + 1) - 1)
+        async for page in cls._read(owner, conversation_id, range(first, count)):
+            yield [m for m in page["messages"] if m["id"] > after]
+
+    @classmethod
     async def _read(cls, owner: str, conversation_id: str, numbers: range) -> AsyncIterator[Raw]:
         """Pages in the order of their numbers, a few a read: the first reads are the small ones.
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from pydantic import Field
 
-from proxy.documents.base import Stored, utc_now
+from proxy.documents.base import Raw, Stored, utc_now
 
 
 def new_worker_id() -> str:
@@ -97,6 +97,12 @@ class Worker(Stored):
         await cls.collection().update_one({"_id": worker_id}, {"$set": {"dead": True}})
         found = await cls.collection().find_one({"_id": worker_id}, {"imports": 1})
         return list(found.get("imports", [])) if found else []
+
+    @classmethod
+    async def list_all(cls) -> list[Raw]:
+        """Return those that are alive or not yet known to be dead: `{"id", "started_at"}`."""
+        found = cls.collection().find({"dead": {"$ne": True}}, {"started_at": 1})
+        return [{"id": raw["_id"], "started_at": raw["started_at"]} async for raw in found]
 
     @classmethod
     async def beats_of_all(cls) -> dict[str, int]:

@@ -128,6 +128,11 @@ class Registry:
             raise ModelNotFound
         return self._named[name]
 
+    async def models_by_provider(self) -> dict[str, int]:
+        """Return each provider's name with the number of models that it lists."""
+        await self._fresh()
+        return {name: len(self._lists.get(name, ())) for name in self.providers}
+
     def start(self) -> None:
         """Ask the providers for their models in the background."""
         if self._refreshing is None:

@@ -11,7 +11,7 @@ from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.conversation import Conversation
 from proxy.documents.message import wire
 from proxy.documents.message_location import LocatedMessage, edit_message, list_revisions
-from proxy.errors import NotFound, TooLarge
+from proxy.errors import NotFound, TooLarge, Unprocessable
 from proxy.responses import EventStream, Json, dumps, json_stream
 from proxy.routers.conversations import ConversationId
 from proxy.schemas.common import ASKS_A_MODEL, EMPTY_IS_ABSENT, OR_EVENTS, Done, Id, Limit
@@ -57,8 +57,22 @@ async def list_messages(
     settings: AppSettings,
     limit: Annotated[Limit, Query(description="The newest ones")] = None,
     before: Annotated[Id | None, EMPTY_IS_ABSENT, Query(description="A message id")] = None,
+    after: Annotated[Id | None, EMPTY_IS_ABSENT, Query(description="A message id")] = None,
 ) -> Response:
-    """In order; all of them unless `limit` or `before` ask for a part."""
+    """In order; all of them unless `limit`, `before` or `after` ask for a part.
+
+    `limit` gives the newest, with `after` those that follow it.
+    """
+    if after is not None:
+        if before is not None:
+            raise Unprocessable("after: send either 'before' or 'after'", param="after")
+        messages = await Conversation.history_after(
+            caller.owner,
+            conversation_id,
+            after=after,
+            limit=min(limit or MAX_ID, settings.page_messages),
+        )
+        return Json({"conversation_id": conversation_id, "messages": [wire(m) for m in messages]})
     if limit is not None or before is not None:
         messages = await Conversation.history_before(
             caller.owner,

@@ -78,7 +78,7 @@ async def build_prompt(
     pages = conversation["page_count"]
     if not pages and _most_tokens([*head, *tail, *new_messages]) <= budget:
         return Prompt(joined([*head, *_from_a_question(tail), *new_messages]))
-    budget -= sum(await _counts([*head, *new_messages]))
+    budget -= sum(await message_tokens([*head, *new_messages]))
     kept, omitted, budget = await _newest_that_fit(tail, budget)
     if before is not None and before > conversation["last_paged_id"]:
         before = None
@@ -116,7 +116,7 @@ async def _newest_that_fit(
 ) -> tuple[list[dict[str, Any]], int, int]:
     """The newest messages within `budget` tokens; those, how many are left out, what is left."""
     start = len(messages)
-    costs = await _counts(messages)
+    costs = await message_tokens(messages)
     while start and costs[start - 1] <= budget:
         start -= 1
         budget -= costs[start]
@@ -133,7 +133,8 @@ def _text_of(message: dict[str, Any]) -> str:
     return text_of(message.get("content")) + (str(calls) if calls else "")
 
 
-async def _counts(messages: list[dict[str, Any]]) -> list[int]:
+async def message_tokens(messages: list[dict[str, Any]]) -> list[int]:
+    """Count the tokens of each message, its role and separators included."""
     counts = await token_counts(map(_text_of, messages))
     return [MESSAGE_OVERHEAD_TOKENS + count for count in counts]
 

@@ -7,7 +7,7 @@ const PATHS = {
   plans: "M6 3h9l4 4v14H6zM14 3v5h5M9 12h7M9 16h7",
   usage: "M4 20V4M4 20h16M8 16v-4M12 16V8M16 16v-6",
   source: "M9 7l-5 5 5 5M15 7l5 5-5 5",
-  keys: "M15 9a4 4 0 1 1-4 4M11 13l-7 7M7 17l2 2",
+  keys: "M15 4a5 5 0 1 1-4 8L4 19v2h3v-2h2v-2h2l2-2M16 8h.01",
   status: "M3 12h4l3-8 4 16 3-8h4",
   plus: "M12 5v14M5 12h14",
   search: "M11 5a6 6 0 1 1 0 12 6 6 0 0 1 0-12zM16 16l4 4",

@@ -14,6 +14,11 @@ import { IconButton, Loading, Notice } from "./ui.js";
 
 const SCREENS = {
   chat: () => import("../chat/screen.js"),
+  plans: () => import("../plans/screen.js"),
+  usage: () => import("../usage/screen.js"),
+  source: () => import("../source/screen.js"),
+  keys: () => import("../keys/screen.js"),
+  status: () => import("../status/screen.js"),
 };
 
 const ADMIN_SCREENS = ["keys", "status"];

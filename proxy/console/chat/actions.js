@@ -6,7 +6,7 @@ import { confirm, open } from "../app/dialogs.js";
 import { t } from "../app/strings.js";
 import { attempt, say } from "../app/toast.js";
 import { copyText } from "../markdown/code.js";
-import { changed } from "./conversations.js";
+import { changed, conversations } from "./conversations.js";
 import { regenerate, send, stop } from "./replies.js";
 
 const known = new WeakMap();
@@ -118,5 +118,17 @@ class Actions {
         await changed(this.id);
       }
     });
+  }
+
+  async plan(message) {
+    const conversation = conversations.value?.find((each) => each.id === this.id);
+    const { GenerateDialog } = await import("../plans/generate.js");
+    const document = await open(GenerateDialog, {
+      conversationId: this.id,
+      projectId: conversation?.project_id ?? 0,
+      messageIds: message ? [message.id] : [],
+      title: conversation?.name ?? "",
+    });
+    if (document) go(address("plans", String(document.id)));
   }
 }

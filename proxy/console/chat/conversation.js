@@ -128,6 +128,7 @@ function Head({ about, change, history }) {
   };
   const items = [
     { label: t("conversation.settings"), icon: "settings", run: settings },
+    { label: t("action.plan"), icon: "plans", run: () => actionsOf(history).plan(null) },
     null,
     { label: t("export.markdown"), icon: "save", run: exportAs("markdown") },
     { label: t("export.json"), icon: "save", run: exportAs("json") },

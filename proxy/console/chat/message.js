@@ -136,7 +136,10 @@ function Actions({ message, history, edit }) {
     { label: t("action.delete"), icon: "trash", danger: true, run: () => actions.remove([message]) },
   ];
   if (!mine) {
-    items.unshift({ label: t("action.regenerateWith"), icon: "again", run: () => actions.regenerateWith(message) });
+    items.unshift(
+      { label: t("action.regenerateWith"), icon: "again", run: () => actions.regenerateWith(message) },
+      { label: t("action.plan"), icon: "plans", run: () => actions.plan(message) },
+    );
   }
   return html`<footer class="message-actions">
     <${IconButton} icon=${copied ? "check" : "copy"} label=${copied ? t("code.copied") : t("action.copy")} onClick=${copy} />

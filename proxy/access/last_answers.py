@@ -1,0 +1,25 @@
+"""How each provider's last call ended, in this worker."""
+
+from proxy.documents.base import Raw, utc_now
+from proxy.streaming.engine import Completed
+
+
+class LastAnswers:
+    """Keeps one line a provider; give `completed` to `Engine.on_completion`."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, Raw] = {}
+
+    def completed(self, call: Completed) -> None:
+        """Note a call that has ended."""
+        self._last[call.provider] = {
+            "model": call.model,
+            "status": call.status,
+            "at": utc_now(),
+            "first_token_ms": call.first_token_ms,
+            "duration_ms": call.duration_ms,
+        }
+
+    def of(self, provider: str) -> Raw | None:
+        """Return the last call of a provider, or None before there was one."""
+        return self._last.get(provider)

@@ -1,0 +1,59 @@
+"""`…/input-tokens`: what a message would cost, before it is sent."""
+
+from fastapi import APIRouter, Request
+
+from proxy.responses import Json
+from proxy.routers.conversations import ConversationId
+from proxy.schemas.input_tokens import InputTokensOut
+from proxy.schemas.messages import MessageCreate
+from proxy.turns.preview import count_input
+from proxy.turns.turn import NewTurn
+from proxy.web.dependencies import AppSettings, Caller, Models
+
+router = APIRouter(prefix="/chat/conversations", tags=["Messages"])
+
+
+@router.post(
+    "/{conversation_id}/input-tokens",
+    response_model=InputTokensOut,
+    summary="Count what a message would send",
+)
+async def count_input_tokens(
+    request: Request,
+    conversation_id: ConversationId,
+    body: MessageCreate,
+    caller: Caller,
+    registry: Models,
+    settings: AppSettings,
+) -> Json:
+    """Count history, documents and source of the same body as `POST …/messages`; send nothing."""
+    counted = await count_input(
+        caller.owner,
+        conversation_id,
+        NewTurn(
+            content=body.content,
+            role=body.role,
+            model=body.model or "",
+            documents=body.documents,
+            system_prompt_append=body.system_prompt_append,
+            source=(
+                body.attach.source_code.attachment()
+                if body.attach and body.attach.source_code
+                else None
+            ),
+        ),
+        settings=settings,
+        registry=registry,
+        digests=request.app.state.digests,
+    )
+    parts = ("system_prompt", "documents", "source_code", "history", "message")
+    return Json(
+        {
+            "model": counted.model,
+            "context_tokens": counted.context_tokens,
+            "input_tokens": counted.input_tokens,
+            "tokens": {name: getattr(counted, name) for name in parts},
+            "omitted_messages": counted.omitted_messages,
+            "attached_source": counted.attached_source,
+        }
+    )

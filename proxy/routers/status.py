@@ -1,0 +1,44 @@
+"""`/v1/status` for scope admin, and the replies that are being written."""
+
+from fastapi import APIRouter, Request
+
+from proxy import __version__
+from proxy.access.last_answers import LastAnswers
+from proxy.database import Database
+from proxy.documents.running import running_replies
+from proxy.documents.worker import Worker
+from proxy.responses import Json
+from proxy.schemas.status import RunningReply, StatusOut
+from proxy.web.dependencies import Caller, Models
+
+router = APIRouter()
+
+
+@router.get(
+    "/chat/running-replies",
+    response_model=list[RunningReply],
+    summary="List replies that are being written",
+    tags=["Messages"],
+)
+async def list_running_replies(caller: Caller) -> Json:
+    """List the caller's own, oldest first; `POST /v1/chat/messages/{id}/stop` stops one."""
+    return Json(await running_replies(caller.owner))
+
+
+@router.get("/status", response_model=StatusOut, summary="How is the server?", tags=["Service"])
+async def get_status(request: Request, registry: Models) -> Json:
+    """Tell version, database, workers, and what the providers last answered."""
+    database: Database = request.app.state.database
+    answers: LastAnswers = request.app.state.last_answers
+    listed = await registry.models_by_provider()
+    return Json(
+        {
+            "version": __version__,
+            "database": await database.description(),
+            "workers": await Worker.list_all(),
+            "providers": [
+                {"name": name, "models": count, "last_answer": answers.of(name)}
+                for name, count in listed.items()
+            ],
+        }
+    )

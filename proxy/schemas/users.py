@@ -1,0 +1,60 @@
+"""Bodies of `/v1/users`."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+
+from proxy.caller import DEFAULT_SCOPES, Scope
+from proxy.credentials import PASSWORD_CHARACTERS
+from proxy.documents.base import Raw
+from proxy.schemas.common import Body, Text
+from proxy.schemas.keys import KeyName, OwnerName
+
+MIN_PASSWORD_CHARACTERS = 8
+
+Password = Annotated[
+    Text,
+    StringConstraints(min_length=MIN_PASSWORD_CHARACTERS, max_length=PASSWORD_CHARACTERS),
+    Field(json_schema_extra={"format": "password"}),
+]
+
+
+def _in_order(value: list[Scope]) -> list[Scope]:
+    return sorted(set(value))
+
+
+class UserCreate(Body):
+    """A person who logs in with a browser; the caller's owner unless another is named."""
+
+    name: KeyName
+    password: Password
+    owner: OwnerName | None = None
+    scopes: Annotated[list[Scope], Field(min_length=1), AfterValidator(_in_order)] = sorted(
+        DEFAULT_SCOPES
+    )
+
+    model_config = {
+        "json_schema_extra": {"examples": [{"name": "wang", "password": "a long sentence"}]}
+    }
+
+
+class UserUpdate(Body):
+    """The new password; all sessions of the user end."""
+
+    password: Password
+
+
+class UserOut(BaseModel):
+    """What is known of a user; the password is not kept."""
+
+    id: str
+    name: str
+    owner: str
+    scopes: list[str]
+    created_at: datetime
+
+
+def user_out(raw: Raw) -> Raw:
+    """Return a stored user under its wire names."""
+    return {"id": raw["_id"], **{name: raw[name] for name in UserOut.model_fields if name != "id"}}
