@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.middleware import Middleware
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp
 
 from proxy import __version__
 from proxy.access.auth import Authenticator
@@ -56,32 +57,17 @@ from proxy.web.shutdown import draining_on_signals
 
 
 class Application(FastAPI):
-    """FastAPI behind our own layers.
+    """FastAPI without Starlette's outermost layer.
 
-    They do what FastAPI's outermost ones do (a last catch, a body limit), and stand before
-    the rest, which what the hot path answers never meets.
+    `AccessControl` is the last to catch what nobody caught; a second one outside of it would
+    wrap every chunk of every stream. Layers that are added later stand outside of all others.
     """
 
-    front: ASGIApp
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or the lifespan."""
-        if scope["type"] == "http":
-            scope["app"] = self
-            await self.front(scope, receive, send)
-        else:
-            await self.routed(scope, receive, send)
-
     def build_middleware_stack(self) -> ASGIApp:
-        """FastAPI's layers from the exception handlers inwards."""
-        layer: Any = super().build_middleware_stack()
-        while not isinstance(layer, ExceptionMiddleware):
-            layer = layer.app
-        return layer
-
-    async def routed(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """FastAPI itself."""
-        await super().__call__(scope, receive, send)
+        """Return the layers from the last added one inwards."""
+        outermost: Any = super().build_middleware_stack()
+        assert isinstance(outermost, ServerErrorMiddleware)
+        return outermost.app
 
 
 def create_app(
@@ -143,6 +129,20 @@ def create_app(
         # A redirect would go to whatever host the request names.
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
+        middleware=[
+            Middleware(RequestContext, access_log=settings.access_log),
+            Middleware(CrossOrigin, settings=settings),
+            Middleware(
+                AccessControl,
+                settings=settings,
+                body_bytes_of_paths={
+                    export.IMPORT_PATH: settings.import_bytes,
+                    source_write.PATH: settings.source_write_bytes,
+                },
+            ),
+            # Chat completions never meet FastAPI, whose matching and injection cost more.
+            Middleware(completions.HotPath),
+        ],
     )
     describe(app)
     app.state.settings = settings
@@ -150,18 +150,6 @@ def create_app(
     app.state.digests = Digests(settings)
     app.state.metrics_directory = None
     add_handlers(app)
-    guarded = AccessControl(
-        completions.HotPath(app.routed),
-        settings=settings,
-        body_bytes_of_paths={
-            export.IMPORT_PATH: settings.import_bytes,
-            source_write.PATH: settings.source_write_bytes,
-        },
-    )
-    app.front = RequestContext(
-        CrossOrigin(guarded, settings=settings), access_log=settings.access_log
-    )
-
     api = APIRouter(prefix="/v1", redirect_slashes=False)
     for module in (
         conversations,
