@@ -15,6 +15,7 @@ from proxy.commands.admin import add_admin_commands
 from proxy.commands.apply import add_apply_command
 from proxy.commands.backup import BackupError, Counts, export_database, import_database
 from proxy.commands.connect import beside, opened
+from proxy.commands.providers import add_providers_command
 from proxy.commands.serve import serve
 from proxy.embedded import EmbeddedError
 from proxy.errors import ProxyError
@@ -76,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.set_defaults(command=import_from)
     add_apply_command(commands)
     add_admin_commands(commands)
+    add_providers_command(commands)
     return parser
 
 

@@ -225,36 +225,46 @@ class Registry:
 
 
 def build_providers(settings: Settings) -> list[Provider]:
-    """The providers that the settings describe; the echo where they describe none."""
+    """Build the providers that the settings describe; the echo where they describe none."""
+    tables = provider_tables(settings)
+    return [_build(name, table, settings) for name, table in tables.items()] or [EchoProvider()]
+
+
+def provider_tables(settings: Settings) -> dict[str, ProviderSettings]:
+    """Return name → settings of every configured provider, those of one variable included."""
     tables: dict[str, ProviderSettings] = {}
     default_url = Settings.model_fields["openai_base_url"].default
     if settings.openai_api_key.get_secret_value() or settings.openai_base_url != default_url:
         tables["openai"] = ProviderSettings(kind="openai")
     if settings.poe_api_key.get_secret_value():
         tables["poe"] = ProviderSettings(kind="poe")
-    tables |= settings.providers
-    return [_build(name, table, settings) for name, table in tables.items()] or [EchoProvider()]
+    return tables | settings.providers
 
 
-def _build(name: str, table: ProviderSettings, settings: Settings) -> Provider:
+def endpoint_of(table: ProviderSettings, settings: Settings) -> tuple[str, str]:
+    """Return the base URL and the key of a provider, the general ones where it names none."""
     key = table.api_key or SecretStr("")
     if table.kind == "poe":
-        # Its types cost a third of a second to import: only who uses it waits for them.
-        from proxy.providers.poe import PoeProvider  # noqa: PLC0415
-
-        return PoeProvider(
-            settings,
-            name=name,
-            base_url=table.base_url or settings.poe_base_url,
-            api_key=(key.get_secret_value() or settings.poe_api_key.get_secret_value()),
+        return table.base_url or settings.poe_base_url, (
+            key.get_secret_value() or settings.poe_api_key.get_secret_value()
         )
     base_url = table.base_url or settings.openai_base_url
     if not key.get_secret_value() and base_url == settings.openai_base_url:
         key = settings.openai_api_key
+    return base_url, key.get_secret_value()
+
+
+def _build(name: str, table: ProviderSettings, settings: Settings) -> Provider:
+    base_url, key = endpoint_of(table, settings)
+    if table.kind == "poe":
+        # Its types cost a third of a second to import: only who uses it waits for them.
+        from proxy.providers.poe import PoeProvider  # noqa: PLC0415
+
+        return PoeProvider(settings, name=name, base_url=base_url, api_key=key)
     return OpenAIProvider(
         settings,
         name=name,
         base_url=base_url,
-        api_key=key.get_secret_value(),
+        api_key=key,
         stream_usage=table.stream_usage,
     )
