@@ -148,6 +148,7 @@ def create_app(
     app.state.settings = settings
     app.state.registry = registry
     app.state.digests = Digests(settings)
+    app.state.importing = asyncio.Lock()
     app.state.metrics_directory = None
     add_handlers(app)
     api = APIRouter(prefix="/v1", redirect_slashes=False)

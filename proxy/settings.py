@@ -196,6 +196,9 @@ class Settings(BaseSettings):
     stream_open_seconds: float = Field(default=15, gt=0)
     """A stream's first frame waits this long for the upstream to accept or refuse."""
 
+    diff_seconds: float = Field(default=2, gt=0)
+    """Time to compare two versions closely; what is left is shown as replaced."""
+
     # Replies
     checkpoint_seconds: float = Field(default=1, gt=0)
     checkpoints_per_second: int = Field(default=100, ge=1)
@@ -214,6 +217,10 @@ class Settings(BaseSettings):
     short_body_bytes: int = Field(default=64 * 1024, ge=1024)
     """A body without long texts: of keys, tags, lists of ids."""
     import_bytes: int = Field(default=256 * MIB, ge=1024)
+    import_conversation_bytes: int = Field(default=16 * MIB, ge=1024)
+    """One conversation of an import."""
+    import_conversation_values: int = Field(default=1_000_000, ge=1000)
+    """Texts, numbers, lists and objects of one conversation of an import."""
     message_bytes: int = Field(default=4 * MIB, ge=1024, le=4 * MIB)
     reply_bytes: int = Field(default=4 * MIB, ge=1024, le=4 * MIB)
     document_bytes: int = Field(default=4 * MIB, ge=1024, le=8 * MIB)

@@ -9,6 +9,9 @@ from pymongo.errors import DuplicateKeyError
 from proxy.documents.base import Owned, Raw
 from proxy.documents.message import Message, size_bytes
 
+READ_BYTES = 1024 * 1024
+"""Text that is read at a time, unless one page has more."""
+
 READ_PAGES = 8
 """Pages of one read, at most: what bounds the memory of reading a history."""
 
@@ -100,6 +103,8 @@ class MessagePage(Owned):
     async def _read(cls, owner: str, conversation_id: str, numbers: range) -> AsyncIterator[Raw]:
         """Pages in the order of their numbers, a few a read: the first reads are the small ones.
 
+        So few that a slow reader of long pages holds about `READ_BYTES` of them.
+
         By `_id`: a sorted query may read all pages of a conversation to give the first.
         """
         start, size = 0, 1
@@ -113,7 +118,9 @@ class MessagePage(Owned):
             for page in sorted(found, key=lambda page: wanted.index(page["number"])):
                 yield page
             start += size
-            size = min(size * 2, READ_PAGES)
+            page_bytes = sum(size_bytes(m) for page in found for m in page["messages"]) // size
+            found.clear()
+            size = max(1, min(size * 2, READ_PAGES, READ_BYTES // max(1, page_bytes)))
 
     @classmethod
     async def _count_below(cls, owner: str, conversation_id: str, count: int, before: int) -> int:

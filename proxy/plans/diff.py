@@ -5,6 +5,8 @@ diff); only short stretches between anchors are compared line by line.
 """
 
 import difflib
+import math
+import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
@@ -21,16 +23,18 @@ Stretch = tuple[int, int, int, int]
 """Lines `a[i:j]` and lines `b[k:m]`."""
 
 
-def unified_diff(a: str, b: str, a_name: str, b_name: str) -> str:
+def unified_diff(a: str, b: str, a_name: str, b_name: str, *, seconds: float = math.inf) -> str:
     """What turns `a` into `b`, in the format of `diff -u`; empty when they are equal.
 
-    Lines end at LF only; a last line without one is marked as `diff` does.
+    Lines end at LF only; a last line without one is marked as `diff` does. What is not compared
+    within `seconds` is shown as replaced: it is a diff still, and a longer one.
     """
+    deadline = time.monotonic() + seconds
     if a == b:
         return ""
     a_lines, b_lines = _lines(a), _lines(b)
     out = [f"--- {a_name}\n", f"+++ {b_name}\n"]
-    for hunk in _hunks(_changes(a_lines, b_lines)):
+    for hunk in _hunks(_changes(a_lines, b_lines, deadline)):
         out += _render(hunk, a_lines, b_lines)
     return "".join(out)
 
@@ -41,7 +45,7 @@ def _lines(text: str) -> list[str]:
     return [*lines, last] if last else lines
 
 
-def _changes(a: list[str], b: list[str]) -> list[Stretch]:
+def _changes(a: list[str], b: list[str], deadline: float) -> list[Stretch]:
     """The stretches that differ, in order."""
     changes: list[Stretch] = []
     stack = [((0, len(a), 0, len(b)), 0)]
@@ -51,6 +55,9 @@ def _changes(a: list[str], b: list[str]) -> list[Stretch]:
         if i == j and k == m:
             continue
         if i == j or k == m:
+            changes.append((i, j, k, m))
+            continue
+        if time.monotonic() > deadline:
             changes.append((i, j, k, m))
             continue
         anchors = _anchors(a, b, (i, j, k, m)) if depth < MAX_DEPTH else []

@@ -1,5 +1,6 @@
 """A conversation as a file to keep or to send elsewhere, and files of conversations back in."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -10,7 +11,7 @@ from starlette.responses import StreamingResponse
 
 from proxy.documents.base import Raw
 from proxy.documents.conversation import Conversation
-from proxy.errors import UnsupportedMediaType
+from proxy.errors import TooManyRequests, UnsupportedMediaType
 from proxy.responses import Json
 from proxy.routers.conversations import ConversationId
 from proxy.schemas.export import CONVERSATION_FILE, ConversationsImported
@@ -91,9 +92,18 @@ async def import_file(
     """
     if not is_json(request.headers.get("content-type", "")):
         raise UnsupportedMediaType
-    return Json(
-        await import_conversations(caller.owner, request.stream(), settings, engine.worker_id)
-    )
+    importing: asyncio.Lock = request.app.state.importing
+    if importing.locked():
+        raise TooManyRequests(
+            "Another import is running; try again when it has ended",
+            code="too_many_imports",
+            retry_after_seconds=10,
+        )
+    # One conversation of a file may take as much memory as a hundred ordinary requests.
+    async with importing:
+        return Json(
+            await import_conversations(caller.owner, request.stream(), settings, engine.worker_id)
+        )
 
 
 async def _chained(first: list[Raw], rest: AsyncIterator[list[Raw]]) -> AsyncIterator[list[Raw]]:

@@ -3,6 +3,8 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
@@ -48,6 +50,9 @@ MERGED_BYTES = CONTEXT_BYTES
 
 SORT_FIELDS = {"filename": "filename", "created_time": "created_at", "version": "version"}
 
+
+DIFFS = ThreadPoolExecutor(max_workers=1, thread_name_prefix="diff")
+"""Apart from the threads that compare passwords and read files: a diff may take its time."""
 
 QUERY_CHARACTERS = 250
 """The embedded database takes patterns of 1,000 bytes, and a character has up to four."""
@@ -251,6 +256,7 @@ async def delete_document(document_id: PathId, caller: Caller) -> Json:
 async def diff_document(
     document_id: PathId,
     caller: Caller,
+    settings: AppSettings,
     against: Annotated[
         OptionalId,
         Query(description="A version of the same file, else a document id; the version before"),
@@ -259,8 +265,16 @@ async def diff_document(
     """A unified diff from the other version to this one."""
     document = await PlanDocument.get_one(caller.owner, document_id)
     other = await PlanDocument.to_compare(caller.owner, document, against)
-    diff = await asyncio.to_thread(
-        unified_diff, other["content"], document["content"], _heading(other), _heading(document)
+    diff = await asyncio.get_running_loop().run_in_executor(
+        DIFFS,
+        partial(
+            unified_diff,
+            other["content"],
+            document["content"],
+            _heading(other),
+            _heading(document),
+            seconds=settings.diff_seconds,
+        ),
     )
     return Json({"from": _ref(other), "to": _ref(document), "diff": diff})
 

@@ -18,8 +18,8 @@ from proxy.transfer.json_depth import DepthGuard
 READ_BYTES = 64 * 1024
 """How much is parsed at a time: in a thread, but no other runs within one call of the parser."""
 
-ITEM_BYTES = 64 * 1024 * 1024
-"""The longest conversation of a file."""
+MAX_ERRORS = 100
+"""Conversations that cannot be read before the rest of a file is left alone."""
 
 BOM = b"\xef\xbb\xbf"
 
@@ -46,7 +46,11 @@ async def import_conversations(
     imported: list[Raw] = []
     errors: list[Raw] = []
     index = 0
-    async for item in _items(body):
+    async for item in _items(body, settings):
+        if len(errors) == MAX_ERRORS:
+            sentence = f"{MAX_ERRORS} conversations cannot be read; the rest was not looked at"
+            errors.append({"index": index, "message": sentence})
+            break
         try:
             if isinstance(item, Unprocessable):
                 raise item
@@ -84,12 +88,13 @@ def _read(item: Any, settings: Settings) -> ImportedConversation:
     return read
 
 
-async def _items(body: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+async def _items(body: AsyncIterator[bytes], settings: Settings) -> AsyncIterator[Any]:
     """The items of a JSON list, or the one object; a broken file ends with an `Unprocessable`."""
     found: list[Any] = []
     parser: Any = None
     guard = DepthGuard(MAX_DEPTH)
     since_item = 0
+    nodes = 0
     async for chunk in _joined(body):
         if parser is None:
             chunk = chunk.removeprefix(BOM)  # noqa: PLW2901
@@ -99,18 +104,27 @@ async def _items(body: AsyncIterator[bytes]) -> AsyncIterator[Any]:
             if await asyncio.to_thread(guard.exceeds, chunk):
                 yield Unprocessable(f"The file nests deeper than {MAX_DEPTH} levels")
                 return
+            if guard.nodes - nodes > settings.import_conversation_values:
+                yield Unprocessable(
+                    f"A conversation has more than {settings.import_conversation_values} values"
+                )
+                return
             await asyncio.to_thread(parser.send, chunk)
         except UNREADABLE:
             for item in found:
                 yield item
             yield Unprocessable(BROKEN, code="invalid_json")
             return
-        since_item = 0 if found else since_item + len(chunk)
+        if found:
+            since_item, nodes = 0, guard.nodes
+        since_item += len(chunk)
         for item in found:
             yield item
         found.clear()
-        if since_item > ITEM_BYTES:
-            yield Unprocessable(f"A conversation is longer than {ITEM_BYTES} bytes")
+        if since_item > settings.import_conversation_bytes:
+            yield Unprocessable(
+                f"A conversation is longer than {settings.import_conversation_bytes} bytes"
+            )
             return
     try:
         if parser is None:

@@ -120,3 +120,13 @@ def test_a_diff_of_long_texts_does_not_grow_with_their_square() -> None:
     b = "".join(f"{n * 104729 % 300}\n" for n in range(60_000))
     # In the square of the lines this would take hours.
     assert _apply(a, unified_diff(a, b, "a", "b")) == b
+
+
+def test_a_diff_whose_time_is_up_is_a_longer_one_but_true() -> None:
+    a = "".join(f"kept {n}\n" + "x\ny\n" * 90 for n in range(40))
+    b = "".join(f"kept {n}\n" + "y\ny\nx\n" * 60 for n in range(40))
+    whole = unified_diff(a, b, "a", "b")
+    cut = unified_diff(a, b, "a", "b", seconds=0)
+    assert len(cut) > len(whole)
+    for diff in (whole, cut):
+        assert _apply(a, diff) == b

@@ -1,6 +1,8 @@
 """Conversations as files: what a person, another client and this server itself get of them."""
 
+import asyncio
 import json
+import tracemalloc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -587,3 +589,80 @@ async def test_a_message_over_its_limit_is_an_error_of_its_conversation(mock: Da
         answer = (await client.post(IMPORT, json=[long, small()])).json()
     assert [each["index"] for each in answer["imported"]] == [1]
     assert "larger than 1024 bytes" in answer["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("head", "repeated", "sentence"),
+    [
+        (b'{"format": [', b"[],", "more than 1000000 values"),
+        (b'{"format": ["', b"x" * 1024, "longer than 16777216 bytes"),
+    ],
+)
+async def test_a_conversation_that_would_fill_the_memory_is_refused_while_it_arrives(
+    fast: httpx.AsyncClient, head: bytes, repeated: bytes, sentence: str
+) -> None:
+    sent = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal sent
+        yield head
+        piece = repeated * (65_536 // len(repeated))
+        while sent < 100_000_000:
+            sent += len(piece)
+            yield piece
+
+    answer = await fast.post(IMPORT, content=body(), headers=JSON)
+    assert answer.status_code == 422
+    assert sentence in answer.json()["detail"]
+    assert sent < 20_000_000
+
+
+async def test_a_file_of_things_that_are_no_conversations_is_given_up(
+    fast: httpx.AsyncClient,
+) -> None:
+    answer = await fast.post(IMPORT, content=b"[" + b"[]," * 100_000 + b"[]]", headers=JSON)
+    assert answer.status_code == 422
+    errors = answer.json()["errors"]
+    assert len(errors) == 101
+    assert "the rest was not looked at" in errors[-1]["message"]
+
+
+async def test_a_worker_reads_one_import_at_a_time(fast: httpx.AsyncClient) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"["
+        begun.set()
+        await go_on.wait()
+        yield b"]"
+
+    slow = asyncio.create_task(fast.post(IMPORT, content=body(), headers=JSON))
+    await begun.wait()
+    answer = await fast.post(IMPORT, content=b"[]", headers=JSON)
+    assert answer.status_code == 429
+    assert answer.json()["error"]["code"] == "too_many_imports"
+    assert int(answer.headers["retry-after"]) >= 1
+    go_on.set()
+    await slow
+    assert (await fast.post(IMPORT, content=b"[]", headers=JSON)).status_code == 200
+
+
+async def test_a_slow_reader_of_long_pages_holds_one_of_them(wire: Database) -> None:
+    settings = make_settings(tail_messages=4, tail_bytes=1024)
+    async with running_app(wire, settings) as app, client_of(app, timeout=60) as client:
+        id_ = await made(client, turns=0)
+        for _ in range(12):
+            body = {"role": "assistant", "content": "x" * 2_000_000}
+            answer = await client.post(f"{BASE}/{id_}/messages", json=body)
+            assert answer.status_code == 200
+        history = Conversation.history("default", id_)
+        held = []
+        tracemalloc.start()
+        try:
+            async for page in history:
+                del page
+                held.append(tracemalloc.get_traced_memory()[0])
+        finally:
+            tracemalloc.stop()
+    assert len(held) >= 10
+    assert max(held) < 9_000_000

@@ -42,3 +42,10 @@ def test_a_bomb_is_recognised(bomb: bytes) -> None:
 
 def test_brackets_in_strings_are_no_nesting() -> None:
     assert not DepthGuard(1).exceeds(json.dumps(["[" * 1000 + '\\"{' * 1000]).encode())
+
+
+def test_values_are_counted_outside_of_strings() -> None:
+    guard = DepthGuard(9)
+    for chunk in (b'{"a": [1, 2, "x, [y', b', z"], "b": {}}, ', b"[]"):
+        guard.exceeds(chunk)
+    assert guard.nodes == 4 + 4  # lists and objects, and commas
