@@ -7,7 +7,7 @@ links, so a path that is swapped for a link between two looks is not read.
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -131,7 +131,7 @@ def open_root(root: Path) -> int:
 
 def walk(
     root: Path, options: DigestOptions, limits: DigestLimits, deadline: Deadline
-) -> Iterator[SourceFile | Skipped]:
+) -> Generator[SourceFile | Skipped, None, None]:
     """Every file by the bytes of its path, and what is left out between them.
 
     Raises:

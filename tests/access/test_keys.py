@@ -48,7 +48,7 @@ async def test_a_key_of_the_settings_opens_everything_and_another_nothing(
         assert (await client.get("/v1/models")).status_code == 401
         for wrong in (ADMIN + "x", ADMIN[:-1], "", " ", "sk-test", "é"):
             response = await client.get(
-                "/v1/models", headers={"Authorization": f"Bearer {wrong}".encode()}
+                "/v1/models", headers={b"Authorization": f"Bearer {wrong}".encode()}
             )
             assert response.status_code == 401, wrong
             assert response.headers["www-authenticate"] == "Bearer"

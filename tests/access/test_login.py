@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http.cookies import SimpleCookie
+from typing import Any
 
 import httpx
 import pytest
@@ -112,7 +113,7 @@ async def test_logging_out_ends_the_session_for_everybody_who_has_the_cookie(
 async def test_a_session_that_ends_is_over_on_every_worker(wire: Database) -> None:
     async with two_workers(wire) as (here, there):
         await User.create_new("ada", "Ada", await hash_password(PASSWORD), ["chat"])
-        ways = (
+        ways: tuple[Callable[[], Awaitable[Any]], ...] = (
             lambda: here.post("/v1/auth/logout"),
             lambda: User.set_password("Ada", "a hash of another"),
             lambda: User.remove("Ada"),

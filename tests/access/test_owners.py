@@ -272,7 +272,7 @@ def further(ids: dict[str, Any]) -> list[Sent]:
     here = f"{conversations}/{conversation}"
     completion = {"model": "echo", "messages": [{"role": "user", "content": "taken over"}]}
     migration = {"source_category_id": 1, "target_category_id": ids["category_id"]}
-    attach = {"attach": {"source_code": {}}}
+    attach: dict[str, Any] = {"attach": {"source_code": {}}}
     return [
         ("PUT", here, {"project_id": ids["project_id"]}, {}, {}),
         ("GET", f"{here}/messages", None, {"before": message, "limit": 5}, {}),

@@ -15,7 +15,7 @@ from proxy.documents.base import DEFAULT_OWNER
 from proxy.documents.conversation import Conversation
 from proxy.documents.message_page import MessagePage
 from proxy.documents.usage import BUCKETS_MS, Usage, bucket_of, percentile
-from proxy.settings import ModelSettings
+from proxy.setting_types import ModelSettings
 from proxy.streaming.leases import recover_worker
 from tests.conftest import LiveServer
 from tests.fakes.openai_upstream import OpenAIUpstream

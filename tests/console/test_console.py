@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -20,9 +21,9 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 
 @pytest.fixture
-async def client(mock: Database) -> httpx.AsyncClient:
+async def client(mock: Database) -> AsyncIterator[httpx.AsyncClient]:
     async with running_app(mock, make_settings()) as app, client_of(app) as client:
-        yield client  # type: ignore[misc]
+        yield client
 
 
 async def test_a_browser_is_led_to_the_console_and_an_api_client_is_not(

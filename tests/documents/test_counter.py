@@ -14,13 +14,13 @@ async def test_racing_callers_never_get_the_same_id(wire: Database) -> None:
     assert sorted(firsts) == list(range(1, 1001, 2))
 
 
-async def test_a_letter_that_comes_between_reading_and_emptying_the_box_is_kept(
+async def test_a_stop_request_between_reading_and_emptying_the_list_is_kept(
     wire: Database,
 ) -> None:
     await wire.prepare()
     await Worker.register("w")
-    await Worker.ask_to_stop("w", 1)
+    await Worker.ask_to_stop("w", "1:0")
     answered = await Worker.stop_requests("w")
-    await Worker.ask_to_stop("w", 2)
+    await Worker.ask_to_stop("w", "2:0")
     await Worker.beat("w", answered)
-    assert await Worker.stop_requests("w") == [2]
+    assert await Worker.stop_requests("w") == ["2:0"]

@@ -15,6 +15,7 @@ from proxy.documents.plan_file import PlanFile
 from tests.conftest import client_of, make_settings, running_app
 
 DOCUMENTS = "/v1/plan/documents"
+Params = dict[str, str | int | float | bool | None]
 FIELDS = {
     "id",
     "project_id",
@@ -192,7 +193,7 @@ async def test_history_longer_than_one_batch_is_whole_and_in_order(
 ) -> None:
     for n in range(21):
         await save(client, content=f"第{n}版")
-    params = {"project_id": 1, "category_id": 2, "filename": "a.md"}
+    params: Params = {"project_id": 1, "category_id": 2, "filename": "a.md"}
     found = (await client.get(f"{DOCUMENTS}/history", params=params)).json()
     assert [d["version"] for d in found] == list(range(21, 0, -1))
     assert [d["content"] for d in found] == [f"第{n}版" for n in range(20, -1, -1)]
@@ -227,7 +228,7 @@ async def test_latest_sorts_by_every_field_both_ways(client: httpx.AsyncClient) 
         ("created_time", ["b.md", "c.md", "a.md"]),
         ("version", ["b.md", "c.md", "a.md"]),
     ):
-        params = {"project_id": 1, "sort_by": sort_by}
+        params: Params = {"project_id": 1, "sort_by": sort_by}
         assert await names(client, **params, order="asc") == expected
         assert await names(client, **params, order="desc") == expected[::-1]
     empty = dict.fromkeys(("category_id", "query", "sort_by", "order", "page", "page_size"), "")
@@ -332,7 +333,7 @@ async def test_delete_of_a_file_takes_versions_tags_and_references_along(
     conversation = (await client.post("/v1/chat/conversations", json={})).json()
     references = f"/v1/chat/conversations/{conversation['conversation_id']}/document-references"
     await client.post(references, json={"document_ids": [saved[2]["id"]]})
-    file = {"project_id": 1, "category_id": 2, "filename": "a.md"}
+    file: Params = {"project_id": 1, "category_id": 2, "filename": "a.md"}
     response = await client.delete(DOCUMENTS, params=file)
     assert response.status_code == 200
     assert response.json()["deleted"] == {
@@ -367,7 +368,7 @@ async def test_another_owner_sees_and_changes_nothing(
     client: httpx.AsyncClient, database: Database
 ) -> None:
     document = await save(client)
-    file = {"project_id": 1, "category_id": 2, "filename": "a.md"}
+    file: Params = {"project_id": 1, "category_id": 2, "filename": "a.md"}
     theirs = await PlanDocument.create_version("stranger", file, {"content": "theirs"})
     assert theirs["version"] == 1
     assert (await client.get(f"{DOCUMENTS}/{theirs['_id']}")).status_code == 404
@@ -385,7 +386,7 @@ async def test_20_concurrent_creators_of_one_file_get_consecutive_versions(
             *(save(client, content=f"text {n}", version=1) for n in range(20))
         )
         assert sorted(d["version"] for d in saved) == list(range(1, 21))
-        params = {"project_id": 1, "category_id": 2, "filename": "a.md"}
+        params: Params = {"project_id": 1, "category_id": 2, "filename": "a.md"}
         history = (await client.get(f"{DOCUMENTS}/history", params=params)).json()
         assert [d["version"] for d in history] == list(range(20, 0, -1))
         assert sorted(d["content"] for d in history) == sorted(f"text {n}" for n in range(20))
@@ -402,7 +403,7 @@ async def test_deleting_and_creating_versions_at_once_keeps_the_newest_in_sight(
                 *(client.delete(f"{DOCUMENTS}/{d['id']}") for d in saved),
                 *(save(client, content="new") for _ in range(4)),
             )
-            params = {"project_id": 1, "category_id": 2, "filename": "a.md"}
+            params: Params = {"project_id": 1, "category_id": 2, "filename": "a.md"}
             history = (await client.get(f"{DOCUMENTS}/history", params=params)).json()
             versions = [d["version"] for d in history]
             assert len(history) >= 4
@@ -414,7 +415,7 @@ async def test_a_creator_that_died_before_its_version_was_stored_hides_nothing(
     client: httpx.AsyncClient, database: Database
 ) -> None:
     first = await save(client)
-    file = {"project_id": 1, "category_id": 2, "filename": "a.md"}
+    file: Params = {"project_id": 1, "category_id": 2, "filename": "a.md"}
     died = await PlanFile.take_versions("default", file, [999], (await _stored())["created_at"])
     assert died == 2
     assert (await latest(client))["items"] == [first]
@@ -431,7 +432,7 @@ async def test_a_creator_that_died_with_the_first_version_leaves_no_file_behind(
     client: httpx.AsyncClient, database: Database
 ) -> None:
     first = await save(client, "b.md")
-    file = {"project_id": 1, "category_id": 2, "filename": "a.md"}
+    file: Params = {"project_id": 1, "category_id": 2, "filename": "a.md"}
     await PlanFile.take_versions("default", file, [999], (await _stored())["created_at"])
     stale = (await PlanFile.of("default").find({}))[0]["taken_at"] - 2 * ABANDONED
     await PlanFile.of("default").update_one(file, {"$set": {"taken_at": stale}})
@@ -442,7 +443,7 @@ async def test_a_creator_that_died_with_the_first_version_leaves_no_file_behind(
 async def test_a_version_that_cannot_be_stored_leaves_nothing_behind(wire: Database) -> None:
     async with running_app(wire, make_settings()) as app, client_of(app) as client:
         first = await save(client)
-        file = {"project_id": 1, "category_id": 2, "filename": "a.md"}
+        file: Params = {"project_id": 1, "category_id": 2, "filename": "a.md"}
         for name in ("a.md", "b.md"):
             with pytest.raises(DocumentTooLarge):
                 await PlanDocument.create_version(

@@ -182,7 +182,7 @@ async def test_a_document_outlives_the_conversation_it_is_made_of(
         base = await conversation(client)
         await client.post(f"{base}/messages", json={"content": "需求"})
         listener.gate.clear()
-        source = {"content": None, "conversation_id": base.rpartition("/")[2]}
+        source: dict[str, Any] = {"content": None, "conversation_id": base.rpartition("/")[2]}
         async with writing(client, **source):
             assert (await client.delete(base)).status_code == 200
             listener.gate.set()

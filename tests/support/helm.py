@@ -141,7 +141,7 @@ class _Renderer:
         return json.dumps(str(value), ensure_ascii=False)
 
     def do_toYaml(self, value: Any) -> str:  # noqa: N802 - Helm's name
-        return yaml.safe_dump(value, sort_keys=False).rstrip()
+        return str(yaml.safe_dump(value, sort_keys=False)).rstrip()
 
     def do_nindent(self, count: int, text: str) -> str:
         return "".join(f"\n{' ' * count}{line}" for line in text.splitlines())
@@ -162,7 +162,7 @@ def _parsed(text: str) -> list[Any]:
         body.append(("text", before))
         keyword, _, expression = found[2].partition(" ")
         if keyword in ("if", "with", "range", "define"):
-            node = (keyword, expression, [], [])
+            node: Any = (keyword, expression, [], [])
             body.append(node)
             stack.append((node, body))
             body = node[2]

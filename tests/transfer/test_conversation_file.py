@@ -354,7 +354,7 @@ def chatgpt(*nodes: dict[str, Any], current: str | None = None, **more: Any) -> 
     }
 
 
-ROOT = {"id": "root", "parent": None, "children": [], "message": None}
+ROOT: dict[str, Any] = {"id": "root", "parent": None, "children": [], "message": None}
 
 
 def small() -> dict[str, Any]:
@@ -550,7 +550,7 @@ async def test_fifty_megabytes_of_chatgpt_with_a_broken_item(fast: httpx.AsyncCl
     text = 'Lorem ipsum 漢字 "quoted" \\ 😀 ' * 150
     nodes = [dict(ROOT, children=[])]
     for i in range(40):
-        parent = nodes[-1]["id"]
+        parent = str(nodes[-1]["id"])
         nodes.append(node(f"n{i:03}", parent, "user" if i % 2 == 0 else "assistant", text))
     item = json.dumps(chatgpt(*nodes), ensure_ascii=False).encode()
     count = 50_000_000 // len(item) + 1

@@ -65,7 +65,7 @@ async def test_every_answer_carries_a_request_id_and_safe_headers(
 async def test_a_request_id_that_is_no_plain_token_is_replaced(
     client: httpx.AsyncClient, sent: str
 ) -> None:
-    response = await client.get("/", headers={"X-Request-Id": sent.encode("latin-1")})
+    response = await client.get("/", headers={b"X-Request-Id": sent.encode("latin-1")})
     assert response.headers["x-request-id"].startswith("req_")
 
 
@@ -121,7 +121,7 @@ async def test_a_failure_that_nobody_caught_is_one_sentence_and_a_request_id(
 ) -> None:
     async with running_app(mock, make_settings()) as app, client_of(app) as client:
 
-        @app.get("/v1/models/fail/now")
+        @app.get("/v1/models/fail/now")  # type: ignore[untyped-decorator]
         async def fail(request: Request) -> Any:
             raise RuntimeError("an inner detail of /srv/secret")
 

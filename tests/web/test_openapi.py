@@ -18,7 +18,7 @@ from proxy.web.openapi_examples import EXAMPLES, REF
 from tests.conftest import client_of, make_settings, running_app
 
 DOCUMENT: dict[str, Any] = create_app(make_settings()).openapi()
-OPERATIONS = [
+OPERATIONS: list[Any] = [
     pytest.param(path, method, operation, id=f"{method.upper()} {path}")
     for path, methods in DOCUMENT["paths"].items()
     for method, operation in methods.items()
@@ -194,7 +194,7 @@ async def test_the_description_is_written_once(mock: Database) -> None:
     async with running_app(mock, make_settings()) as app, client_of(app) as client:
         first = await client.get("/openapi.json")
         assert first.json() == json.loads(json.dumps(app.openapi()))
-        app.openapi = None  # type: ignore[method-assign]
+        app.openapi = None
         assert (await client.get("/openapi.json")).content == first.content
 
 

@@ -52,7 +52,7 @@ class Echo:
     async def flood(self, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        ended = asyncio.create_task(receive())
+        ended = asyncio.ensure_future(receive())
         while not ended.done():
             await send(piece(b"x" * PIECE))
             await asyncio.sleep(0)

@@ -14,7 +14,8 @@ from proxy.credentials import hash_password
 from proxy.database import Database, connect
 from proxy.documents.api_key import ApiKey
 from proxy.documents.user import Session, User
-from proxy.settings import ProviderSettings, Settings, SettingsError, load_settings
+from proxy.setting_types import ProviderSettings
+from proxy.settings import Settings, SettingsError, load_settings
 from tests.conftest import make_settings
 from tests.support.keys import ADMIN, bearer, locked, make_key
 from tests.support.secret_watch import SECRET, SecretWatch
