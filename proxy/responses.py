@@ -1,8 +1,9 @@
 """Answers as they leave: JSON by orjson, times in UTC with `Z`, and event streams."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 from starlette.responses import Response, StreamingResponse
@@ -24,6 +25,15 @@ class Json(Response):
     def render(self, content: Any) -> bytes:
         """Encode the body."""
         return dumps(content)
+
+
+MODEL_HEADER = "X-Model"
+"""Which model answered: `openai/gpt-4o-mini`."""
+
+
+def model_headers(provider: str, model: str) -> dict[str, str]:
+    """Return the header that says which model answered; what a header cannot hold is quoted."""
+    return {MODEL_HEADER: quote(f"{provider}/{model}", safe="/:@+,;=()~!*' ")} if model else {}
 
 
 STREAM_HEADERS = {
@@ -59,8 +69,10 @@ class EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, frames: AsyncGenerator[bytes, None]) -> None:
-        super().__init__(frames, headers=STREAM_HEADERS)
+    def __init__(
+        self, frames: AsyncGenerator[bytes, None], headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(frames, headers={**STREAM_HEADERS, **(headers or {})})
         self._frames = frames
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

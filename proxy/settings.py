@@ -3,6 +3,7 @@
 import os
 import tomllib
 from collections.abc import Set as AbstractSet
+from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -50,6 +51,11 @@ NOTHING_SAID = ModelSettings()
 """Of a model that `proxy.toml` does not name."""
 
 
+def is_pattern(name: str) -> bool:
+    """Whether a name of a `[models]` table stands for many: `*`, `claude-*`."""
+    return "*" in name
+
+
 def _bare(name: str) -> Any:
     """A setting whose environment variable carries no `PROXY_` prefix."""
     return AliasChoices(name, name.lower())
@@ -88,6 +94,8 @@ class Settings(BaseSettings):
     # Models
     default_model: str = ""
     default_provider: str = ""
+    fallback_model: str = ""
+    """Answers for every name that no provider lists; empty: such a name is a 404."""
     openai_api_key: Key = Field(default=SecretStr(""), validation_alias=_bare("OPENAI_API_KEY"))
     openai_base_url: HttpUrl = Field(
         default="https://api.openai.com/v1", validation_alias=_bare("OPENAI_BASE_URL")
@@ -316,13 +324,23 @@ class Settings(BaseSettings):
             return False
 
     def model_settings(self, model: str) -> ModelSettings:
-        """What `proxy.toml` says of a model, under its full or its bare name."""
-        models = self.models
-        return models.get(model) or models.get(model.split("/", 1)[-1]) or NOTHING_SAID
+        """Return what `proxy.toml` says of a model, under its full or its bare name."""
+        bare = model.split("/", 1)[-1]
+        return self.models.get(model) or self.models.get(bare) or self.model_pattern(model, bare)
 
-    def model_context_tokens(self, model: str) -> int:
-        """The model's window in tokens."""
-        return self.model_settings(model).context_tokens or self.context_tokens
+    def model_pattern(self, *names: str) -> ModelSettings:
+        """Return what `proxy.toml` says under the longest pattern that fits one of the names."""
+        fitting = (
+            pattern
+            for pattern in self.models
+            if is_pattern(pattern) and any(fnmatchcase(name, pattern) for name in names)
+        )
+        return self.models.get(max(fitting, key=len, default=""), NOTHING_SAID)
+
+    def model_context_tokens(self, *models: str) -> int:
+        """Return a model's window in tokens, by the first of its names that has one."""
+        windows = (self.model_settings(model).context_tokens for model in models)
+        return next(filter(None, windows), self.context_tokens)
 
 
 class _TomlFile(TomlConfigSettingsSource):

@@ -323,7 +323,6 @@ BAD_TURNS = [
     {"content": None},
     {"content": {"$gt": ""}},
     {"content": "x", "role": "robot"},
-    {"content": "x", "model": "no-such-model"},
     {"content": "x", "model": ["echo"]},
     {"content": "x", "stream": "perhaps"},
     {"content": "a\x00b"},
@@ -386,3 +385,19 @@ async def test_an_unknown_address_and_method_say_where_to_go(client: httpx.Async
 async def test_health_and_root_are_open(client: httpx.AsyncClient) -> None:
     assert (await client.get("/health")).json()["status"] == "healthy"
     assert {"name", "version", "links"} <= set((await client.get("/")).json())
+
+
+@pytest.mark.parametrize("model", ["", "default", None, "ChatGPT-4o-Latest"])
+async def test_a_turn_needs_no_name_of_a_model(client: httpx.AsyncClient, model: Any) -> None:
+    id_ = await create(client, model=model)
+    whole = await say(client, id_, "hi", model=model)
+    assert whole.json()["model"] == "echo"
+    assert whole.headers["x-model"] == "echo/echo"
+    streamed = await say(client, id_, "hi", model=model, stream=True)
+    assert streamed.headers["x-model"] == "echo/echo"
+    assert {m.get("model") for m in await history(client, id_)} == {None, "echo"}
+    for body in ({"model": model}, {"model": model, "conversation": id_}, {}):
+        message = {"role": "user", "content": "hi"}
+        found = await client.post("/v1/chat/completions", json={**body, "messages": [message]})
+        assert (found.status_code, found.json()["model"]) == (200, "echo")
+        assert found.headers["x-model"] == "echo/echo"

@@ -46,6 +46,7 @@ class MessageFormat:
             "reply": message["content"],
             "status": message.get("status", "complete"),
             "finish_reason": message.get("finish_reason"),
+            "model": message.get("model"),
             **({"omitted_messages": n} if (n := message.get("omitted_messages")) else {}),
         }
 

@@ -130,10 +130,9 @@ async def begin_plan(
     if key and (earlier := await PlanDraft.with_key(owner, key)):
         return _joined(earlier, plan, engine)
     category = await PlanCategory.get_one(owner, plan.category_id)
-    routes = await registry.resolve(
-        plan.model or category["summary_model"] or registry.default_model
-    )
-    window = settings.model_context_tokens(routes[0].model)
+    model = registry.wanted(plan.model, category["summary_model"])
+    routes = await registry.resolve(model)
+    window = settings.model_context_tokens(model, routes[0].model)
     (template_tokens,) = await token_counts([category["prompt_template"]])
     budget = window - window // REPLY_SHARE - template_tokens
     source = await _source(owner, plan, budget)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from proxy.errors import UpstreamError
+from proxy.errors import ModelNotFound, UpstreamError
 from proxy.metrics import FALLBACKS
 from proxy.providers.registry import Route
 
@@ -57,6 +57,11 @@ async def ask_in_turn(
         )
         if not again or time.monotonic() + pause > deadline:
             # What a person can do something about comes before what may pass by itself.
-            raise next((e for e in failures if not e.retryable), failures[0])
+            failure = next((e for e in failures if not e.retryable), failures[0])
+            if isinstance(failure, ModelNotFound) and routes[0].not_found is not None:
+                unknown = routes[0].not_found()
+                unknown.retry_after_seconds = failure.retry_after_seconds
+                raise unknown
+            raise failure
         await asyncio.sleep(pause)
         wait = min(wait * 2, MAX_BACKOFF_SECONDS)

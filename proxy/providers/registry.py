@@ -4,8 +4,10 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 from pydantic import SecretStr
@@ -16,7 +18,7 @@ from proxy.providers.echo import MODEL as ECHO_MODEL
 from proxy.providers.echo import EchoProvider
 from proxy.providers.openai import OpenAIProvider
 from proxy.setting_types import ProviderSettings
-from proxy.settings import Settings, SettingsError
+from proxy.settings import Settings, SettingsError, is_pattern
 
 COLD_LIST_SECONDS = 3.0
 """How long the first look-up waits for the providers' lists; later ones never wait."""
@@ -36,6 +38,8 @@ class Route:
 
     provider: Provider
     model: str
+    not_found: Callable[[], ModelNotFound] | None = field(default=None, compare=False)
+    """For a name that nobody lists: the error to give when the provider does not know it."""
 
 
 class Registry:
@@ -67,6 +71,11 @@ class Registry:
             if settings.default_provider
             else next(iter(self.providers.values()))
         )
+        self._compares_lists = (
+            len(self.providers) > 1
+            or bool(settings.fallback_model)
+            or any(model.route for name, model in settings.models.items() if is_pattern(name))
+        )
         self._lists: dict[str, list[dict[str, Any]]] = {}
         self._index: dict[str, Route] = {}
         self._merged: list[dict[str, Any]] = []
@@ -94,20 +103,37 @@ class Registry:
                 return by_name[preferred]
         return listed[0] if listed else PREFERRED_MODELS[0]
 
+    def wanted(self, *names: str | None) -> str:
+        """Return the first name that is one; absent, empty and `default` mean the default model."""
+        for name in names:
+            if name and (not _means_default(name) or self._is_known(name)):
+                return name
+        return self.default_model
+
     async def resolve(self, model: str) -> list[Route]:
-        """The routes that answer for this model, in the order to try them.
+        """Return the routes that answer for this model, in the order to try them.
 
-        An explicit provider prefix wins, then a route of `proxy.toml`, then the provider that
-        lists the model, then the default provider (a model may exist without being listed).
-
-        Raises:
-            ModelNotFound: nothing can answer for it.
+        A route of `proxy.toml` of this name wins, then the provider that lists the name, then a
+        provider that the name begins with (`poe/GPT-4o`). For a name that nobody lists, the
+        longest pattern of `proxy.toml` that fits, then `fallback_model`, then the default
+        provider, since a model may exist without being listed.
         """
-        model = model or self.default_model
+        model = self.wanted(model)
+        if self.is_echo_only:
+            return [Route(self._default, ECHO_MODEL)]
         named = self._settings.models.get(model)
         if named is not None and named.route:
             return [await self._resolve_one(name) for name in named.route]
-        return [await self._resolve_one(model)]
+        route = await self._listed(model)
+        if route is not None:
+            return [route]
+        instead = self._settings.model_pattern(model).route or [self._settings.fallback_model]
+        unlisted = Route(self._default, model, partial(self._not_found, model))
+        if not instead[0]:
+            return [unlisted]
+        routes = [await self._resolve_one(name) for name in instead]
+        # While a list is missing, nobody knows that the model is not in it.
+        return routes if self._lists.keys() >= self.providers.keys() else [unlisted, *routes]
 
     async def models(self) -> list[dict[str, Any]]:
         """Every listed model as an OpenAI model object, routes of `proxy.toml` included.
@@ -148,23 +174,31 @@ class Registry:
             await provider.close()
 
     async def _resolve_one(self, model: str) -> Route:
-        prefix, _, rest = model.partition("/")
-        if rest and prefix in self.providers:
-            return self._checked(Route(self.providers[prefix], rest))
-        if len(self.providers) > 1:
-            await self._fresh()
-            route = self._index.get(model) or self._index.get(model.casefold())
-            if route is not None:
-                return route
-        return self._checked(Route(self._default, model))
+        return await self._listed(model) or Route(self._default, model)
 
-    def _checked(self, route: Route) -> Route:
-        if isinstance(route.provider, EchoProvider) and route.model != ECHO_MODEL:
-            raise ModelNotFound(
-                f"There is no model '{route.model[:100]}': only the built-in '{ECHO_MODEL}' "
-                "until OPENAI_API_KEY or POE_API_KEY is set"
-            )
-        return route
+    async def _listed(self, model: str) -> Route | None:
+        """The provider that lists a name, or that the name begins with."""
+        prefix, _, rest = model.partition("/")
+        has_prefix = bool(rest) and prefix in self.providers
+        if has_prefix or self._compares_lists:
+            await self._fresh()
+        if model in self._index:
+            return self._index[model]
+        if has_prefix:
+            return Route(self.providers[prefix], rest, partial(self._not_found, rest))
+        return self._index.get(model.casefold())
+
+    def _is_known(self, name: str) -> bool:
+        return name in self._settings.models or name in self._index
+
+    def _not_found(self, model: str) -> ModelNotFound:
+        names = {str(entry["id"]).casefold(): str(entry["id"]) for entry in self._merged}
+        near = get_close_matches(model[:100].casefold(), names, n=3, cutoff=0.4)
+        listed = f"; near it are {', '.join(repr(names[name]) for name in near)}" if near else ""
+        return ModelNotFound(
+            f"There is no model {model[:100]!r}{listed}; GET /v1/models lists what there is, and "
+            "PROXY_FALLBACK_MODEL names one that answers for every other name"
+        )
 
     async def _fresh(self) -> None:
         """Start a refresh where one is due; wait for the very first one only, and not long."""
@@ -202,7 +236,7 @@ class Registry:
         merged: dict[str, dict[str, Any]] = {}
         qualified: dict[str, dict[str, Any]] = {}
         for name, model in self._settings.models.items():
-            if model.route:
+            if model.route and not is_pattern(name):
                 merged[name] = {"id": name, "object": "model", "created": 0, "owned_by": "proxy"}
         for provider in self.providers.values():
             configured = self._settings.providers.get(provider.name)
@@ -222,6 +256,10 @@ class Registry:
         self._index = index
         self._merged = list(merged.values())
         self._named = qualified | merged
+
+
+def _means_default(name: str) -> bool:
+    return name.strip().casefold() in ("", "default")
 
 
 def build_providers(settings: Settings) -> list[Provider]:

@@ -12,11 +12,9 @@ from proxy.dialects.chat_completions.with_memory import conversation_of, format_
 from proxy.errors import BadRequest, UnsupportedMediaType
 from proxy.schemas.common import ASKS_A_MODEL
 from proxy.schemas.completions import (
-    MODEL_RULE,
     ChatCompletion,
     ChatCompletionCreate,
     read_body,
-    wrong,
 )
 from proxy.settings import Settings
 from proxy.streaming.delivery import deliver
@@ -145,9 +143,7 @@ async def _complete(request: Request, raw: bytes, caller: CallerInfo) -> Respons
             open_seconds=settings.stream_open_seconds,
             cancel_on_disconnect=body.get("on_disconnect") == "cancel",
         )
-    if not body.get("model"):
-        raise wrong("model", MODEL_RULE)
-    routes = await state.registry.resolve(body["model"])
+    routes = await state.registry.resolve(body.get("model") or "")
     return Answer(Call(caller.owner, body, raw, routes), engine, settings)
 
 

@@ -92,7 +92,11 @@ class ChatCompletionCreate(BaseModel):
         },
     )
 
-    model: str = Field(description="A listed model, or `<provider>/<model>`")
+    model: str | None = Field(
+        default=None,
+        description="A listed model, or `<provider>/<model>`; absent, null, empty and `default` "
+        "mean the default model",
+    )
     messages: list[dict[str, Any]] = Field(
         min_length=1,
         description="All messages; with a conversation only the new ones, its history is added",

@@ -142,4 +142,5 @@ class ReplyOut(BaseModel):
     assistant_message_id: int
     status: Status = "complete"
     finish_reason: str | None = None
+    model: str | None = Field(default=None, description="Which model answered")
     omitted_messages: int | None = None

@@ -16,12 +16,12 @@ from proxy.errors import (
     StorageUnavailable,
     UpstreamError,
 )
-from proxy.responses import EventStream, Json
+from proxy.responses import EventStream, Json, model_headers
 from proxy.sse import HEARTBEAT
 from proxy.streaming.draft import Progress
 from proxy.streaming.engine import Engine, stored_reply
 from proxy.streaming.generation import Generation
-from proxy.streaming.reply import Reply
+from proxy.streaming.reply import Reply, headers_of
 
 
 class StoredFailure(ProxyError):
@@ -99,7 +99,8 @@ async def deliver(
     try:
         if not stream:
             message, error = await ending_of(engine, owner, reply, request=watched)
-            return Json(format_.whole(error, message))
+            headers = model_headers(message.get("provider", ""), message.get("model", ""))
+            return Json(format_.whole(error, message), headers=headers)
         await wait_until_open(watched, owner, reply, open_seconds)
     except ProxyError as failure:
         failure.extra = {**failure.extra, **format_.ids()}
@@ -112,7 +113,8 @@ async def deliver(
             format_,
             accept_replace=accept_replace,
             cancel_on_disconnect=cancel_on_disconnect,
-        )
+        ),
+        headers_of(reply),
     )
 
 

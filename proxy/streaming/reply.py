@@ -6,7 +6,7 @@ from typing import Any
 
 from proxy.documents.base import Raw
 from proxy.errors import Unprocessable
-from proxy.responses import dumps
+from proxy.responses import dumps, model_headers
 from proxy.streaming.generation import Generation
 
 
@@ -51,3 +51,9 @@ def stored_ids(reply: Reply) -> Raw:
         "user_message_id": reply.user_message_id,
         "assistant_message_id": reply.message_id,
     }
+
+
+def headers_of(reply: Reply) -> dict[str, str]:
+    """Return the headers of a stream that has begun."""
+    generation = reply.generation
+    return {} if generation is None else model_headers(generation.provider, generation.model)

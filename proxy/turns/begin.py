@@ -98,13 +98,15 @@ class Turns:
                 if earlier is not None:
                     return earlier
             self._check_length(conversation)
-            model = turn.model or conversation["model"] or self._registry.default_model
+            model = self._registry.wanted(turn.model, conversation["model"])
             routes = await self._registry.resolve(model)
             new = not_stored_yet(turn.messages, conversation["messages"])
             source = None
             if turn.source is not None:
                 source = await attach_source(self._digests, owner, conversation, turn.source)
-            prompt = await self._prompt(owner, conversation, turn, new, model, source=source)
+            prompt = await self._prompt(
+                owner, conversation, turn, new, (model, routes[0].model), source=source
+            )
             stored = new if stores_last else new[:-1]
             reply_id = first_id + len(stored)
             user_id = reply_id - 1 if stores_last else None
@@ -173,11 +175,11 @@ class Turns:
             if location.in_page and not await MessagePage.has_room(location.document_id):
                 raise TooLarge("The messages beside this reply leave no room for another one")
             conversation = await Conversation.with_tail(owner, location.conversation_id)
-            name = model or _model_of(message) or conversation["model"]
-            name = name or self._registry.default_model
+            name = self._registry.wanted(model, _model_of(message), conversation["model"])
             routes = await self._registry.resolve(name)
+            names = (name, routes[0].model)
             prompt = await self._prompt(
-                owner, conversation, NewTurn(content=""), [], name, before=message_id
+                owner, conversation, NewTurn(content=""), [], names, before=message_id
             )
             fields = self._reply_fields(routes[0], prompt)
             unset = tuple(key for key in REPLY_FIELDS if key not in fields)
@@ -221,7 +223,7 @@ class Turns:
         conversation: Raw,
         turn: NewTurn,
         new: list[ChatMessage],
-        model: str,
+        models: tuple[str, ...],
         *,
         before: int | None = None,
         source: AttachedSource | None = None,
@@ -238,7 +240,7 @@ class Turns:
             conversation,
             system_context="\n\n".join(part for part in context if part),
             new_messages=[message.as_chat_message() for message in new],
-            window_tokens=self._settings.model_context_tokens(model),
+            window_tokens=self._settings.model_context_tokens(*models),
             before=before,
         )
 

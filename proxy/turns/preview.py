@@ -48,15 +48,15 @@ async def count_input(
         ProxyError: the source that should be attached cannot be.
     """
     conversation = await Conversation.with_tail(owner, conversation_id)
-    model = turn.model or conversation["model"] or registry.default_model
-    await registry.resolve(model)
+    model = registry.wanted(turn.model, conversation["model"])
+    routes = await registry.resolve(model)
     source = None
     if turn.source is not None:
         source = await attach_source(digests, owner, conversation, turn.source)
     documents = document_context(await context_documents(owner, conversation, turn.documents))
     source_text = source.text if source else ""
     context = (documents, source_text, turn.system_prompt_append)
-    window = settings.model_context_tokens(model)
+    window = settings.model_context_tokens(model, routes[0].model)
     new = [message.as_chat_message() for message in turn.messages]
     prompt = await build_prompt(
         owner,

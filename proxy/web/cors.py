@@ -17,7 +17,7 @@ from proxy.access.auth import Authenticator, foreign_origin, is_loopback_origin
 from proxy.settings import Settings
 from proxy.web.handlers import error_response
 
-EXPOSED_HEADERS = ("X-Request-Id", "X-Upstream-Request-Id", "Retry-After")
+EXPOSED_HEADERS = ("X-Request-Id", "X-Model", "X-Upstream-Request-Id", "Retry-After")
 """What a page's script may read besides the body."""
 
 

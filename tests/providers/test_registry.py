@@ -7,6 +7,7 @@ import pytest
 from proxy import errors
 from proxy.providers.base import CompletionRequest, Delta, Provider
 from proxy.providers.echo import EchoProvider
+from proxy.providers.fallback import ask_in_turn
 from proxy.providers.openai import OpenAIProvider
 from proxy.providers.poe import PoeProvider
 from proxy.providers.registry import Registry, Route
@@ -144,7 +145,6 @@ async def test_an_explicit_prefix_wins() -> None:
     registry = Registry(settings(), providers=[a, b])
     assert await resolved(registry, "b/m") == [("b", "m")]
     assert await resolved(registry, "b/not/listed") == [("b", "not/listed")]
-    assert (a.times_listed, b.times_listed) == (0, 0)
 
 
 async def test_a_prefix_that_is_no_provider_is_part_of_the_name() -> None:
@@ -206,13 +206,95 @@ async def test_the_default_model_may_be_a_route() -> None:
     assert await resolved(registry, "") == [("b", "y")]
 
 
-async def test_the_echo_alone_answers_for_itself_only() -> None:
+async def test_the_echo_alone_answers_for_every_name() -> None:
     registry = Registry(settings())
-    for name in ("echo", "echo/echo", ""):
+    for name in ("echo", "echo/echo", "", "default", "gpt-4o", "echo/other", "openai/gpt-4o"):
         assert await resolved(registry, name) == [("echo", "echo")]
-    for name in ("gpt-4o", "echo/other", "openai/gpt-4o"):
-        with pytest.raises(errors.ModelNotFound):
-            await registry.resolve(name)
+
+
+# Names that nobody lists
+
+
+async def test_a_listed_name_wins_over_the_prefix_of_a_provider() -> None:
+    only = Listed("openai", ["openai/gpt-4o", "gpt-4o", "vendor/m"])
+    registry = Registry(settings(), providers=[only])
+    assert await resolved(registry, "openai/gpt-4o") == [("openai", "openai/gpt-4o")]
+    assert await resolved(registry, "openai/other") == [("openai", "other")]
+    assert await resolved(registry, "vendor/m") == [("openai", "vendor/m")]
+
+
+@pytest.mark.parametrize("name", ["", "default", " Default ", None])
+async def test_no_name_means_the_default_model(name: str | None) -> None:
+    registry = Registry(settings(default_model="m"), providers=[Listed("a", ["m", "n"])])
+    assert registry.wanted(name) == "m"
+    assert registry.wanted(name, "n") == "n"
+    assert await resolved(registry, name or "") == [("a", "m")]
+
+
+async def test_a_model_that_is_called_default_is_that_model() -> None:
+    registry = Registry(
+        settings(models={"default": {"route": ["a/n"]}}), providers=[Listed("a", ["m"])]
+    )
+    assert await resolved(registry, "default") == [("a", "n")]
+
+
+async def test_patterns_answer_for_names_that_nobody_lists_the_longest_first() -> None:
+    models: dict[str, Any] = {
+        "*": {"route": ["a/small"]},
+        "claude-*": {"route": ["b/claude", "a/small"], "context_tokens": 5000},
+        "claude-haiku*": {"route": ["a/haiku"]},
+        "claude-exact": {"route": ["b/exact"]},
+    }
+    given = settings(models=models, fallback_model="never")
+    registry = Registry(given, providers=[Listed("a", ["small", "claude-listed"]), Listed("b", [])])
+    for name, expected in {
+        "ChatGPT-4o-Latest": [("a", "small")],
+        "claude-9": [("b", "claude"), ("a", "small")],
+        "claude-haiku-9": [("a", "haiku")],
+        "claude-exact": [("b", "exact")],
+        "claude-listed": [("a", "claude-listed")],
+        "small": [("a", "small")],
+    }.items():
+        assert await resolved(registry, name) == expected
+    assert "claude-exact" in await ids(registry)
+    assert not [name for name in await ids(registry) if "*" in name]
+    assert given.model_context_tokens("claude-9", "claude") == 5000
+    assert given.model_context_tokens("small") == given.context_tokens
+
+
+async def test_the_fallback_model_answers_for_names_that_nobody_lists() -> None:
+    registry = Registry(
+        settings(fallback_model="small"), providers=[Listed("a", ["small"]), Listed("b", ["x"])]
+    )
+    assert await resolved(registry, "ChatGPT-4o-Latest") == [("a", "small")]
+    assert await resolved(registry, "x") == [("b", "x")]
+    assert await resolved(registry, "b/unlisted") == [("b", "unlisted")]
+
+
+async def test_while_a_list_is_missing_the_name_itself_is_tried_first() -> None:
+    registry = Registry(
+        settings(fallback_model="small"), providers=[Listed("a", None), Listed("b", ["small"])]
+    )
+    assert await resolved(registry, "gpt-9") == [("a", "gpt-9"), ("b", "small")]
+
+
+async def test_an_unknown_name_is_told_with_its_neighbours_and_the_setting() -> None:
+    registry = Registry(
+        settings(), providers=[Listed("a", ["gpt-4o", "gpt-4o-mini", "x"]), Listed("b", [])]
+    )
+    [route] = await registry.resolve("ChatGPT-4o-Latest")
+
+    async def ask(_: Route) -> None:
+        raise errors.ModelNotFound("the upstream's own words")
+
+    with pytest.raises(errors.ModelNotFound) as caught:
+        await ask_in_turn([route], ask, budget_seconds=0)
+    assert "'gpt-4o'" in caught.value.detail
+    assert "PROXY_FALLBACK_MODEL" in caught.value.detail
+    assert "'x'" not in caught.value.detail
+    [listed] = await registry.resolve("x")
+    with pytest.raises(errors.ModelNotFound, match="own words"):
+        await ask_in_turn([listed], ask, budget_seconds=0)
 
 
 # Lists

@@ -48,7 +48,6 @@ async def test_what_a_message_would_send_is_counted_and_nothing_is_stored(
     ("body", "status"),
     [
         ({"content": " "}, 422),
-        ({"content": "x", "model": "unknown"}, 404),
         ({"content": "x", "documents": [999]}, 404),
         ({"content": "x", "attach": {"source_code": {}}}, 409),
     ],

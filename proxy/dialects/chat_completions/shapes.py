@@ -128,7 +128,7 @@ class CompletionFormat:
         return completion(
             message,
             completion_id=self._envelope["id"],
-            model=self._envelope["model"] or message.get("model", ""),
+            model=message.get("model") or self._envelope["model"],
             extra=self._whole_extra,
         )
 

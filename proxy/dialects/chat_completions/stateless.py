@@ -22,7 +22,7 @@ from proxy.providers.base import CompletionRequest, Usage
 from proxy.providers.fallback import ask_in_turn
 from proxy.providers.openai import OpenAIProvider
 from proxy.providers.registry import Route
-from proxy.responses import STREAM_HEADERS, dumps
+from proxy.responses import STREAM_HEADERS, dumps, model_headers
 from proxy.settings import Settings
 from proxy.sse import DONE, HEARTBEAT, encode
 from proxy.streaming.draft import Progress
@@ -56,14 +56,15 @@ class Call(NamedTuple):
 
     def body_for(self, model: str) -> bytes:
         """What the upstream gets: the client's own bytes wherever nothing has to change."""
-        if self.body["model"] == model and OWN_KEYS.isdisjoint(self.body):
+        if self.body.get("model") == model and OWN_KEYS.isdisjoint(self.body):
             return self.raw
         return dumps({**passed_on(self.body), "model": model})
 
     def request_for(self, model: str) -> CompletionRequest:
         """The same for a provider of another protocol."""
         parameters = passed_on(self.body)
-        del parameters["model"], parameters["messages"]
+        parameters.pop("model", None)
+        del parameters["messages"]
         return CompletionRequest(
             model=model,
             messages=self.body["messages"],
@@ -164,6 +165,7 @@ class Answer(Response):
             (UPSTREAM_HEADERS.get(name) or name.encode(), value.encode("latin-1"))
             for name, value in response.headers.items()
         ]
+        headers += _model(relayed.provider, relayed.model)
         if not response.is_stream:
             await _send_whole(send, relayed.first, response.status, headers)
             return "complete"
@@ -181,18 +183,20 @@ class Answer(Response):
 
     async def _send_generated(self, started: "StartedGeneration", send: Send) -> Status:
         body, generation = self._call.body, started.generation
+        model = _model(generation.provider, generation.model)
         chunks = CompletionFormat(
             completion_id=f"chatcmpl-{uuid4().hex}",
-            model=body["model"],
+            model=generation.model,
             include_usage=wants_usage(body),
         )
         if not body.get("stream"):
             await generation.ended.wait()
             whole = chunks.whole(generation.error, generation.result)
-            await _send_whole(send, dumps(whole), 200, [(b"content-type", b"application/json")])
+            headers = [(b"content-type", b"application/json"), *model]
+            await _send_whole(send, dumps(whole), 200, headers)
             return generation.status
         content_type = (b"content-type", b"text/event-stream; charset=utf-8")
-        await send(_start(200, [content_type, *RAW_STREAM_HEADERS]))
+        await send(_start(200, [content_type, *model, *RAW_STREAM_HEADERS]))
         frame = chunks.first()
         differs = False
         async for progress in started.progresses():
@@ -271,6 +275,11 @@ class StartedGeneration:
 def error_frames(error: ProxyError) -> bytes:
     """The end of a stream that failed."""
     return encode({"error": error.error()}) + DONE
+
+
+def _model(provider: str, model: str) -> list[tuple[bytes, bytes]]:
+    headers = model_headers(provider, model)
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
 def _start(status: int, headers: list[tuple[bytes, bytes]]) -> Message:

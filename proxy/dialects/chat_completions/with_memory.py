@@ -121,7 +121,7 @@ def format_of(reply: Reply, body: Raw) -> CompletionFormat:
     """How the reply to a turn looks in OpenAI's shape, with the ids of the turn."""
     return CompletionFormat(
         completion_id=f"chatcmpl-{reply.message_id}",
-        model=body.get("model") or (reply.generation.model if reply.generation else ""),
+        model=reply.generation.model if reply.generation else body.get("model") or "",
         include_usage=wants_usage(body),
         first_extra=ids_of(reply),
         whole_extra=stored_ids(reply),

@@ -395,8 +395,6 @@ async def test_the_upstreams_connection_is_used_again(
         (b"{", "JSON"),
         (b"[]", "object"),
         (b"[" * 100_000, "JSON"),
-        (b'{"messages": [{"role": "user", "content": "x"}]}', "model"),
-        (b'{"model": "", "messages": [{"role": "user"}]}', "model"),
         (b'{"model": 5, "messages": [{"role": "user"}]}', "model"),
         (b'{"model": {"$gt": ""}, "messages": [{"role": "user"}]}', "model"),
         (b'{"model": "m"}', "messages"),
