@@ -17,6 +17,7 @@ from proxy.access.limits import Limits
 from proxy.access.usage import UsageRecorder
 from proxy.credentials import Verifier
 from proxy.database import Database, connect
+from proxy.documents.schema_version import migrate_in_background
 from proxy.providers.base import Provider
 from proxy.providers.registry import Registry
 from proxy.routers import (
@@ -108,9 +109,11 @@ def create_app(
             recorder.start()
             registry.start()
             sampling = asyncio.create_task(keep_sampling(engine, app.state.metrics_directory))
+            migrating = asyncio.create_task(migrate_in_background(opened.database))
             with draining_on_signals(engine):
                 yield
-            sampling.cancel()
+            for task in (sampling, migrating):
+                task.cancel()
             await engine.shutdown()
             await recorder.stop()
         finally:

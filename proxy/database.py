@@ -32,6 +32,7 @@ from proxy.documents.plan_document import PlanDocument
 from proxy.documents.plan_draft import PlanDraft
 from proxy.documents.plan_file import PlanFile
 from proxy.documents.project import Project
+from proxy.documents.schema_version import Meta, check_version, record_version
 from proxy.documents.source_manifest import AnsweredDigest, SourceManifest
 from proxy.documents.usage import Usage
 from proxy.documents.user import Session, User
@@ -61,6 +62,7 @@ DOCUMENTS: list[type[Stored]] = [
     User,
     Session,
     Usage,
+    Meta,
 ]
 """Every collection of the server."""
 
@@ -81,14 +83,19 @@ class Database:
 
         Safe to repeat and to race.
 
+        Raises:
+            SettingsError: a newer version of this program has changed the database.
+
         `indexes=False` is for in-memory stand-ins, which take unique multikey indexes wrong and
         know no views.
         """
+        await check_version(self.database)
         await init_beanie(
             database=self.database, document_models=DOCUMENTS, skip_indexes=not indexes
         )
         await Counter.create_missing()
         await PlanCategory.create_builtin()
+        await record_version(self.database)
         if not indexes:
             return
         is_embedded = (await self.database.command("hello")).get("setName") == "secantus"

@@ -4,7 +4,7 @@ import argparse
 import re
 import unicodedata
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -25,6 +25,15 @@ def duration(text: str) -> timedelta:
     if found is None or not int(found[1]):
         raise argparse.ArgumentTypeError("write a number and a unit: 30m, 12h, 90d or 4w")
     return timedelta(**{UNITS[found[2]]: int(found[1])})
+
+
+def moment(text: str) -> datetime:
+    """Read a time in ISO 8601, in UTC where it names no zone; see `duration` for errors."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("write a time like 2026-11-25T03:30:00Z") from None
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 def count(text: str) -> int:

@@ -28,12 +28,23 @@ import bson
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.json_util import CANONICAL_JSON_OPTIONS, dumps, loads
 from bson.raw_bson import RawBSONDocument
+from pymongo import ReplaceOne
 from pymongo.errors import BulkWriteError
 
 FORMAT = "poe-openai-proxy export"
 VERSION = 1
 CHUNK_BYTES = 1024 * 1024
 """How much is held in memory at a time, beside one document of up to 16 MiB."""
+RECORDS = "meta"
+"""Where finished imports are noted."""
+CONVERSATIONS, PAGES = "conversations", "message_pages"
+CHANGED_AT = {
+    CONVERSATIONS: "updated_at",
+    "message_revisions": "replaced_at",
+    "plan_documents": "created_at",
+}
+"""What says when a document last changed, in the collections that grow with use."""
+IDS_AT_ONCE = 500
 MARKER = "import_in_progress"
 """The collection that says, while an import runs, which file it is of."""
 
@@ -53,8 +64,10 @@ class BackupError(RuntimeError):
     """An export or import that cannot be done; the message is one sentence for the operator."""
 
 
-async def export_database(database: Any, path: Path) -> Counts:
+async def export_database(database: Any, path: Path, since: datetime | None = None) -> Counts:
     """Write every document of a database to a new file of mode 600; documents per collection.
+
+    With `since` only what changed from then on, of the collections that grow with use.
 
     The file has its name only when it is complete. On a database in use, each collection
     is read as it is at its turn: stop the server for a copy of one moment.
@@ -69,7 +82,7 @@ async def export_database(database: Any, path: Path) -> Counts:
         file = await asyncio.to_thread(open, part, "wb", opener=_private)
         try:
             with file:
-                counts = await _export(database, file)
+                counts = await _export(database, file, since)
             await asyncio.to_thread(os.replace, part, path)
         except BaseException:
             part.unlink(missing_ok=True)
@@ -82,33 +95,47 @@ async def export_database(database: Any, path: Path) -> Counts:
 async def import_database(database: Any, path: Path) -> Counts:
     """Insert every document of an exported file; documents per collection.
 
-    Nothing is overwritten. An import that was interrupted is completed by running it again
-    with the same file. Indexes are made by the server when it starts.
+    A whole export needs an empty database, and nothing is overwritten. One of what changed
+    `since` a time goes on top of it, and replaces documents by their `_id`. A file that is in
+    already is left out. An import that was interrupted is completed by running it again with
+    the same file. Indexes are made by the server when it starts.
 
     Raises:
-        BackupError: the file is cut, broken or none of ours, or the database is not empty.
+        BackupError: the file is cut, broken or none of ours, or the database does not suit it.
     """
     header, expected = await asyncio.to_thread(_verify, path)
-    resumed = await _begin(database, header["id"])
+    record = {"_id": f"import {header['id']}"}
+    if await database[RECORDS].find_one(record) is not None:
+        return dict.fromkeys(expected, 0)
+    is_part = "since" in header
+    resumed = await _begin(database, header["id"], is_part=is_part)
     async for chunk in _chunks(path):
         for name in {name for name, _ in chunk}:
             documents = [document for owner, document in chunk if owner == name]
-            await _insert(database[name], documents, resumed=resumed)
+            if is_part:
+                await _replace(database[name], documents)
+            else:
+                await _insert(database[name], documents, resumed=resumed)
     for name, count in expected.items():
         found = await database[name].count_documents({})
         if found < count:
             raise BackupError(f"Only {found} of {count} documents of {name} arrived: import again")
+    done = {"$set": {"file_created_at": header["created_at"], "at": datetime.now(UTC)}}
+    await database[RECORDS].update_one(record, done, upsert=True)
     await database.drop_collection(MARKER)
     return expected
 
 
-async def _export(database: Any, file: Any) -> Counts:
+async def _export(database: Any, file: Any, since: datetime | None) -> Counts:
     header = {
         "format": FORMAT,
         "version": VERSION,
         "id": uuid4().hex,
         "created_at": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
     }
+    if since is not None:
+        header["since"] = since.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    changed: list[str] = []
     counts: Counts = {}
     zipped = gzip.GzipFile(fileobj=file, mode="wb", compresslevel=5)
     await asyncio.to_thread(zipped.write, _line(header))
@@ -118,9 +145,8 @@ async def _export(database: Any, file: Any) -> Counts:
         counts[name] = 0
         held: list[bytes] = []
         size = 0
-        collection = database.get_collection(name, codec_options=_RAW)
-        async for document in collection.find({}):
-            held.append(document.raw)
+        async for document in _documents(database, name, since, changed):
+            held.append(bytes(document.raw))
             counts[name] += 1
             size += len(document.raw)
             if size >= CHUNK_BYTES:
@@ -130,6 +156,28 @@ async def _export(database: Any, file: Any) -> Counts:
     await asyncio.to_thread(zipped.write, _line({"end": counts}))
     await asyncio.to_thread(_finish, zipped, file)
     return counts
+
+
+async def _documents(
+    database: Any, name: str, since: datetime | None, changed: list[str]
+) -> AsyncIterator[RawBSONDocument]:
+    """Read a collection, or what changed in it; conversations note themselves in `changed`."""
+    collection = database.get_collection(name, codec_options=_RAW)
+    if since is None:
+        filters: list[dict[str, Any]] = [{}]
+    elif name == PAGES:
+        # A page has no time of its own: it goes with its conversation, which was read before.
+        filters = [
+            {"conversation_id": {"$in": changed[start : start + IDS_AT_ONCE]}}
+            for start in range(0, len(changed), IDS_AT_ONCE)
+        ]
+    else:
+        filters = [{CHANGED_AT[name]: {"$gte": since}} if name in CHANGED_AT else {}]
+    for filter_ in filters:
+        async for document in collection.find(filter_):
+            if since is not None and name == CONVERSATIONS:
+                changed.append(document["_id"])
+            yield document
 
 
 def _write(zipped: gzip.GzipFile, name: str, documents: list[bytes]) -> None:
@@ -195,7 +243,7 @@ def _json(path: Path, line: bytes) -> dict[str, Any]:
     return value
 
 
-async def _begin(database: Any, identity: str) -> bool:
+async def _begin(database: Any, identity: str, *, is_part: bool) -> bool:
     """Mark the database; true when an import of this very file was interrupted before."""
     marker = await database[MARKER].find_one({})
     if marker is not None:
@@ -205,11 +253,19 @@ async def _begin(database: Any, identity: str) -> bool:
             "The import of another file was interrupted here: run that one again, "
             "or import into a new database"
         )
-    for name in await _collection_names(database):
-        if await database[name].find_one({}, {"_id": 1}):
-            raise BackupError(
-                f"The database has documents in {name} already: an import needs an empty one"
-            )
+    filled = [
+        name
+        for name in await _collection_names(database)
+        if await database[name].find_one({}, {"_id": 1})
+    ]
+    if is_part and not filled:
+        raise BackupError(
+            "This file holds only what changed since a time: import the whole export before it"
+        )
+    if filled and not is_part:
+        raise BackupError(
+            f"The database has documents in {filled[0]} already: an import needs an empty one"
+        )
     await database[MARKER].insert_one({"_id": identity, "started_at": datetime.now(UTC)})
     return False
 
@@ -254,6 +310,19 @@ async def _insert(collection: Any, documents: list[RawBSONDocument], *, resumed:
                 raise BackupError(
                     f"A document of {collection.name} was refused (code {wrong.get('code')})"
                 ) from None
+
+
+async def _replace(collection: Any, documents: list[RawBSONDocument]) -> None:
+    try:
+        await collection.bulk_write(
+            [ReplaceOne({"_id": each["_id"]}, each, upsert=True) for each in documents],
+            ordered=False,
+        )
+    except BulkWriteError as error:
+        codes = {wrong.get("code") for wrong in (error.details or {}).get("writeErrors", [])}
+        raise BackupError(
+            f"A document of {collection.name} was refused (code {min(codes, default=None)})"
+        ) from None
 
 
 def _is_own(wrong: Mapping[str, Any]) -> bool:

@@ -5,6 +5,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from proxy import __version__
 from proxy.commands.admin import add_admin_commands
 from proxy.commands.apply import add_apply_command
+from proxy.commands.arguments import moment
 from proxy.commands.backup import BackupError, Counts, export_database, import_database
 from proxy.commands.connect import beside, opened
+from proxy.commands.migrate import add_migrate_command
 from proxy.commands.providers import add_providers_command
 from proxy.commands.serve import serve
 from proxy.embedded import EmbeddedError
@@ -71,10 +74,17 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("digest", help="print a directory's source as one text")
     sub = commands.add_parser("export", help="write the whole database to one file")
     sub.add_argument("file", type=Path)
+    sub.add_argument(
+        "--since",
+        type=moment,
+        metavar="TIME",
+        help="only what changed from then on (2026-11-25T03:30:00Z), to import on top of the rest",
+    )
     sub.set_defaults(command=export_to)
-    sub = commands.add_parser("import", help="fill an empty database from such a file")
+    sub = commands.add_parser("import", help="read such a file into a database")
     sub.add_argument("file", type=Path)
     sub.set_defaults(command=import_from)
+    add_migrate_command(commands)
     add_apply_command(commands)
     add_admin_commands(commands)
     add_providers_command(commands)
@@ -97,12 +107,13 @@ def administer(settings: Settings, arguments: argparse.Namespace) -> int:
 
 def export_to(settings: Settings, arguments: argparse.Namespace) -> int:
     """Write every document to one file, to move to another database or version of one."""
-    _print_counts("exported", _with_database(settings, export_database, arguments.file))
+    work = partial(export_database, since=arguments.since)
+    _print_counts("exported", _with_database(settings, work, arguments.file))
     return 0
 
 
 def import_from(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Read such a file into an empty database."""
+    """Read such a file into an empty database, or one of changes on top of it."""
     _print_counts("imported", _with_database(settings, import_database, arguments.file))
     return 0
 

@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 from pymongo import ASCENDING, IndexModel
 
 from proxy.documents.base import Owned, Raw, utc_now
-from proxy.documents.conversation import Conversation
+from proxy.documents.conversation import Conversation, ConversationNotFound
 from proxy.documents.message import INTERNAL
 from proxy.documents.message_page import MESSAGE_OF_OWNER, MessagePage
+from proxy.documents.worker import Worker
 from proxy.errors import Conflict, NotFound
 
 
@@ -257,14 +258,22 @@ async def change_conversation(owner: str, id_: str, fields: Raw, new_id: int = 0
             return
 
 
-async def remove_conversation(owner: str, id_: str) -> None:
+async def remove_conversation(owner: str, id_: str, *, worker: str) -> None:
     """Delete a conversation with its pages and revisions.
+
+    What a crash leaves of it is noted under the worker's name, as that of an import is.
 
     Raises:
         ConversationNotFound: there is none for this owner.
     """
-    await Conversation.remove(owner, id_)
-    await MessageRevision.collection().delete_many({"conversation_id": id_})
+    await Worker.begin_import(worker, id_)
+    try:
+        await Conversation.remove(owner, id_)
+        await MessageRevision.collection().delete_many({"conversation_id": id_})
+    except ConversationNotFound:
+        await Worker.end_import(worker, id_)
+        raise
+    await Worker.end_import(worker, id_)
 
 
 async def list_revisions(owner: str, message: Raw) -> list[Raw]:

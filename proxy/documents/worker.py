@@ -75,7 +75,7 @@ class Worker(Stored):
 
     @classmethod
     async def begin_import(cls, worker_id: str, conversation_id: str) -> None:
-        """`$addToSet`: pages of this conversation are coming, and the conversation after them."""
+        """`$addToSet`: its pages come before the conversation itself, or go after it."""
         update = {"$addToSet": {"imports": conversation_id}}
         result = await cls.collection().update_one({"_id": worker_id}, update)
         if not result.matched_count:

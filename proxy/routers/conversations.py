@@ -114,7 +114,7 @@ async def delete_conversation(
     conversation_id: ConversationId, caller: Caller, engine: ReplyEngine
 ) -> Json:
     """With all its messages; a reply that is being written ends."""
-    await remove_conversation(caller.owner, conversation_id)
+    await remove_conversation(caller.owner, conversation_id, worker=engine.worker_id)
     engine.end_deleted(caller.owner, conversation_id)
     await SourceManifest.forget(caller.owner, conversation_id)
     return Json({"message": "Conversation deleted"})

@@ -65,7 +65,7 @@ async def test_every_byte_of_every_document_comes_back(
     assert await import_database(other.database, path) == counts
     for name in counts:
         assert await raw(other, name) == await raw(wire, name)
-    assert sorted(await other.database.list_collection_names()) == ["counters", "things"]
+    assert sorted(await other.database.list_collection_names()) == ["counters", "meta", "things"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert not (tmp_path / "all.jsonl.gz.part").exists()
 

@@ -403,7 +403,7 @@ async def test_a_deleted_conversation_leaves_nothing_behind() -> None:
     id_, ids = await filled(10)
     await move(id_)
     await edit_message(DEFAULT_OWNER, ids[0], "edited")
-    await remove_conversation(DEFAULT_OWNER, id_)
+    await remove_conversation(DEFAULT_OWNER, id_, worker="w")
     with pytest.raises(ConversationNotFound):
         await listed(id_)
     for document_id in ids:
@@ -422,6 +422,6 @@ async def test_a_stranger_finds_nothing() -> None:
             await edit_message("stranger", message_id, "x")
     assert await delete_messages("stranger", ids) == 0
     with pytest.raises(ConversationNotFound):
-        await remove_conversation("stranger", id_)
+        await remove_conversation("stranger", id_, worker="w")
     assert not await Conversation.append("stranger", id_, [message(10**12, "x")])
     assert [m["id"] for m in await listed(id_)] == ids

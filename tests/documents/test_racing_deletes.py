@@ -112,7 +112,7 @@ async def test_a_move_that_a_deleted_conversation_overtakes_leaves_no_page() -> 
     class RemovedBeforeTheCopy(Steps):
         async def find_one_and_update(self, *args: Any, **kwargs: Any) -> Any:
             found = await super().find_one_and_update(*args, **kwargs)
-            await remove_conversation(DEFAULT_OWNER, conversation_id)
+            await remove_conversation(DEFAULT_OWNER, conversation_id, worker="w")
             return found
 
     assert not await MessagePage.take_from(
