@@ -6,9 +6,11 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from proxy.errors import (
+    AddressTooLong,
     BadRequest,
     Conflict,
     Forbidden,
+    HeadTooLarge,
     ModelNotFound,
     NotFound,
     ProxyError,
@@ -74,6 +76,7 @@ ERRORS: dict[str, tuple[str, ProxyError]] = {
         ),
     ),
     "413": ("Too large", TooLarge()),
+    "414": ("The address is too long", AddressTooLong()),
     "415": ("The body is not JSON", UnsupportedMediaType()),
     "422": (
         "The request is not valid",
@@ -88,6 +91,7 @@ ERRORS: dict[str, tuple[str, ProxyError]] = {
         ),
     ),
     "429": ("Too many requests", TooManyRequests()),
+    "431": ("The headers are too large", HeadTooLarge()),
     "503": ("The database or the server is not ready", StorageUnavailable()),
 }
 """What every route below `/v1` can answer, with an example. Said here and not as the routes'
