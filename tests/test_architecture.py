@@ -1,6 +1,7 @@
 """The house's floors: a module imports only from floors below it."""
 
 import ast
+import runpy
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,19 @@ def test_what_answers_a_request_is_async() -> None:
         )
     ]
     assert plain == []
+
+
+def test_the_picture_of_the_floors_is_the_present_one() -> None:
+    script = runpy.run_path(str(ROOT.parent / "scripts" / "architecture.py"))
+    page = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert script["page"]() == page, "run scripts/architecture.py"
+
+
+def test_no_test_imports_another() -> None:
+    for path in (ROOT.parent / "tests").rglob("*.py"):
+        if "node_modules" in path.parts or ".venv" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests."):
+                name = (node.module or "").rpartition(".")[2]
+                assert not name.startswith("test_"), f"{path.name} imports {node.module}"

@@ -12,8 +12,8 @@ import yaml
 
 import proxy
 from proxy.settings import Settings
+from tests.support.env_example import variables
 from tests.support.helm import render
-from tests.test_env_example import variables
 
 ROOT = Path(proxy.__file__).parent.parent
 UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.*"))

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import proxy
-from tests.test_env_example import variables
+from tests.support.env_example import variables
 
 ROOT = Path(proxy.__file__).parent.parent
 

@@ -4,25 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
-from pydantic import AliasChoices
 
 import proxy
 from proxy.settings import Settings
+from tests.support.env_example import variables
 
 FILE = Path(proxy.__file__).parent.parent / ".env.example"
 LINE = re.compile(r"^# ([A-Z][A-Z0-9_]+)=(.*)$", re.MULTILINE)
-
-
-def variables() -> list[str]:
-    """The environment variable of every setting."""
-    names = []
-    for name, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        if isinstance(alias, AliasChoices):
-            names.append(str(alias.choices[0]))
-        else:
-            names.append(f"PROXY_{name.upper()}")
-    return names
 
 
 def test_it_lists_every_setting_once_and_nothing_else() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from proxy.database import connect
 from proxy.settings import Settings, SettingsError, load_settings
-from tests.test_env_example import variables
+from tests.support.env_example import variables
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ from proxy.credentials import ALPHABET, hash_key, is_well_formed, new_key
 from proxy.database import Database
 from proxy.documents.api_key import ApiKey
 from proxy.documents.base import utc_now
-from tests.access.test_owners import UNKNOWN, bodies
 from tests.support.keys import ADMIN, bearer, locked, make_key, status, two_workers, until
+from tests.support.owners import UNKNOWN, bodies
 
 ANY_SCOPE = ("/v1/models", "/v1/usage", "/v1/auth")
 

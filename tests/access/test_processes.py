@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from proxy.database import Database
-from tests.commands.test_cli import running
+from tests.support.command import running
 from tests.support.keys import ADMIN, bearer, status, until
 
 

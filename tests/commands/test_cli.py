@@ -4,11 +4,7 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -16,50 +12,11 @@ import pytest
 from pymongo import MongoClient
 
 from tests.fakes.wire_server import find_program, free_port
+from tests.support.command import command, running
 
 needs_embedded = pytest.mark.skipif(
     find_program() is None and not os.environ.get("CI"), reason="no embedded database here"
 )
-
-
-def command(folder: Path, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PROXY_", "OPENAI_", "POE_"))
-    }
-    return subprocess.Popen(
-        [sys.executable, "-m", "proxy", *arguments],
-        cwd=folder,
-        env=environment | variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-@contextmanager
-def running(folder: Path, *arguments: str, **variables: str) -> Iterator[tuple[str, object]]:
-    """A server that answers; ends it if the test did not."""
-    port = free_port()
-    process = command(folder, *arguments, PROXY_PORT=str(port), **variables)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                httpx.get(url + "/health", timeout=5).raise_for_status()
-                break
-            except httpx.HTTPError:
-                assert process.poll() is None, process.communicate()
-                assert time.monotonic() < deadline
-                time.sleep(0.1)  # the start of another process: nothing to wait on
-        yield url, process
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.communicate(timeout=60)
 
 
 def failed(folder: Path, *arguments: str, **variables: str) -> str:

@@ -2,14 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from proxy.database import Database
-from proxy.documents.base import DEFAULT_OWNER, Raw, utc_now
+from proxy.documents.base import DEFAULT_OWNER
 from proxy.documents.conversation import Conversation, ConversationNotFound
 from proxy.documents.counter import Counter
 from proxy.documents.message_location import (
@@ -22,66 +22,11 @@ from proxy.documents.message_location import (
     remove_conversation,
 )
 from proxy.documents.message_page import MessagePage, page_id
-
-MAX_MESSAGES = 6
-MAX_BYTES = 6_000
+from tests.support.pages import listed, message, move
 
 
 class Killed(Exception):
     """The process died at this step."""
-
-
-class Steps:
-    """A conversation collection that calls a hook before each step of a move and at its end.
-
-    The steps of `MessagePage.take_from`: 0 before it reads the tail, 1 before it closes the
-    range that moves, 2 before the page is committed (it is written by then), 3 after that.
-    """
-
-    def __init__(self, hook: Callable[[int], Awaitable[None]]) -> None:
-        self._hook = hook
-        self._collection = Conversation.collection()
-
-    async def find_one(self, *args: Any, **kwargs: Any) -> Any:
-        await self._hook(0)
-        return await self._collection.find_one(*args, **kwargs)
-
-    async def find_one_and_update(self, *args: Any, **kwargs: Any) -> Any:
-        await self._hook(1)
-        return await self._collection.find_one_and_update(*args, **kwargs)
-
-    async def update_one(self, *args: Any, **kwargs: Any) -> Any:
-        await self._hook(2)
-        result = await self._collection.update_one(*args, **kwargs)
-        await self._hook(3)
-        return result
-
-
-async def move(id_: str, hook: Callable[[int], Awaitable[None]] | None = None) -> bool:
-    async def nothing(_: int) -> None: ...
-
-    return await MessagePage.take_from(
-        Steps(hook or nothing), id_, max_messages=MAX_MESSAGES, max_bytes=MAX_BYTES
-    )
-
-
-def message(id_: int, content: str, **fields: Any) -> Raw:
-    now = utc_now()
-    return {
-        "id": id_,
-        "role": "user",
-        "content": content,
-        "created_at": now,
-        "updated_at": now,
-        "status": "complete",
-        "revision": 0,
-        "attempt": attempt_name(id_, 0),
-        **fields,
-    }
-
-
-async def listed(id_: str) -> list[Raw]:
-    return [m async for part in Conversation.history(DEFAULT_OWNER, id_) for m in part]
 
 
 @pytest.fixture(autouse=True)

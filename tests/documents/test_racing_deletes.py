@@ -19,7 +19,7 @@ from proxy.documents.message_location import (
     remove_conversation,
 )
 from proxy.documents.message_page import MessagePage
-from tests.documents.test_pages import MAX_BYTES, MAX_MESSAGES, Steps, listed, message, move
+from tests.support.pages import MAX_BYTES, MAX_MESSAGES, Steps, listed, message, move
 
 CALLERS = 12
 

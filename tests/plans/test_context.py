@@ -8,9 +8,8 @@ import pytest
 
 from proxy.database import Database
 from tests.conftest import client_of, make_settings, running_app
-from tests.plans.test_documents import save
-from tests.plans.test_references import PROJECT, conversation, refer
 from tests.support.listening_model import Listener
+from tests.support.plans import PROJECT, conversation, refer, save
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from proxy.documents.base import Raw
 from proxy.documents.plan_document import ABANDONED, PlanDocument
 from proxy.documents.plan_file import PlanFile
 from tests.conftest import client_of, make_settings, running_app
+from tests.support.plans import DOCUMENTS, latest, save
 
-DOCUMENTS = "/v1/plan/documents"
 Params = dict[str, str | int | float | bool | None]
 FIELDS = {
     "id",
@@ -35,21 +35,6 @@ SEED_BODY = {
     "version": 1,
     "source": "chat",
 }
-
-
-async def save(client: httpx.AsyncClient, filename: str = "a.md", **fields: Any) -> Raw:
-    body = {"project_id": 1, "category_id": 2, "content": "x", "filename": filename, **fields}
-    response = await client.post(DOCUMENTS, json=body)
-    assert response.status_code == 200, response.text
-    document: Raw = response.json()
-    return document
-
-
-async def latest(client: httpx.AsyncClient, **params: Any) -> Raw:
-    response = await client.get(f"{DOCUMENTS}/latest", params=params)
-    assert response.status_code == 200, response.text
-    page: Raw = response.json()
-    return page
 
 
 async def names(client: httpx.AsyncClient, **params: Any) -> list[str]:

@@ -11,11 +11,8 @@ from proxy.database import Database
 from proxy.documents.base import Raw
 from proxy.errors import UpstreamUnreachable
 from tests.conftest import LiveServer, client_of, make_settings, running_app
-from tests.plans.test_documents import DOCUMENTS, latest, save
-from tests.plans.test_references import conversation
 from tests.support.listening_model import Listener
-
-GENERATE = f"{DOCUMENTS}/generate"
+from tests.support.plans import DOCUMENTS, GENERATE, conversation, frames, latest, save
 
 
 @pytest.fixture
@@ -193,13 +190,6 @@ async def test_a_conversation_longer_than_the_window_gives_its_newest_messages(
             },
         )
         assert response.status_code == 413
-
-
-def frames(body: str) -> list[Any]:
-    blocks = [block for block in body.split("\n\n") if block and not block.startswith(":")]
-    assert all(block.startswith("data: ") and "\n" not in block for block in blocks)
-    assert blocks[-1] == "data: [DONE]"
-    return [json.loads(block[6:]) for block in blocks[:-1]]
 
 
 async def test_a_stream_has_the_frames_of_a_turn_and_then_the_document(

@@ -1,18 +1,14 @@
 """References: documents that the calls of a project or a conversation take along."""
 
 import asyncio
-from typing import Any
 
 import httpx
-import pytest
 
 from proxy.database import Database
-from proxy.documents.base import Raw
 from proxy.documents.document_reference import CONTEXT_BYTES
 from tests.conftest import client_of, make_settings, running_app
-from tests.plans.test_documents import DOCUMENTS, save
+from tests.support.plans import DOCUMENTS, PROJECT, conversation, refer, save
 
-PROJECT = "/v1/projects/1/document-references"
 FIELDS = {
     "id",
     "project_id",
@@ -26,28 +22,8 @@ FIELDS = {
 }
 
 
-async def conversation(client: httpx.AsyncClient, **fields: Any) -> str:
-    response = await client.post("/v1/chat/conversations", json=fields)
-    return f"/v1/chat/conversations/{response.json()['conversation_id']}"
-
-
-async def refer(client: httpx.AsyncClient, url: str, *ids: int) -> Raw:
-    response = await client.post(url, json={"document_ids": ids})
-    assert response.status_code == 200, response.text
-    answer: Raw = response.json()
-    return answer
-
-
 async def referenced(client: httpx.AsyncClient, url: str) -> list[int]:
     return [reference["document_id"] for reference in (await client.get(url)).json()]
-
-
-@pytest.fixture(params=["project", "conversation"])
-async def url(request: pytest.FixtureRequest, client: httpx.AsyncClient) -> str:
-    """The references of a project and of a conversation in turn."""
-    if request.param == "project":
-        return PROJECT
-    return f"{await conversation(client)}/document-references"
 
 
 async def test_post_replaces_the_set_and_counts(client: httpx.AsyncClient, url: str) -> None:

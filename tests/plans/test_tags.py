@@ -8,7 +8,7 @@ import httpx
 from proxy.database import Database
 from proxy.documents.plan_file import MAX_TAGS
 from tests.conftest import client_of, make_settings, running_app
-from tests.plans.test_documents import DOCUMENTS, save
+from tests.support.plans import DOCUMENTS, save
 
 
 async def tags(client: httpx.AsyncClient, document_id: int) -> list[str]:

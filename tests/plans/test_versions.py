@@ -9,7 +9,7 @@ from proxy.database import Database
 from proxy.documents.base import Raw
 from proxy.documents.plan_document import PlanDocument
 from tests.conftest import client_of, make_settings, running_app
-from tests.plans.test_documents import DOCUMENTS, latest, save
+from tests.support.plans import DOCUMENTS, latest, save
 
 CONVERSATIONS = "/v1/chat/conversations"
 

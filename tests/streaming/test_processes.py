@@ -14,9 +14,9 @@ import httpx
 import pytest
 
 from proxy.database import connect
-from tests.commands.test_cli import running
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.scripted import script, stall, wait
+from tests.support.command import running
 from tests.support.replies import (
     CONVERSATIONS,
     MESSAGES,

@@ -19,20 +19,10 @@ from proxy.web.handlers import error_response
 from proxy.web.logs import RequestIdFilter, configure_logging, request_id
 from proxy.web.middleware import SAFE_HEADERS
 from tests.conftest import LiveServer, client_of, make_settings, running_app, serving
+from tests.support.errors import check_error
 from tests.support.keys import ADMIN, bearer, locked
 
 HERE = "/v1/chat/conversations"
-
-
-def check_error(response: httpx.Response) -> str:
-    """The contract's shape of an error; its sentence."""
-    body = response.json()
-    assert isinstance(body["detail"], str)
-    assert body["detail"]
-    assert set(body["error"]) == {"message", "type", "code", "param"}
-    assert body["error"]["message"] == body["detail"]
-    sentence: str = body["detail"]
-    return sentence
 
 
 async def test_every_answer_carries_a_request_id_and_safe_headers(

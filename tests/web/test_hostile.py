@@ -7,10 +7,10 @@ import httpx
 import pytest
 
 from proxy.database import Database
-from tests.access.test_owners import UNKNOWN, Things, bodies, everything_of, queries
+from tests.support.errors import check_error
 from tests.support.hostile_server import BODIES, JSON, MUST_FAIL, VALUES
 from tests.support.keys import ADMIN, bearer, locked
-from tests.web.test_edge import check_error
+from tests.support.owners import UNKNOWN, Things, bodies, everything_of, queries
 
 PASSED_ON = {("POST", "/v1/chat/completions")}
 """What a model's provider judges, not we."""
