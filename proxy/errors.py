@@ -20,6 +20,7 @@
     └── UpstreamError                   502  upstream_error
         ├── UpstreamUnreachable         502  upstream_unreachable
         ├── UpstreamRejectedKey         502  upstream_authentication_error
+        ├── UpstreamForbidden           502  upstream_permission_error
         ├── UpstreamProtocolError       502  upstream_protocol_error
         ├── UpstreamOutOfCredit         402  insufficient_quota
         ├── UpstreamRateLimited         429  rate_limit_error
@@ -216,6 +217,14 @@ class UpstreamRejectedKey(UpstreamError):
 
     type = "upstream_authentication_error"
     message = "The model's provider rejected this server's key; check its API key setting"
+    retryable = False
+
+
+class UpstreamForbidden(UpstreamError):
+    """403 for a reason that is not the key: a country, a policy."""
+
+    type = "upstream_permission_error"
+    message = "The model's provider refused"
     retryable = False
 
 

@@ -83,6 +83,11 @@ class ProviderSettings(BaseModel):
     """Models that the upstream offers without listing them."""
     stream_usage: bool = True
     """Ask for token usage at the end of a stream (`stream_options.include_usage`)."""
+    think_tags: bool | None = None
+    """Take `<think>…</think>` at the beginning of a text as reasoning; by default everywhere
+    but at OpenAI."""
+    alternate_roles: bool | None = None
+    """Join neighbouring messages of one role; by default everywhere but at OpenAI."""
 
 
 class ModelSettings(BaseModel):

@@ -56,7 +56,15 @@ class SSEDecoder:
         Raises:
             ValueError: an event is longer than `max_event_bytes`.
         """
-        # By far the most chunks are whole frames of one data line each.
+        return self.whole_frames(chunk) or [
+            event.data for event in self.feed_events(chunk) if event.data
+        ]
+
+    def whole_frames(self, chunk: bytes) -> list[bytes] | None:
+        """Return the data of a chunk that is nothing but whole frames of one data line each.
+
+        By far the most chunks are. None, and nothing is taken, where it is something else.
+        """
         if self._between_events and chunk[-2:] == b"\n\n" and b"\r" not in chunk:
             frames = chunk[:-2].split(b"\n\n")
             whole = [
@@ -66,7 +74,7 @@ class SSEDecoder:
             ]
             if len(whole) == len(frames):
                 return whole
-        return [event.data for event in self.feed_events(chunk) if event.data]
+        return None
 
     def feed_events(self, chunk: bytes) -> list[Event]:  # noqa: PLR0912 - a hot loop, kept flat
         """The events that this chunk completes, with their names.
@@ -141,10 +149,13 @@ class JSONFrames:
 
     def __init__(self) -> None:
         self._lone = False
-        self._half = ""
+        self._halves: dict[str, str] = {}
 
     def loads(self, payload: bytes) -> Any:
-        """The frame's JSON; a string in it may hold half a character, for `text` to mend.
+        """Read a frame's JSON; a string in it may hold half a character, for `text` to mend.
+
+        `NaN` and its like are null, a control character stands for itself, and bytes that are
+        no UTF-8 are replaced: one odd value does not cost its frame.
 
         Raises:
             ValueError: it is not JSON.
@@ -152,28 +163,33 @@ class JSONFrames:
         try:
             return orjson.loads(payload)
         except orjson.JSONDecodeError:
-            if b"\\u" not in payload:
-                raise
+            pass
         try:
-            frame = json.loads(payload)
+            frame = _TOLERANT.decode(payload.decode("utf-8", "replace").removeprefix("\ufeff"))
         except RecursionError as error:
             raise ValueError("nested too deep") from error
-        self._lone = True
+        if b"\\u" in payload:
+            self._lone = True
         return frame
 
-    def text(self, text: str) -> str:
-        """The next piece of a text without halves; one at the end is kept for the next piece."""
-        if not self._lone:
+    def text(self, text: str, of: str = "") -> str:
+        """Return the next piece of a text without halves; one at its end is kept for the next.
+
+        `of` names the text, where a stream carries several.
+        """
+        if not self._lone or not text:
             return text
-        text = self._half + text
-        self._half = ""
-        if text and "\ud800" <= text[-1] <= "\udbff":
-            self._half, text = text[-1], text[:-1]
+        text = self._halves.pop(of, "") + text
+        if "\ud800" <= text[-1] <= "\udbff":
+            self._halves[of], text = text[-1], text[:-1]
         return _mend(text)
 
     def rest(self, value: Any) -> Any:
-        """Any other JSON value without halves."""
+        """Return any other JSON value without halves."""
         return json.loads(_mend(json.dumps(value, ensure_ascii=False))) if self._lone else value
+
+
+_TOLERANT = json.JSONDecoder(strict=False, parse_constant=lambda _: None)
 
 
 def _mend(text: str) -> str:

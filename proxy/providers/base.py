@@ -4,15 +4,28 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+MAX_COUNT = 2**53
+"""No count is larger: every JSON reader and the database can hold it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one reply; `provenance` says who counted: `reported | estimated | unknown`."""
+    """Tokens of one reply; `provenance` says who counted: `reported | estimated | unknown`.
+
+    `reported_total` is the upstream's own; what it has above the sum is reasoning.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     provenance: str = "unknown"
     details: dict[str, Any] = field(default_factory=dict)
+    reported_total: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """All tokens of the reply."""
+        total = max(self.reported_total, self.prompt_tokens + self.completion_tokens)
+        return min(total, MAX_COUNT)
 
 
 class Delta(NamedTuple):
@@ -21,9 +34,12 @@ class Delta(NamedTuple):
     The first delta of a stream is empty: it says that the provider accepted the request.
     `text` is appended to the reply, or is the whole reply so far when `replace` is set.
     `reasoning` is appended to the reply's reasoning (and is that read's only, also with
-    `replace`). `tool_calls` are OpenAI's tool call
-    fragments as they came. `finish_reason` and `usage` arrive at the end; a stream that
-    ends without a finish reason was cut.
+    `replace`). `tool_calls` are OpenAI's tool call fragments, each with its call's own index.
+    `parts` are pictures and whatever else is no text, as OpenAI's content parts; `extra` are
+    further keys of the message (`annotations`, `audio`, …), whole: each replaces what was
+    there; `names` says what the upstream calls its `reasoning` and its `parts`.
+    `finish_reason` and `usage` arrive at the end; a stream that ends without a finish reason
+    was cut.
 
     A tuple, because one is made per network read: a frozen dataclass costs three times as much.
     """
@@ -34,6 +50,9 @@ class Delta(NamedTuple):
     tool_calls: tuple[dict[str, Any], ...] = ()
     finish_reason: str | None = None
     usage: Usage | None = None
+    parts: tuple[dict[str, Any], ...] = ()
+    extra: dict[str, Any] | None = None
+    names: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What an upstream's refusal or broken connection means, as a typed error.
 
-A message is our own sentence; of the upstream's body only its explanation of a refused
-request is passed on, as one short line without keys.
+A message is our own sentence; of the upstream's body only its explanation is passed
+on, as one short line without keys and paths.
 """
 
 import email.utils
@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
-import orjson
 
 from proxy.errors import (
     ModelNotFound,
     UpstreamBadRequest,
     UpstreamError,
+    UpstreamForbidden,
     UpstreamOutOfCredit,
     UpstreamProtocolError,
     UpstreamRateLimited,
@@ -26,6 +26,7 @@ from proxy.errors import (
     UpstreamTooLarge,
     UpstreamUnreachable,
 )
+from proxy.sse import JSONFrames
 
 NOTE_CHARACTERS = 300
 """How much of an upstream's own explanation is passed on."""
@@ -33,7 +34,16 @@ NOTE_CHARACTERS = 300
 _TOO_LONG = re.compile(
     r"maximum context length|context[ _](length|window)|prompt is too long|too many tokens", re.I
 )
-_SECRETS = re.compile(r"\b(sk|pk|p)-[A-Za-z0-9_\-*]{6,}|(?i:bearer)\s+\S+")
+_SECRETS = re.compile(
+    r"\b(?:p-|(?:sk|pk|gsk|xai)[-_])[A-Za-z0-9_\-*]{6,}|\bAIza[\w-]{10,}|(?i:bearer)\s+\S+"
+    r"|(?<![\w:/.])/[\w.\-]+(?:/[\w.\-]+)+|\b[A-Za-z]:\\[^\s\"']+"
+)
+"""Keys, and paths of the upstream's machine."""
+
+_NOT_THE_KEY = re.compile(
+    r"countr|region|territor|location|policy|policies|moderation|flagged|cloudflare|blocked", re.I
+)
+"""What a 403 says that is not about the key."""
 
 
 class Faults:
@@ -44,8 +54,10 @@ class Faults:
         self._api_key = api_key
 
     def unreadable(self) -> UpstreamProtocolError:
-        """The error for an answer that is not the protocol's."""
-        return UpstreamProtocolError(f"Provider '{self._name}' sent an answer that cannot be read")
+        """The error for an answer that is not the protocol's; it was paid, so nobody asks again."""
+        return UpstreamProtocolError(
+            f"Provider '{self._name}' sent an answer that cannot be read", retryable=False
+        )
 
     def transport(self, error: BaseException) -> UpstreamError:
         """The typed error of a transport fault."""
@@ -72,10 +84,11 @@ class Faults:
 
         `error` is OpenAI's error object (`{"message", "type", "param", "code"}`) or empty.
         """
-        code = _short(error.get("code"))
-        kind = _short(error.get("type")) or ""
-        message = error.get("message")
-        message = message if isinstance(message, str) else ""
+        code = self._label(error.get("code"))
+        kind = self._label(error.get("type")) or ""
+        message = explanation_of(error)
+        note = self.safe(message)
+        because = f": {note}" if note else ""
         wait = retry_after_seconds(headers)
         known: dict[str, Any] = {"code": code, "retry_after_seconds": wait}
 
@@ -90,11 +103,14 @@ class Faults:
             return ModelNotFound(
                 f"Provider '{self._name}' does not know the model '{model[:100]}'; {hint}", **known
             )
-        if status in (401, 403):
+        if status == 401 or (status == 403 and not _NOT_THE_KEY.search(f"{message} {code}")):
             return UpstreamRejectedKey(
-                f"Provider '{self._name}' rejected this server's key; check its API key setting",
+                f"Provider '{self._name}' rejected this server's key; check its API key setting"
+                + because,
                 **known,
             )
+        if status == 403:
+            return UpstreamForbidden(f"Provider '{self._name}' refused{because}", **known)
         if status == 413 or code == "context_length_exceeded":
             return UpstreamTooLarge(**known)
         if status in (400, 422) and _TOO_LONG.search(message):
@@ -103,25 +119,34 @@ class Faults:
             return UpstreamTimeout(f"Provider '{self._name}' did not answer in time", **known)
         if status == 429:
             return UpstreamRateLimited(
-                f"Provider '{self._name}' limits the rate of requests; wait and try again", **known
+                f"Provider '{self._name}' limits the rate of requests; wait and try again{because}",
+                **known,
             )
         if 400 <= status < 500 and status != 409:
-            note = self.safe(message)
             return UpstreamBadRequest(
-                f"Provider '{self._name}' refused the request" + (f": {note}" if note else ""),
-                param=_short(error.get("param")),
+                f"Provider '{self._name}' refused the request{because}",
+                param=self._label(error.get("param")),
                 **known,
             )
         if 300 <= status < 400:
             return UpstreamProtocolError(
                 f"Provider '{self._name}' redirects; check its base URL", retryable=False, **known
             )
-        return UpstreamError(f"Provider '{self._name}' failed to answer", **known)
+        return UpstreamError(f"Provider '{self._name}' failed to answer{because}", **known)
 
     def in_band(self, error: Any, model: str = "") -> UpstreamError:
-        """The typed error of an error object that came inside a 200 answer."""
+        """The typed error of what a 200 answer says of its failure: an object, a text, a list."""
+        if isinstance(error, list) and error:
+            error = error[0]
         error = error if isinstance(error, dict) else {"message": error}
+        if isinstance(inner := error.get("error"), dict):
+            error = inner
         return self.refusal(_status_of(error), {}, error, model)
+
+    def _label(self, value: Any) -> str | None:
+        """A code or a parameter's name, where it is one and holds no key."""
+        found = _short(value)
+        return found if found is not None and self.safe(found) == found else None
 
     def safe(self, text: str) -> str:
         """An upstream's explanation as one short line without keys."""
@@ -134,20 +159,36 @@ class Faults:
 def error_object(body: bytes) -> dict[str, Any]:
     """OpenAI's error object out of an error body; empty where the body is something else.
 
-    Understands `{"error": {…}}`, `{"error": "…"}` and `{"message": …, "type": …, "code": …}`.
+    Understands `{"error": {…}}`, `{"error": "…"}`, `{"message": …, "type": …, "code": …}`,
+    `{"detail": …}`, and each of them as the first of a list (Gemini).
     """
     try:
-        payload = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        payload = JSONFrames().loads(body)
+    except ValueError:
         return {}
+    if isinstance(payload, list) and payload:
+        payload = payload[0]
     if not isinstance(payload, dict):
         return {}
     error = payload.get("error")
     if isinstance(error, dict):
         return error
     if isinstance(error, str):
-        return {"message": error}
-    return payload if isinstance(payload.get("message"), str) else {}
+        return {**payload, "message": error}
+    return payload if explanation_of(payload) else {}
+
+
+def explanation_of(error: Mapping[str, Any]) -> str:
+    """What an error object says in words; empty where it says nothing."""
+    for key in ("message", "detail", "error", "msg", "error_message", "error_msg"):
+        value = error.get(key)
+        if isinstance(value, list) and value:
+            value = value[0]
+        if isinstance(value, dict):
+            value = explanation_of(value)
+        if isinstance(value, str) and value.strip():
+            return value
+    return ""
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
@@ -170,16 +211,21 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 
 def _status_of(error: Mapping[str, Any]) -> int:
     """The HTTP status that an in-band error object stands for; 500 where it does not say."""
-    for value in (error.get("status"), error.get("code")):
+    for key in ("status", "status_code", "http_code", "code"):
+        value = error.get(key)
+        if isinstance(value, str) and len(value) == 3 and value.isdecimal():
+            value = int(value)
         if isinstance(value, int) and 400 <= value < 600:
             return value
-    words = f"{error.get('type')} {error.get('code')}"
+    words = " ".join(str(error.get(key)) for key in ("type", "code", "status")).lower()
     for status, pattern in (
-        (429, "rate_limit|too_many_requests"),
-        (401, "authentication|invalid_api_key|permission"),
+        (402, "insufficient_quota|insufficient_balance"),
+        (429, "rate_limit|too_many_requests|resource_exhausted"),
+        (401, "authentication|invalid_api_key|permission|unauthenticated"),
         (404, "not_found"),
-        (400, "invalid_request|context_length_exceeded"),
-        (408, "timeout"),
+        (400, "invalid_request|invalid_argument|context_length_exceeded"),
+        (408, "timeout|deadline_exceeded"),
+        (503, "unavailable|overloaded"),
     ):
         if re.search(pattern, words):
             return status

@@ -4,18 +4,24 @@ Source: https://platform.openai.com/docs/api-reference/chat. `reasoning_content`
 vLLM) and `reasoning` (OpenRouter, Ollama) are read besides.
 """
 
+import re
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from proxy.errors import UpstreamBadRequest, UpstreamError
-from proxy.providers.base import CompletionRequest, Delta, Usage
+from proxy.providers.base import CompletionRequest, Delta
 from proxy.providers.faults import Faults
+from proxy.providers.reply_reader import ReplyReader
 from proxy.providers.upstream import Upstream
 from proxy.settings import Settings
-from proxy.sse import JSONFrames, SSEDecoder
+
+OPENAI_HOST = "api.openai.com"
+
+_CONTENT_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}(; ?[\w-]{1,40}=[\w.\"-]{1,40}){0,4}")
 
 _SAFE_HEADERS = ("x-request-id", "openai-processing-ms", "openai-version")
 
@@ -31,44 +37,63 @@ class OpenAIProvider:
         base_url: str,
         api_key: str = "",
         stream_usage: bool = True,
+        think_tags: bool | None = None,
     ) -> None:
         self.name = name
         self._upstream = Upstream(name, base_url, api_key, settings)
         self._url = self._upstream.base_url + "/chat/completions"
         self._stream_usage = stream_usage
+        self.is_openai = URL(base_url).host == OPENAI_HOST
+        """Whether this is OpenAI itself, which is stricter and knows more than the others."""
+        self._think_tags = not self.is_openai if think_tags is None else think_tags
 
     async def stream(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
         """Ask the model, always as a stream, and yield a delta per network read.
 
-        A server that ignores `stream` and answers with one JSON body is read as one delta.
+        A server that ignores `stream` and answers with one JSON body is read as one delta, and
+        either is read by what it is, whatever its content type says.
         """
         upstream = self._upstream
         response = await upstream.request(
             "POST", self._url, self._body(request), model=request.model
         )
         complete = False
-        try:
-            if response.content_type == "application/json":
-                body = await upstream.read_json(response)
-                yield Delta()
-                yield whole_reply(body, upstream.faults, request.model)
-                complete = True
-                return
-            if response.content_type != "text/event-stream":
-                raise upstream.faults.unreadable()
+        reader = self.reader(request.model)
+        # Who calls it a stream has accepted; what else it is, its first bytes tell.
+        accepted = response.content_type == "text/event-stream"
+        if accepted:
             yield Delta()
-            reader = ChunkReader(upstream.faults, request.model)
-            while data := await upstream.read(response):
-                delta = reader.feed(data)
+        try:
+            while not reader.done:
+                try:
+                    data = await upstream.read(response)
+                except UpstreamError as error:
+                    # An answer that said how it ended is whole, however its connection ends.
+                    rest = reader.end() if reader.is_stream else None
+                    if reader.finish_reason is None:
+                        reader.error = error
+                    data = b""
+                else:
+                    rest = None
+                delta = rest or (reader.feed(data) if data else reader.end())
+                if not accepted and (reader.is_stream or not data or reader.error):
+                    if reader.error is not None:
+                        raise reader.error
+                    accepted = True
+                    yield Delta()
                 if delta is not None:
                     yield delta
                 if reader.error is not None:
                     raise reader.error
-                if reader.done:
+                if not data:
                     break
             complete = True
         finally:
             upstream.finish(response, complete=complete)
+
+    def reader(self, model: str) -> ReplyReader:
+        """Return a reader of one of this upstream's answers."""
+        return ReplyReader(self._upstream.faults, model, think_tags=self._think_tags)
 
     async def open(self, body: bytes | dict[str, Any], *, model: str = "") -> "RawResponse":
         """Send a chat completion body as it is and return the answer's bytes as they come.
@@ -104,71 +129,6 @@ class OpenAIProvider:
         return _dumps(body)
 
 
-class ChunkReader:
-    """Reads the `chat.completion.chunk` frames of one stream, one cheap pass per network read.
-
-    `done` is set once `[DONE]` was seen. `error` is set by a frame that is not a chunk or
-    that holds an error object; what came before it is still given. Only the first choice
-    (`index` 0) is read.
-    """
-
-    def __init__(self, faults: Faults, model: str = "") -> None:
-        self.done = False
-        self.error: UpstreamError | None = None
-        self._faults = faults
-        self._model = model
-        self._decoder = SSEDecoder()
-        self._frames = JSONFrames()
-
-    def feed(self, data: bytes) -> Delta | None:  # noqa: PLR0912 - a hot loop, kept flat
-        """What these bytes amount to; None where they hold nothing of the reply."""
-        texts: list[str] = []
-        thoughts: list[str] = []
-        calls: list[dict[str, Any]] = []
-        finish_reason: str | None = None
-        usage: Usage | None = None
-        loads = self._frames.loads
-        try:
-            for payload in self._decoder.feed(data):
-                if payload == b"[DONE]":
-                    self.done = True
-                    break
-                frame = loads(payload)
-                if choices := frame.get("choices"):
-                    choice = choices[0]
-                    if choice.get("index"):
-                        continue
-                    if delta := choice.get("delta"):
-                        if content := delta.get("content") or delta.get("refusal"):
-                            texts.append(content if type(content) is str else _text(content))
-                        if thought := delta.get("reasoning_content") or delta.get("reasoning"):
-                            thoughts.append(_text(thought))
-                        if fragments := delta.get("tool_calls"):
-                            calls.extend(fragments)
-                    if reason := choice.get("finish_reason"):
-                        finish_reason = str(reason)
-                        # Moonshot counts inside the choice.
-                        usage = usage_of(choice.get("usage")) or usage
-                if counted := frame.get("usage"):
-                    usage = usage_of(counted) or usage
-                if error := frame.get("error"):
-                    self.error = self._faults.in_band(error, self._model)
-                    break
-        except (AttributeError, LookupError, TypeError, ValueError):
-            self.error = self._faults.unreadable()
-        if not (texts or thoughts or calls or finish_reason or usage):
-            return None
-        rest = self._frames.rest
-        return Delta(
-            self._frames.text("".join(texts)),
-            rest("".join(thoughts)),
-            False,
-            tuple(rest(calls)),
-            finish_reason,
-            usage,
-        )
-
-
 class RawResponse:
     """An upstream's 2xx answer, its bytes as they come; `close` it in the end, always."""
 
@@ -177,9 +137,13 @@ class RawResponse:
         self.faults = upstream.faults
         self.model = model
         self.status = response.status
-        self.content_type = headers.get("content-type", "application/octet-stream")
-        self.headers = {name: headers[name] for name in _SAFE_HEADERS if name in headers}
-        self.is_stream = response.content_type == "text/event-stream"
+        content_type = headers.get("content-type", "")
+        self.content_type = content_type if _CONTENT_TYPE.fullmatch(content_type) else ""
+        self.headers = {
+            name: value
+            for name in _SAFE_HEADERS
+            if (value := headers.get(name)) and _is_label(value, upstream.faults)
+        }
         self._upstream = upstream
         self._response = response
 
@@ -204,51 +168,14 @@ class RawResponse:
         self._response.close()
 
 
-def whole_reply(body: Any, faults: Faults, model: str = "") -> Delta:
-    """One delta out of a `chat.completion` object.
-
-    Raises:
-        UpstreamError: it holds an error object, or is something else.
-    """
-    try:
-        if body.get("error"):
-            raise faults.in_band(body["error"], model)
-        choice = body["choices"][0]
-        message = choice["message"]
-        calls = message.get("tool_calls") or ()
-        return Delta(
-            text=_text(message.get("content") or message.get("refusal")),
-            reasoning=_text(message.get("reasoning_content") or message.get("reasoning")),
-            tool_calls=tuple({"index": index, **call} for index, call in enumerate(calls)),
-            finish_reason=choice.get("finish_reason"),
-            usage=usage_of(body.get("usage")),
-        )
-    except (AttributeError, LookupError, TypeError) as error:
-        raise faults.unreadable() from error
-
-
-def usage_of(counted: Any) -> Usage | None:
-    """OpenAI's `usage` object as a `Usage`; its other fields are kept in `details`."""
-    if not isinstance(counted, dict):
-        return None
-    details = dict(counted)
-    prompt = details.pop("prompt_tokens", 0)
-    completion = details.pop("completion_tokens", 0)
-    return Usage(
-        prompt if isinstance(prompt, int) else 0,
-        completion if isinstance(completion, int) else 0,
-        "reported",
-        details,
+def _is_label(value: str, faults: Faults) -> bool:
+    """Whether a header of the upstream can be passed on: short, plain, without its key."""
+    return (
+        len(value) <= 200
+        and value.isascii()
+        and value.isprintable()
+        and faults.safe(value) == value
     )
-
-
-def _text(content: Any) -> str:
-    """A content field as text; a list of parts (Mistral) is joined."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "".join(_text(part.get("text")) for part in content if isinstance(part, dict))
-    return ""
 
 
 def _dumps(body: dict[str, Any]) -> bytes:

@@ -47,13 +47,17 @@ class PoeProvider:
         response = await upstream.request("POST", url, body, model=request.model)
         complete = False
         try:
+            first = b""
             if response.content_type != "text/event-stream":
-                raise upstream.faults.unreadable()
+                # What it is counts, not its label.
+                first = await upstream.read(response)
+                if not first.lstrip().startswith((b"event:", b"data:", b":", b"id:", b"retry:")):
+                    raise upstream.faults.unreadable()
             yield Delta()
             reader = EventReader(upstream.faults, request.model)
             while not reader.done:
                 try:
-                    data = await upstream.read(response)
+                    data, first = first or await upstream.read(response), b""
                 except UpstreamError:
                     if delta := reader.end():
                         yield delta

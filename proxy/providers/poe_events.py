@@ -18,6 +18,7 @@ from proxy.errors import (
 from proxy.providers.base import Delta
 from proxy.providers.faults import Faults
 from proxy.providers.poe_thinking import Preamble
+from proxy.providers.tool_calls import ToolCalls
 from proxy.sse import JSONFrames, SSEDecoder
 
 _TICK = re.compile(r"[^\n]{1,80}\(\d+s elapsed\)\s*")
@@ -30,17 +31,19 @@ _PLACEHOLDERS = ("Thinking...", "Thinking…")
 class EventReader:
     """Reads the events of one stream, one pass per network read.
 
-    `done` is set by the `done` event. `error` is set by an `error` event or by one that
-    cannot be read; what came before it is still given.
+    `done` is set by the `done` event. `error` is set by an `error` event; what came before it
+    is still given. `ignored` counts events that could not be read.
     """
 
     def __init__(self, faults: Faults, model: str = "") -> None:
         self.done = False
         self.error: UpstreamError | None = None
+        self.ignored = 0
         self._faults = faults
         self._model = model
         self._decoder = SSEDecoder()
         self._frames = JSONFrames()
+        self._tool_calls = ToolCalls(self._frames)
         self._finish_reason = ""
         self._files: list[dict[str, Any]] = []
         # Since the last `replace_response`:
@@ -50,6 +53,7 @@ class EventReader:
         self._begun = False
         # Since the beginning:
         self._sent_text = False
+        self._sent_calls = False
         self._sent_tick = False
         self._reasoning: list[str] = []
         self._repeated: str | None = None
@@ -62,27 +66,41 @@ class EventReader:
     def feed(self, data: bytes) -> Delta | None:
         """What these bytes amount to; None where they hold nothing of the reply."""
         try:
-            for name, payload in self._decoder.feed_events(data):
-                if name == "done":
-                    self.done = True
-                    break
-                if name in _HANDLERS:
+            events = self._decoder.feed_events(data)
+        except ValueError:
+            events = []
+            self.error = self._faults.unreadable()
+        for name, payload in events:
+            if name == "done":
+                self._check()
+                self.done = self.error is None
+                break
+            if name in _HANDLERS:
+                try:
                     event = self._frames.loads(payload)
                     if type(event) is not dict:
                         raise TypeError(name)
                     _HANDLERS[name](self, event)
-                    if self.error is not None:
-                        break
-        except (LookupError, TypeError, ValueError):
-            self.error = self._faults.unreadable()
+                except (LookupError, TypeError, ValueError, AttributeError):
+                    # One odd event costs one event.
+                    self.ignored += 1
+                if self.error is not None:
+                    break
         if self.done or self.error is not None:
             self._flush()
         return self._delta()
 
     def end(self) -> Delta | None:
         """What was still undecided when the stream ended without `done`."""
+        self._check()
         self._flush()
         return self._delta()
+
+    def _check(self) -> None:
+        """Refuse an answer of which nothing could be read."""
+        said = self._sent_text or self._reasoning or self._texts or self._calls or self._files
+        if self.ignored and not said and not self._sent_calls:
+            self.error = self._faults.unreadable()
 
     def _text(self, event: dict[str, Any]) -> None:
         text = event["text"]
@@ -148,8 +166,9 @@ class EventReader:
         choices = event.get("choices")
         if not isinstance(choices, list) or not choices:
             return
-        delta = choices[0].get("delta") or {}
-        self._calls.extend(self._frames.rest(delta.get("tool_calls") or []))
+        delta = choices[0].get("delta")
+        delta = delta if isinstance(delta, dict) else {}
+        self._calls.extend(self._tool_calls.normalize(delta.get("tool_calls")))
         if isinstance(content := delta.get("content"), str):
             self._text({"text": content})
         if isinstance(reason := choices[0].get("finish_reason"), str):
@@ -200,13 +219,14 @@ class EventReader:
         if not (self._texts or self._thoughts or self._calls or self._replace or finish_reason):
             return None
         delta = Delta(
-            "".join(self._texts),
-            self._frames.rest("".join(self._thoughts)),
+            "".join(self._texts).replace("\x00", ""),
+            self._frames.text("".join(self._thoughts), "reasoning"),
             self._replace,
             tuple(self._calls),
             finish_reason,
         )
         if self._calls:
+            self._sent_calls = True
             self._finish_reason = self._finish_reason or "tool_calls"
         self._sent_text = bool(delta.text) or (self._sent_text and not delta.replace)
         self._texts.clear()

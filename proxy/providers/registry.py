@@ -305,4 +305,5 @@ def _build(name: str, table: ProviderSettings, settings: Settings) -> Provider:
         base_url=base_url,
         api_key=key,
         stream_usage=table.stream_usage,
+        think_tags=table.think_tags,
     )

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from proxy.dialects.messages import MessageFormat
@@ -11,6 +11,7 @@ from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.conversation import Conversation
 from proxy.documents.message import wire
 from proxy.documents.message_location import LocatedMessage, edit_message, list_revisions
+from proxy.documents.message_parts import SHOWN_TYPES, content_of, parts_of
 from proxy.errors import NotFound, TooLarge, Unprocessable
 from proxy.responses import EventStream, Json, dumps, json_stream
 from proxy.routers.conversations import ConversationId
@@ -186,6 +187,31 @@ async def get_message(message_id: PathId, caller: Caller) -> Json:
             "revisions": [wire(revision) for revision in revisions],
         }
     )
+
+
+@router.get(
+    "/messages/{message_id}/parts/{number}",
+    summary="Get a picture or another part of a message",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {}}}},
+)
+async def get_part(
+    message_id: PathId, number: Annotated[int, Path(ge=0, le=MAX_ID)], caller: Caller
+) -> Response:
+    """What a message holds besides text; the text links to it.
+
+    Pictures, sounds and PDFs have their own content type, everything else is a download.
+    """
+    located = await LocatedMessage.find(caller.owner, message_id)
+    parts = parts_of(located.message)
+    if number >= len(parts):
+        raise NotFound("This message has no such part", code="part_not_found")
+    content, kind = content_of(parts[number])
+    headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"}
+    if kind not in SHOWN_TYPES:
+        kind = "application/octet-stream"
+        headers["Content-Disposition"] = f'attachment; filename="part-{number}"'
+    return Response(content, media_type=kind, headers=headers)
 
 
 @router.put("/messages/{message_id}", response_model=Done, summary="Edit a message")

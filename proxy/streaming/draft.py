@@ -10,7 +10,9 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+from proxy.documents.message_parts import as_markdown
 from proxy.providers.base import Delta, Usage
+from proxy.providers.tool_calls import joined_calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,11 @@ class Draft:
         self._former_texts: list[str] = []
         self._reasoning: list[str] = []
         self._calls: list[dict[str, Any]] = []
+        self._parts: list[dict[str, Any]] = []
+        self._plain: list[str] | None = None
+        """The text without what shows the parts in it, once there are any."""
+        self._extra: dict[str, Any] = {}
+        self._names: dict[str, str] = {}
         self._runs: list[list[Any]] | None = []
         self._beats = 0
         self._last_sign = self._clock_start
@@ -77,7 +84,7 @@ class Draft:
     @property
     def tool_calls(self) -> list[dict[str, Any]]:
         """The tool calls, put together from their fragments."""
-        return join_tool_calls(self._calls)
+        return joined_calls(self._calls)
 
     @property
     def order(self) -> list[list[Any]] | None:
@@ -93,14 +100,36 @@ class Draft:
         for run in order:
             if run[0] == "c":
                 fragments += run[1]
-                run[1] = len(join_tool_calls(self._calls[:fragments])) - calls
+                run[1] = len(joined_calls(self._calls[:fragments])) - calls
                 calls += run[1]
         return [run for run in order if run[1]]
 
     @property
     def has_begun(self) -> bool:
         """Whether anything of the reply has arrived: from then on nothing is tried again."""
-        return bool(self._pieces or self._reasoning or self._calls)
+        return bool(self._pieces or self._reasoning or self._calls or self._parts)
+
+    @property
+    def payload(self) -> dict[str, Any] | None:
+        """The reply as OpenAI's message, with the keys of its upstream; None of a mere text."""
+        if not (self._calls or self._parts or self._extra):
+            return None
+        text = "".join(self._pieces if self._plain is None else self._plain)
+        message: dict[str, Any] = {"role": "assistant", "content": text or None}
+        if self._parts and self._names.get("parts") == "images":
+            message["images"] = self._parts
+        elif self._parts:
+            message["content"] = [{"type": "text", "text": text}] if text else []
+            message["content"] += self._parts
+        if self._calls:
+            message["tool_calls"] = self.tool_calls
+            if self._reasoning:
+                message[self._names.get("reasoning", "reasoning_content")] = self.reasoning
+        return {**self._extra, **message}
+
+    def show(self, part: dict[str, Any], number: int) -> str:
+        """Return what stands in the text for the part with this number."""
+        return as_markdown(part, 0, number)
 
     @property
     def extent(self) -> tuple[int, int, int]:
@@ -120,8 +149,14 @@ class Draft:
             runs.append([kind, 0])
         runs[-1][1] += count
 
-    def add(self, delta: Delta) -> None:
+    def add(self, delta: Delta) -> None:  # noqa: PLR0912 - one step for each thing that comes
         """Take what the upstream sent, and let followers know."""
+        if not (delta.text.isascii() and delta.reasoning.isascii()):
+            delta = _with_whole_characters(delta)
+        if delta.parts or delta.extra or delta.names:
+            delta = self._add_parts(delta)
+        elif self._plain is not None:
+            self._plain.append(delta.text)
         if delta.replace:
             self._runs = None
         if delta.reasoning:
@@ -152,6 +187,29 @@ class Draft:
         if delta.usage is not None:
             self.usage = delta.usage
         self.wake()
+
+    def _add_parts(self, delta: Delta) -> Delta:
+        """Keep what is no text, and return the delta with a text that shows it."""
+        self._names |= delta.names or {}
+        if delta.extra:
+            self._extra |= delta.extra
+        if not delta.parts:
+            if self._plain is not None:
+                self._plain.append(delta.text)
+            return delta
+        if self._plain is None:
+            self._plain = list(self._pieces)
+        self._plain.append(delta.text)
+        text, is_empty = delta.text, not (self._pieces or delta.text)
+        for part in delta.parts:
+            shown = self.show(part, len(self._parts))
+            self._parts.append(part)
+            if shown:
+                text += shown if is_empty else "\n\n" + shown
+                is_empty = False
+        if self.first_token_ms is None:
+            self.first_token_ms = self.elapsed_ms()
+        return delta._replace(text=text)
 
     def wake(self) -> None:
         """Let followers look again."""
@@ -230,25 +288,21 @@ class Draft:
                 await self._changed.wait()
 
 
+def _with_whole_characters(delta: Delta) -> Delta:
+    """Return a delta that can be encoded: half a character becomes a replacement one."""
+    try:
+        delta.text.encode()
+        delta.reasoning.encode()
+    except UnicodeEncodeError:
+        return delta._replace(
+            text=delta.text.encode("utf-8", "replace").decode(),
+            reasoning=delta.reasoning.encode("utf-8", "replace").decode(),
+        )
+    return delta
+
+
 def _continuation(had: str, text: str) -> tuple[str, str | None]:
     """What can be said by appending to `had`, and what is still held against the new text."""
     if text.startswith(had):
         return text[len(had) :], None
     return "", had
-
-
-def join_tool_calls(fragments: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """OpenAI's streamed tool call fragments as whole tool calls, by their `index`."""
-    calls: dict[int, dict[str, Any]] = {}
-    for fragment in fragments:
-        index = fragment.get("index", len(calls))
-        call = calls.setdefault(index, {"id": "", "type": "function", "function": {}})
-        for key in ("id", "type"):
-            if fragment.get(key):
-                call[key] = fragment[key]
-        part = fragment.get("function") or {}
-        function = call["function"]
-        if part.get("name"):
-            function["name"] = function.get("name", "") + part["name"]
-        function["arguments"] = function.get("arguments", "") + (part.get("arguments") or "")
-    return [calls[index] for index in sorted(calls)]

@@ -127,6 +127,7 @@ class Engine:
         project_id: int = 0,
         omitted_messages: int = 0,
         tail_size: tuple[int, int] | None = None,
+        is_counted: bool = True,
     ) -> Generation:
         """Begin a reply and run it as a task of its own; see `Generation` for what it takes."""
         settings = self._settings
@@ -149,7 +150,8 @@ class Engine:
         for hook in self.on_launch:
             hook(generation)
         self.running[generation.message_id] = generation
-        task = asyncio.create_task(generation.run(self._ended))
+        on_end = self._ended if is_counted else self._forget
+        task = asyncio.create_task(generation.run(on_end))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return generation
@@ -160,9 +162,12 @@ class Engine:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _ended(self, generation: Generation) -> None:
+    def _forget(self, generation: Generation) -> None:
         self.running.pop(generation.message_id, None)
         _tell(self.on_end, generation)
+
+    def _ended(self, generation: Generation) -> None:
+        self._forget(generation)
         self.completed(
             Completed(
                 owner=generation.sink.owner,

@@ -11,10 +11,12 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Literal
 
-from pymongo.errors import PyMongoError
+from pymongo.errors import PyMongoError, WriteError
 
 from proxy.documents.base import Raw, is_too_large, utc_now
+from proxy.documents.chat_message import text_of
 from proxy.documents.message import Status, packed
+from proxy.documents.message_parts import as_markdown
 from proxy.errors import (
     ProxyError,
     ReplyDeleted,
@@ -27,6 +29,7 @@ from proxy.errors import (
 from proxy.providers.base import CompletionRequest, Usage
 from proxy.providers.fallback import ask_in_turn
 from proxy.providers.registry import Route
+from proxy.providers.token_usage import bounded
 from proxy.settings import Settings
 from proxy.streaming.draft import Draft
 from proxy.streaming.sink import ReplySink
@@ -181,7 +184,11 @@ class Generation(Draft):
     # Storing
 
     def _lay_out(self) -> Raw:
-        """Return the fields of the message, now that the reply has ended."""
+        """Return the fields of the message, now that the reply has ended; raises nothing.
+
+        What cannot be laid out is left out and named in `error`: the text is there whatever
+        else an upstream sent.
+        """
         fields: Raw = {
             "content": self.text,
             "status": self.status,
@@ -189,7 +196,6 @@ class Generation(Draft):
             "model": self.model,
             "provider": self.provider,
             "duration_ms": self.duration_ms,
-            "usage": self._usage_fields(),
         }
         if self._reasoning:
             fields["reasoning"] = self.reasoning
@@ -201,15 +207,36 @@ class Generation(Draft):
             fields["first_token_ms"] = self.first_token_ms
         if self.error is not None:
             fields["error"] = _error_fields(self.error)
-        if self._calls:
-            fields["payload"] = packed(
-                {
-                    "role": "assistant",
-                    "content": self.text or None,
-                    "tool_calls": self.tool_calls,
-                }
-            )
+        left_out = []
+        for name, lay_out in (("usage", self._usage_fields), ("payload", self._payload)):
+            try:
+                if (value := lay_out()) is not None:
+                    fields[name] = value
+            except Exception:
+                log.exception("reply %d: its %s cannot be laid out", self.message_id, name)
+                left_out.append(name)
+        if left_out:
+            self.usage = None if "usage" in left_out else self.usage
+            fields.setdefault("usage", {"provenance": "unknown"})
+            fields.setdefault("error", _not_kept(left_out))
         return fields
+
+    def _payload(self) -> str | None:
+        payload = self.payload
+        return None if payload is None else packed(payload)
+
+    def _plain_fields(self) -> Raw:
+        """Return the end of a reply with nothing but what any database takes."""
+        kept = ("status", "updated_at", "model", "provider", "duration_ms")
+        return {
+            **{key: self.result[key] for key in kept},
+            "content": self.text.encode("utf-8", "replace").decode().replace("\x00", ""),
+            "error": self.result.get("error") or _not_kept(["all but the text"]),
+        }
+
+    def show(self, part: Raw, number: int) -> str:
+        """Return what stands in the text for the part with this number."""
+        return as_markdown(part, self.message_id, number)
 
     def _usage_fields(self) -> Raw:
         usage = self.usage
@@ -217,18 +244,12 @@ class Generation(Draft):
             return {"provenance": "unknown"}
         if usage is None:
             usage = Usage(
-                estimate_tokens(m.get("content") for m in self.request.messages),
+                estimate_tokens(text_of(m.get("content")) for m in self.request.messages),
                 estimate_tokens((self.text, self.reasoning)),
                 "estimated",
             )
-            self.usage = usage
-        return {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-            "provenance": usage.provenance,
-            **({"details": counts} if (counts := _counts(usage.details)) else {}),
-        }
+        self.usage = bounded(usage)
+        return usage_fields(self.usage)
 
     def _fail(self, error: ProxyError, status: Status = "failed") -> None:
         """Correct the end of a reply that could not be stored as it ended."""
@@ -240,17 +261,27 @@ class Generation(Draft):
         fields = self.result
         deadline = self._loop.time() + self._settings.storage_retry_seconds
         wait = 0.1
+        refusals = 0
         while True:
             try:
                 if not await self.sink.write(fields, is_final=True):
                     self._fail(ReplyDeleted(), "stopped")
                 return
-            except PyMongoError as error:
+            except Exception as error:
                 is_late = self._loop.time() > deadline
-                if is_too_large(error) and "content" in fields:
+                if isinstance(error, PyMongoError) and is_too_large(error) and "content" in fields:
                     if is_late or not await self._make_room():
                         fields = self._without_text()
                     continue
+                # A value that cannot be encoded never can; what a server refuses twice, neither.
+                refusals += 1 if isinstance(error, WriteError) else 0
+                if (refusals == 2 or not isinstance(error, PyMongoError)) and "usage" in fields:
+                    log.exception("reply %d: only its text can be stored", self.message_id)
+                    fields = self._plain_fields()
+                    self.result = {**fields, "usage": {"provenance": "unknown"}}
+                    continue
+                if not isinstance(error, PyMongoError):
+                    raise
                 if is_late:
                     log.exception("reply %d could not be stored", self.message_id)
                     self._fail(StorageUnavailable(NOT_STORED))
@@ -313,11 +344,17 @@ def estimate_tokens(texts: Any) -> int:
     return sum((len(text.encode()) + 3) // 4 for text in texts if isinstance(text, str))
 
 
-def _counts(details: Raw) -> Raw:
-    """The numbers of an upstream's usage, and nothing else that it may hold."""
-    counts: Raw = {}
-    for name, value in details.items():
-        found = _counts(value) if isinstance(value, dict) else value
-        if not name.startswith("$") and isinstance(found, int | float | dict) and found != {}:
-            counts[name] = found
-    return counts
+def usage_fields(usage: Usage) -> Raw:
+    """Return a usage as it is stored: `{"prompt_tokens": 11, …, "provenance": "reported"}`."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "provenance": usage.provenance,
+        **({"details": usage.details} if usage.details else {}),
+    }
+
+
+def _not_kept(what: list[str]) -> Raw:
+    message = f"The text is whole; what the provider sent besides is not kept: {', '.join(what)}"
+    return {"type": "incomplete_record", "code": None, "message": message}

@@ -22,6 +22,9 @@ from tests.fakes.scripted import (
 
 CHARACTER = "漢😀"
 
+SECRET = "It broke in /srv/secret/app.py with sk-secret-0123456789"
+"""What no client may see of an upstream's explanation: paths and keys."""
+
 
 class FaultyUpstream(ScriptedUpstream):
     """A scripted upstream with the answers and faults that every protocol has."""
@@ -93,11 +96,11 @@ class FaultyUpstream(ScriptedUpstream):
 
     # Refusals before any byte of a reply
 
-    def status(self, status: int, message: str = "secret-detail", **headers: str) -> Script:
+    def status(self, status: int, message: str = SECRET, **headers: str) -> Script:
         """An HTTP error with the protocol's JSON body; `retry_after="7"` adds the header."""
         return whole(status, self.error_body(message), **headers)
 
-    def coded(self, status: int, code: str, message: str = "secret-detail") -> Script:
+    def coded(self, status: int, code: str, message: str = SECRET) -> Script:
         return whole(status, self.error_body(message, code))
 
     def html_error(self, status: int = 500) -> Script:

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.fakes.faults import FaultyUpstream
+from tests.fakes.faults import SECRET, FaultyUpstream
 from tests.fakes.scripted import Script, head, script, whole
 
 USAGE = {
@@ -46,7 +46,7 @@ class OpenAIUpstream(FaultyUpstream):
         return chunk(finish_reason="stop") + usage_chunk() + b"data: [DONE]\n\n"
 
     def failure(self) -> bytes:
-        return frame({"error": {"message": "secret-detail", "type": "server_error", "code": None}})
+        return frame({"error": {"message": SECRET, "type": "server_error", "code": None}})
 
     def bad_json(self) -> bytes:
         return b'data: {"choices": [{"delta": {"content": "secret-detail\n\n'

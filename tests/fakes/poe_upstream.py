@@ -9,7 +9,7 @@ import fastapi_poe
 from fastapi_poe.types import PartialResponse, QueryRequest
 from sse_starlette import ServerSentEvent
 
-from tests.fakes.faults import FaultyUpstream
+from tests.fakes.faults import SECRET, FaultyUpstream
 from tests.fakes.live import serve
 from tests.fakes.scripted import Script, head, script
 
@@ -37,7 +37,7 @@ class PoeUpstream(FaultyUpstream):
         return event("done", {})
 
     def failure(self) -> bytes:
-        return event("error", {"allow_retry": True, "text": "secret-detail"})
+        return event("error", {"allow_retry": True, "text": SECRET})
 
     def bad_json(self) -> bytes:
         return b'event: text\r\ndata: {"text": "secret-detail\r\n\r\n'

@@ -145,10 +145,15 @@ async def test_an_end_without_finish_just_ends(
     assert not any(delta.finish_reason for delta in received)
 
 
-async def test_broken_json_mid_stream(upstream: FaultyUpstream, provider: Provider) -> None:
-    upstream.play(upstream.bad_json_after("one "))
-    text, error = await broken(provider)
-    assert (text, type(error)) == ("one ", errors.UpstreamProtocolError)
+async def test_broken_json_mid_stream_costs_one_frame(
+    upstream: FaultyUpstream, provider: Provider
+) -> None:
+    upstream.play(
+        upstream.texts("one ") + upstream.bad_json() + upstream.text("two") + upstream.end()
+    )
+    received = await deltas(provider)
+    assert joined(received) == "one two"
+    assert received[-1].finish_reason == "stop"
 
 
 async def test_an_error_frame_mid_stream(upstream: FaultyUpstream, provider: Provider) -> None:

@@ -108,7 +108,7 @@ async def test_a_refusal_is_the_text(upstream: OpenAIUpstream, provider: OpenAIP
     assert joined(await deltas(provider)) == "I cannot"
 
 
-async def test_tool_call_fragments_come_as_they_are(
+async def test_tool_call_fragments_come_as_they_arrive(
     upstream: OpenAIUpstream, provider: OpenAIProvider
 ) -> None:
     first = {"index": 0, "id": "c1", "type": "function", "function": {"name": "f"}}
@@ -120,7 +120,10 @@ async def test_tool_call_fragments_come_as_they_are(
         )
     )
     received = await deltas(provider)
-    assert [call for delta in received for call in delta.tool_calls] == [first, second]
+    assert [call for delta in received for call in delta.tool_calls] == [
+        first | {"function": {"name": "f", "arguments": ""}},
+        second,
+    ]
     assert received[-1].finish_reason == "tool_calls"
 
 
@@ -169,7 +172,7 @@ async def test_nothing_after_done_is_read(
     "payload",
     [b"7", b'"text"', b"[]", b'{"choices": [1]}', b'{"choices": "x"}', b"{"],
 )
-async def test_a_frame_of_another_shape_is_a_protocol_error(
+async def test_a_stream_of_nothing_but_odd_frames_is_a_protocol_error(
     upstream: OpenAIUpstream, provider: OpenAIProvider, payload: bytes
 ) -> None:
     upstream.play(upstream.chunks(b"data: " + payload + b"\n\n"))

@@ -17,6 +17,7 @@ from sse_starlette import ServerSentEvent
 from proxy import errors
 from proxy.providers.base import CompletionRequest, Delta
 from proxy.providers.poe import PoeProvider
+from proxy.providers.tool_calls import joined_calls
 from tests.fakes.poe_upstream import ACCESS_KEY, Bot, PoeUpstream, poe_server
 from tests.support.providers import KEY, deltas, joined, request, settings
 
@@ -149,7 +150,14 @@ async def test_tools_go_out_and_tool_calls_come_back() -> None:
         [*events, ServerSentEvent(data=last, event="json")],
         request(model="TestBot", tools=tools, tool_choice="auto"),
     )
-    assert [call for delta in received for call in delta.tool_calls] == fragments
+    told = [call for delta in received for call in delta.tool_calls]
+    assert joined_calls(told) == [
+        {
+            "id": "call_1",
+            "type": "function",
+            "function": {"name": "weather", "arguments": '{"city": "Köln"}'},
+        }
+    ]
     assert received[-1].finish_reason == "tool_calls"
     assert bot.queries[0].tools is not None
     assert [tool.function.name for tool in bot.queries[0].tools] == ["weather", "now"]

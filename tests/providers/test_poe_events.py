@@ -64,7 +64,7 @@ async def test_error_events(
         b"event: text\n\n",
     ],
 )
-async def test_an_event_of_another_shape_is_a_protocol_error(
+async def test_a_stream_of_nothing_but_odd_events_is_a_protocol_error(
     upstream: PoeUpstream, provider: PoeProvider, broken: bytes
 ) -> None:
     upstream.play(upstream.events(broken, upstream.end()))

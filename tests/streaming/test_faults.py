@@ -138,10 +138,7 @@ CELLS = {
         text="Hello",
     ),
     "malformed JSON frame": Cell(
-        lambda u: u.bad_json_after("Hel", "lo"),
-        502,
-        error="upstream_protocol_error",
-        text="Hello",
+        lambda u: u.bad_json_after("Hel", "lo"), 200, status="complete", text="Hello"
     ),
     "error frame mid-stream": Cell(
         lambda u: u.error_after("Hel", "lo"), 502, error="upstream_error", text="Hello"

@@ -53,6 +53,7 @@ REPORTED = Usage(
     11,
     7,
     "reported",
-    {"total_tokens": 18, "completion_tokens_details": {"reasoning_tokens": 3}},
+    {"completion_tokens_details": {"reasoning_tokens": 3}},
+    18,
 )
 """`openai_upstream.USAGE` as a delta carries it."""

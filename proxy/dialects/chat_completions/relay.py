@@ -5,14 +5,19 @@ is cut by the network waits for its rest, so that an upstream which breaks in th
 one leaves the client with whole frames and an error it can read.
 """
 
+import json
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+import orjson
 
 from proxy.errors import ReplyTruncated, UpstreamError, UpstreamProtocolError
 from proxy.providers.base import Usage
-from proxy.providers.faults import Faults
-from proxy.providers.openai import ChunkReader, OpenAIProvider, RawResponse, usage_of
-from proxy.sse import JSONFrames
+from proxy.providers.openai import OpenAIProvider, RawResponse
+from proxy.providers.reply_reader import ReplyReader
+from proxy.sse import DONE, JSONFrames, encode
 
 HELD_BYTES = 1024 * 1024
 """A frame longer than this is passed on in pieces."""
@@ -25,7 +30,7 @@ READ_BYTES = 8 * 1024
 
 _TEXTS = re.compile(rb'"(?:content|reasoning_content|reasoning)": ?"([^"\\]*(?:\\.[^"\\]*)*)"')
 
-_FRAME_ENDS = re.compile(rb"(?<=\n\n)|(?<=\r\n\r\n)")
+_FRAME_ENDS = re.compile(rb"(?<=\n\n)(?=[^\n])|(?<=\r\n\r\n)(?=[^\r\n])")
 
 
 class WholeFrames:
@@ -33,12 +38,18 @@ class WholeFrames:
 
     def __init__(self) -> None:
         self._held = b""
+        self.is_cut = False
+        """Whether what was given last ends within a frame."""
 
     def feed(self, data: bytes) -> bytes:
         """The whole frames that these bytes complete."""
         if self._held:
             data = self._held + data
             self._held = b""
+        # Some write single line ends between frames, which no client takes for two.
+        if b"}\ndata:" in data:
+            data = data.replace(b"}\ndata:", b"}\n\ndata:")
+        self.is_cut = False
         if data[-2:] == b"\n\n" or data[-4:] == b"\r\n\r\n":
             return data
         found = (
@@ -48,6 +59,7 @@ class WholeFrames:
         )
         end = max(found, default=0)
         if len(data) - end > HELD_BYTES:
+            self.is_cut = True
             return data
         self._held = data[end:]
         return data[:end]
@@ -93,81 +105,96 @@ class Tail:
 
 
 class Relayed:
-    """An answer whose first byte is here.
+    """An answer whose first word is here.
 
-    `first` is the whole body of one that is not a stream. `usage` and about how many
-    `text_bytes` there were are known once it is closed.
+    `is_stream` says what it is, whatever its label says; `first` is the whole body of one that
+    is not a stream. `usage` and about how many `text_bytes` there were are known once it is
+    closed.
     """
 
-    def __init__(self, provider: str, model: str, response: RawResponse) -> None:
-        self.provider = provider
+    def __init__(self, provider: OpenAIProvider, model: str, response: RawResponse) -> None:
+        self.provider = provider.name
         self.model = model
         self.response = response
+        self.is_stream = False
         self.first = b""
         self.usage: Usage | None = None
         self.text_bytes = 0
+        self.new_reader = partial(provider.reader, model)
         self._frames = WholeFrames()
         self._tail = Tail()
         self._error: UpstreamError | None = None
+        self._is_done = False
         self._is_complete: bool | None = None
 
     @classmethod
     async def open(cls, provider: OpenAIProvider, body: bytes, model: str) -> "Relayed":
-        """Ask, and wait for the first frame or for the whole body.
+        """Ask, and wait for the first word of a stream or for the whole body.
 
         Raises:
-            UpstreamError: it refused, broke, or said in its first frames that it failed.
+            UpstreamError: it refused, broke, or said before its first word that it failed.
         """
         response = await provider.open(body, model=model)
-        self = cls(provider.name, model, response)
+        self = cls(provider, model, response)
         try:
-            await (self._read_first_frames() if response.is_stream else self._read_body())
+            await self._read_beginning()
         except BaseException:
             response.close()
             raise
         return self
 
-    async def _read_first_frames(self) -> None:
-        self.first = await self._read_frames()
-        if self._error is not None and not self._says_something(self.first):
-            raise self._error
-        if not self.first:
-            raise ReplyTruncated("The provider ended the reply before it began")
-
-    def _says_something(self, frames: bytes) -> bool:
-        begun = ChunkReader(self.response.faults, self.model).feed(frames)
-        return begun is not None and bool(begun.text or begun.reasoning or begun.tool_calls)
-
-    async def _read_frames(self) -> bytes:
-        """The next whole frames up to an error, which is kept; `b""` at the end."""
-        while data := await self.response.read():
-            block = self._frames.feed(data)
-            if b'"error"' in block:
-                block, self._error = before_error(block, self.response)
-            if block or self._error is not None:
-                return block
-        return self._frames.rest()
-
-    async def _read_body(self) -> None:
+    async def _read_beginning(self) -> None:
+        reader = self.new_reader()
+        begun = False
         parts: list[bytes] = []
         size = 0
-        while not self.response.has_ended:
-            parts.append(await self.response.read())
-            size += len(parts[-1])
+        while not begun and not reader.done and reader.error is None:
+            data = await self.response.read()
+            delta = reader.feed(data) if data else reader.end()
+            if delta is not None:
+                self.usage = delta.usage or self.usage
+                begun = reader.has_begun or bool(delta.finish_reason)
+            size += len(data)
             if size > BODY_BYTES:
                 raise UpstreamProtocolError("The model's provider sent too long an answer")
-        self.first = parts[0] if len(parts) == 1 else b"".join(parts)
-        try:
-            body = JSONFrames().loads(self.first)
-        except ValueError:
-            body = None
-        if not isinstance(body, dict):
-            raise self.response.faults.unreadable()
-        if body.get("error"):
-            raise self.response.faults.in_band(body["error"], self.model)
-        self.usage = usage_of(body.get("usage"))
-        if self.usage is None:
-            self.text_bytes = sum(len(text.encode()) for text in _texts_of(body))
+            if reader.is_stream and not self.is_stream:
+                # What came before was too little to tell.
+                self.is_stream = True
+                data = b"".join([*parts, data])
+                parts.clear()
+            parts.append(self._whole_frames(data) if self.is_stream else data)
+            if not data:
+                break
+        if reader.error is not None and not reader.has_begun:
+            raise reader.error
+        self.first = b"".join(parts)
+        if not self.first.strip() and not begun:
+            raise ReplyTruncated("The provider ended the reply before it began")
+        if not self.is_stream:
+            self._is_complete = True
+            self.text_bytes = len(self.first) if self.usage is None else 0
+        elif not begun and not reader.done:
+            raise ReplyTruncated("The provider ended the reply before it began")
+
+    def _whole_frames(self, data: bytes) -> bytes:
+        was_cut = self._frames.is_cut
+        block = self._frames.feed(data) if data else self._frames.rest()
+        # A frame that is passed on in pieces cannot be looked at.
+        return block if was_cut or self._frames.is_cut else self._sifted(block)
+
+    def _sifted(self, block: bytes) -> bytes:
+        """Whole frames up to an error, which is kept, without those that no client can read."""
+        if self._is_done or not block:
+            return b""
+        if block[-14:] == DONE:
+            head = block[:-14]
+            if not head or _is_clean(head):
+                self._is_done = True
+                return block
+        elif _is_clean(block):
+            return block
+        sifted, self._error, self._is_done = sift(block, self.new_reader)
+        return sifted
 
     async def read(self) -> bytes:
         """The stream's next whole frames, those together that arrived together; `b""` at the end.
@@ -177,63 +204,143 @@ class Relayed:
                 before that were given.
         """
         block, self.first = self.first, b""
-        if not block and self._error is None:
-            block = await self._read_frames()
+        while not block and self._error is None and not self._is_done:
+            try:
+                data = await self.response.read()
+            except UpstreamError:
+                # An answer that said how it ended is whole, however its connection ends.
+                if not self._has_ended():
+                    raise
+                break
+            block = self._whole_frames(data)
+            if not data:
+                break
         if block:
             self._tail.feed(block)
             return block
         if self._error is not None:
             raise self._error
-        self._read_tail()
-        if not self._is_complete:
+        if not self._has_ended():
             raise ReplyTruncated("The provider ended the reply early")
         return b""
 
-    def _read_tail(self) -> None:
+    def _has_ended(self) -> bool:
         """Learn from the end of the stream what was used, and whether it is the end."""
         if self._is_complete is None:
             end, self.text_bytes = self._tail.end()
-            reader = ChunkReader(self.response.faults, self.model)
+            reader = self.new_reader()
             last = reader.feed(end)
-            self.usage = last.usage if last else None
-            self._is_complete = reader.done or bool(last and last.finish_reason)
+            rest = reader.end()
+            self.usage = (last and last.usage) or (rest and rest.usage) or None
+            self._is_complete = self._is_done or reader.finish_reason is not None
+        return self._is_complete
+
+    @property
+    def said_done(self) -> bool:
+        """Whether the stream ended with the upstream's own `[DONE]`."""
+        return self._is_done
 
     def close(self) -> None:
         """Close the connection unless the answer was read to its end."""
         self.response.close()
-        if self.response.is_stream:
-            self._read_tail()
+        if self.is_stream:
+            self._has_ended()
 
 
-def before_error(block: bytes, response: RawResponse) -> tuple[bytes, UpstreamError | None]:
-    """The frames before the first that holds an error object, and that error as ours."""
-    end = 0
+def _is_clean(block: bytes) -> bool:
+    """Whether every frame is one line of JSON that holds nothing to look at: the usual case."""
+    if block[:7] != b"data: {" or block[-3:] != b"}\n\n":
+        return False
+    if block.count(b"\n\n") != block.count(b"}\n\ndata: {") + 1:
+        return False
+    return not any(mark in block for mark in _MARKS)
+
+
+_MARKS = (b'"error"', b'"detail"', b'"message"', b"NaN", b"Infinity", b"[DONE]")
+"""What a frame has to be parsed for: failures, whole messages, numbers that are no JSON."""
+
+
+def sift(
+    block: bytes, new_reader: Callable[[], ReplyReader]
+) -> tuple[bytes, UpstreamError | None, bool]:
+    """What of these frames a client gets, the failure among them, and whether `[DONE]` was.
+
+    A frame that is no JSON object is left out; one with a whole message or odd numbers is
+    written anew; all others leave as they came.
+    """
+    kept: list[bytes] = []
     for frame in _FRAME_ENDS.split(block):
-        error = _error_of(frame, response.faults, response.model)
-        if error is not None:
-            return block[:end], error
-        end += len(frame)
-    return block, None
+        lines = [line for line in frame.splitlines() if line.strip()]
+        data = b"\n".join(line[5:].strip() for line in lines if line[:5] == b"data:")
+        if not data:
+            kept.append(frame)
+            continue
+        reader = new_reader()
+        delta = reader.feed(frame if frame[-2:] == b"\n\n" else frame + b"\n\n")
+        if reader.error is not None:
+            return b"".join(kept), reader.error, False
+        if data[:6] == b"[DONE]":
+            kept.append(b"data: [DONE]\n\n")
+            return b"".join(kept), None, True
+        payload = _object_of(data)
+        if payload is None:
+            if delta is None:
+                continue
+            payload = {"object": "chat.completion.chunk", "choices": [{"index": 0}]}
+        elif _passes(payload, data):
+            kept.append(frame if frame[-2:] in (b"\n\n", b"\r\n") else frame + b"\n\n")
+            continue
+        kept.append(encode(_as_chunk(payload)))
+    return b"".join(kept), None, False
 
 
-def _error_of(frame: bytes, faults: Faults, model: str) -> UpstreamError | None:
-    lines = (line.removeprefix(b"data:") for line in frame.splitlines() if line[:5] == b"data:")
+def _object_of(data: bytes) -> dict[str, Any] | None:
     try:
-        payload: Any = JSONFrames().loads(b"\n".join(lines))
+        payload = JSONFrames().loads(data)
     except ValueError:
         return None
-    if isinstance(payload, dict) and payload.get("error"):
-        return faults.in_band(payload["error"], model)
-    return None
+    return payload if isinstance(payload, dict) else None
 
 
-def _texts_of(body: dict[str, Any]) -> list[str]:
-    """The texts of a `chat.completion`, to count where the upstream did not."""
-    choices = body.get("choices")
-    messages = [
-        choice.get("message")
-        for choice in (choices if isinstance(choices, list) else ())
-        if isinstance(choice, dict)
-    ]
-    texts = [message.get("content") for message in messages if isinstance(message, dict)]
-    return [text for text in texts if isinstance(text, str)]
+def _passes(payload: dict[str, Any], data: bytes) -> bool:
+    """Whether a client can read the frame as it came."""
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        # Half a character is no reason: clients join them.
+        if not _is_json(data):
+            return False
+    choices = payload.get("choices")
+    return not (
+        isinstance(choices, list)
+        and any(isinstance(each, dict) and each.get("message") for each in choices)
+    )
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        json.loads(data, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def _as_chunk(payload: dict[str, Any]) -> dict[str, Any]:
+    """A frame with whole messages as a chunk with deltas."""
+    choices = payload.get("choices")
+    if not isinstance(choices, list):
+        return payload
+    return {
+        **payload,
+        "object": "chat.completion.chunk",
+        "choices": [
+            {**{key: value for key, value in each.items() if key != "message"}, "delta": message}
+            if isinstance(each, dict) and (message := each.get("message")) and not each.get("delta")
+            else each
+            for each in choices
+        ],
+    }

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from proxy.documents.base import Raw
+from proxy.documents.chat_message import calls_of
 from proxy.documents.message import payload_of
 from proxy.errors import ProxyError
 from proxy.sse import DONE, encode
@@ -17,12 +18,68 @@ SEPARATOR = "\n\n"
 """Between a text that was already sent and the one that replaced it: nothing can be unsaid."""
 
 
+FINISH_REASONS = {
+    "stop": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "tool_calls": "tool_calls",
+    "tool_use": "tool_calls",
+    "function_call": "function_call",
+    "content_filter": "content_filter",
+    "safety": "content_filter",
+}
+"""What upstreams call it, and what OpenAI's clients know; anything else is `stop`."""
+
+
+def finish_reason_of(message: Raw) -> str:
+    """OpenAI's finish reason of a reply's stored fields."""
+    return FINISH_REASONS.get(str(message.get("finish_reason") or "stop").lower(), "stop")
+
+
 def usage_object(usage: Raw | None) -> Raw | None:
     """OpenAI's `usage` of a stored one; null where nobody counted."""
     if not usage or "total_tokens" not in usage:
         return None
     counts = {key: usage[key] for key in ("prompt_tokens", "completion_tokens", "total_tokens")}
-    return {**usage.get("details", {}), **counts}
+    details = {
+        key: {name: int(count) for name, count in value.items() if not isinstance(count, dict)}
+        if isinstance(value, dict)
+        else value
+        for key, value in usage.get("details", {}).items()
+        if isinstance(value, dict) or not key.endswith("_details")
+    }
+    return {**details, **counts}
+
+
+def further_keys(payload: Raw) -> Raw:
+    """What a message holds besides text and calls, where OpenAI's clients can read it.
+
+    Pictures are in `images`, where OpenRouter and the clients that know it have them.
+    """
+    further = {
+        key: value
+        for key, value in payload.items()
+        if key not in ("role", "content", "tool_calls", "reasoning", "reasoning_content")
+    }
+    annotations = further.pop("annotations", None)
+    if isinstance(annotations, list):
+        found = [each for each in annotations if _is_citation(each)]
+        further |= {"annotations": found} if found else {}
+    audio = further.pop("audio", None)
+    if isinstance(audio, dict) and isinstance(audio.get("data"), str):
+        further["audio"] = {"id": "", "expires_at": 0, "transcript": "", **audio}
+    if "images" not in further and isinstance(content := payload.get("content"), list):
+        images = [part for part in content if part.get("type") == "image_url"]
+        further |= {"images": images} if images else {}
+    return further
+
+
+def _is_citation(annotation: Any) -> bool:
+    cited = annotation.get("url_citation") if isinstance(annotation, dict) else None
+    return isinstance(cited, dict) and all(
+        isinstance(cited.get(key), kind)
+        for key, kind in (("start_index", int), ("end_index", int), ("title", str), ("url", str))
+    )
 
 
 def completion(
@@ -30,20 +87,22 @@ def completion(
 ) -> dict[str, Any]:
     """A `chat.completion` of a reply's stored fields (`content`, `finish_reason`, …)."""
     payload = payload_of(message) or {}
+    calls = calls_of(payload)
     answer: dict[str, Any] = {
+        **further_keys(payload),
         "role": "assistant",
-        "content": payload.get("content") if payload else message["content"],
+        "content": message["content"] or (None if calls else ""),
         "refusal": None,
     }
     if message.get("reasoning"):
         answer["reasoning_content"] = message["reasoning"]
-    if payload.get("tool_calls"):
-        answer["tool_calls"] = payload["tool_calls"]
+    if calls:
+        answer["tool_calls"] = calls
     choice = {
         "index": 0,
         "message": answer,
         "logprobs": None,
-        "finish_reason": message.get("finish_reason") or "stop",
+        "finish_reason": finish_reason_of(message),
     }
     return {
         "id": completion_id,
@@ -105,13 +164,16 @@ class CompletionFormat:
         frames = b""
         if differs:
             frames += self._chunk({"content": SEPARATOR + message.get("content", "")})
-        calls = (payload_of(message) or {}).get("tool_calls")
+        payload = payload_of(message) or {}
+        calls = calls_of(payload)
+        if further := further_keys(payload):
+            frames += self._chunk(further)
         if calls and not self._said_tool_calls:
             fragments = [{"index": index, **call} for index, call in enumerate(calls)]
             frames += self._chunk({"tool_calls": fragments})
         if error is not None:
             return frames + encode({"error": error.error()}) + DONE
-        frames += self._chunk({}, message.get("finish_reason") or "stop")
+        frames += self._chunk({}, finish_reason_of(message))
         if self._include_usage:
             usage = usage_object(message.get("usage"))
             frames += encode({**self._envelope, "choices": [], "usage": usage})

@@ -15,6 +15,8 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from proxy.dialects.chat_completions.relay import Relayed
+from proxy.dialects.chat_completions.reshape import chunks_of, whole_of
+from proxy.dialects.chat_completions.sending import Sending, error_frames
 from proxy.dialects.chat_completions.shapes import CompletionFormat
 from proxy.documents.message import Status
 from proxy.errors import ProxyError, ReplyTruncated, UpstreamError
@@ -22,9 +24,9 @@ from proxy.providers.base import CompletionRequest, Usage
 from proxy.providers.fallback import ask_in_turn
 from proxy.providers.openai import OpenAIProvider
 from proxy.providers.registry import Route
-from proxy.responses import STREAM_HEADERS, dumps, model_headers
+from proxy.responses import dumps, model_headers
 from proxy.settings import Settings
-from proxy.sse import DONE, HEARTBEAT, encode
+from proxy.sse import DONE, HEARTBEAT
 from proxy.streaming.draft import Progress
 from proxy.streaming.engine import Completed, Engine
 from proxy.streaming.generation import Generation, estimate_tokens
@@ -35,10 +37,6 @@ OWN_KEYS = frozenset({"attach", "conversation", "on_disconnect"})
 
 WATCH_AFTER_SECONDS = 0.05
 """From then on a call watches whether its client is still there; most small ones never need to."""
-
-RAW_STREAM_HEADERS = [
-    (name.lower().encode(), value.encode()) for name, value in STREAM_HEADERS.items()
-]
 
 UPSTREAM_HEADERS = {"x-request-id": b"x-upstream-request-id"}
 """The upstream's headers that have another name here: the plain one is this server's own."""
@@ -135,12 +133,21 @@ class Answer(Response):
             self._end(status)
 
     async def _answer(self, send: Send) -> Status:
-        answered = await ask_in_turn(
-            self._call.routes, self._ask, budget_seconds=self._settings.retry_budget_seconds
-        )
-        if isinstance(answered, Relayed):
-            return await self._relay(answered, send)
-        return await self._send_generated(answered, send)
+        sending = Sending(send, self._settings, is_stream=bool(self._call.body.get("stream")))
+        try:
+            answered = await ask_in_turn(
+                self._call.routes, self._ask, budget_seconds=self._settings.retry_budget_seconds
+            )
+            if isinstance(answered, Relayed):
+                return await self._relay(answered, sending)
+            return await self._send_generated(answered, sending)
+        except ProxyError as error:
+            if not sending.is_open:
+                raise
+            await sending.end(error_frames(error))
+            return "failed"
+        finally:
+            sending.close()
 
     async def _ask(self, route: Route) -> "Relayed | StartedGeneration":
         if isinstance(route.provider, OpenAIProvider):
@@ -152,36 +159,50 @@ class Answer(Response):
             message_id=next(_stateless_ids),
             routes=[route],
             request=self._call.request_for(route.model),
-            # Whoever asks the routes in turn also asks again.
+            # Whoever asks the routes in turn also asks again, and counts the call once.
             retry_budget_seconds=0,
+            is_counted=False,
         )
         return await StartedGeneration.open(self._generation)
 
-    async def _relay(self, relayed: Relayed, send: Send) -> Status:
+    async def _relay(self, relayed: Relayed, sending: Sending) -> Status:
         response = relayed.response
         self._first_token_ms = self._elapsed_ms()
-        headers = [(b"content-type", response.content_type.encode("latin-1"))]
-        headers += [
+        headers = [
             (UPSTREAM_HEADERS.get(name) or name.encode(), value.encode("latin-1"))
             for name, value in response.headers.items()
         ]
         headers += _model(relayed.provider, relayed.model)
-        if not response.is_stream:
-            await _send_whole(send, relayed.first, response.status, headers)
+        body = self._call.body
+        if not body.get("stream"):
+            content_type = response.content_type if not relayed.is_stream else ""
+            if "json" not in content_type:
+                content_type = "application/json"
+            whole = await whole_of(relayed, body["model"]) if relayed.is_stream else relayed.first
+            await sending.whole(whole, response.status, content_type, headers)
             return "complete"
-        await send(_start(response.status, headers + RAW_STREAM_HEADERS))
+        content_type = response.content_type if relayed.is_stream else ""
+        if not content_type.startswith("text/event-stream"):
+            content_type = "text/event-stream; charset=utf-8"
+        await sending.open(response.status, content_type, headers)
+        if not relayed.is_stream:
+            await sending.end(chunks_of(relayed.first, include_usage=wants_usage(body)))
+            return "complete"
         status: Status = "complete"
         end = b""
         try:
             while block := await relayed.read():
-                await send({"type": "http.response.body", "body": block, "more_body": True})
+                await sending.write(block)
+            if not relayed.said_done:
+                # Some clients wait for it.
+                end = DONE
         except UpstreamError as error:
             status = "truncated" if isinstance(error, ReplyTruncated) else "failed"
             end = error_frames(error)
-        await send({"type": "http.response.body", "body": end, "more_body": False})
+        await sending.end(end)
         return status
 
-    async def _send_generated(self, started: "StartedGeneration", send: Send) -> Status:
+    async def _send_generated(self, started: "StartedGeneration", sending: Sending) -> Status:
         body, generation = self._call.body, started.generation
         model = _model(generation.provider, generation.model)
         chunks = CompletionFormat(
@@ -192,11 +213,9 @@ class Answer(Response):
         if not body.get("stream"):
             await generation.ended.wait()
             whole = chunks.whole(generation.error, generation.result)
-            headers = [(b"content-type", b"application/json"), *model]
-            await _send_whole(send, dumps(whole), 200, headers)
+            await sending.whole(dumps(whole), 200, "application/json", model)
             return generation.status
-        content_type = (b"content-type", b"text/event-stream; charset=utf-8")
-        await send(_start(200, [content_type, *model, *RAW_STREAM_HEADERS]))
+        await sending.open(200, "text/event-stream; charset=utf-8", model)
         frame = chunks.first()
         differs = False
         async for progress in started.progresses():
@@ -204,10 +223,10 @@ class Answer(Response):
                 differs = True
                 continue
             frame += HEARTBEAT if progress == Progress() else chunks.progress(progress)
-            await send({"type": "http.response.body", "body": frame, "more_body": True})
+            await sending.write(frame)
             frame = b""
         frame += chunks.ending(generation.error, generation.result, differs=differs)
-        await send({"type": "http.response.body", "body": frame, "more_body": False})
+        await sending.end(frame)
         return generation.status
 
     def _elapsed_ms(self) -> int:
@@ -217,20 +236,20 @@ class Answer(Response):
         """Close what is open, and tell who counts calls."""
         if self._generation is not None:
             self._generation.end("stopped")
-        relayed, route = self._relayed, self._call.routes[0]
+        relayed, generation, route = self._relayed, self._generation, self._call.routes[0]
         if relayed is not None:
             relayed.close()
-        elif self._generation is not None:
-            # The engine tells of every generation itself.
-            return
+        answered = relayed or generation
+        usage = self._usage(relayed) if relayed else generation.usage if generation else None
         self._engine.completed(
             Completed(
                 owner=self._call.owner,
-                provider=relayed.provider if relayed else route.provider.name,
-                model=relayed.model if relayed else route.model,
-                usage=self._usage(relayed) if relayed else None,
+                provider=answered.provider if answered else route.provider.name,
+                model=answered.model if answered else route.model,
+                usage=usage,
                 status=status,
-                first_token_ms=self._first_token_ms,
+                first_token_ms=self._first_token_ms
+                or (generation.first_token_ms if generation else None),
                 duration_ms=self._elapsed_ms(),
             )
         )
@@ -259,7 +278,10 @@ class StartedGeneration:
             ProxyError: it failed before that.
         """
         self = cls(generation)
-        self._first = await anext(self._follower, None)
+        while (first := await anext(self._follower, None)) == Progress():
+            # A sign of life is no word yet: another route may still answer.
+            continue
+        self._first = first
         if self._first is None and generation.error is not None and not generation.has_begun:
             raise generation.error
         return self
@@ -272,26 +294,9 @@ class StartedGeneration:
                 yield progress
 
 
-def error_frames(error: ProxyError) -> bytes:
-    """The end of a stream that failed."""
-    return encode({"error": error.error()}) + DONE
-
-
 def _model(provider: str, model: str) -> list[tuple[bytes, bytes]]:
     headers = model_headers(provider, model)
     return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-
-
-def _start(status: int, headers: list[tuple[bytes, bytes]]) -> Message:
-    return {"type": "http.response.start", "status": status, "headers": headers}
-
-
-async def _send_whole(
-    send: Send, body: bytes, status: int, headers: list[tuple[bytes, bytes]]
-) -> None:
-    headers = [*headers, (b"content-length", str(len(body)).encode())]
-    await send(_start(status, headers))
-    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 async def _disconnected(receive: Receive) -> Message:

@@ -24,8 +24,9 @@ from proxy.dialects.responses.items import (
 from proxy.dialects.responses.shapes import Request, event_of, response_object, status_of
 from proxy.documents.base import Raw
 from proxy.errors import ProxyError
+from proxy.providers.tool_calls import joined_calls
 from proxy.sse import DONE
-from proxy.streaming.draft import Progress, join_tool_calls
+from proxy.streaming.draft import Progress
 
 FROM_THE_START = -1
 
@@ -101,7 +102,7 @@ class ResponseFrames:
             frames += self._stretch("t", text)
         if progress.tool_calls:
             self._fragments += progress.tool_calls
-            frames += self._calls(join_tool_calls(self._fragments))
+            frames += self._calls(joined_calls(self._fragments))
         return frames
 
     def replay(self, message: Raw) -> bytes:

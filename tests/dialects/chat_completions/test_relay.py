@@ -289,7 +289,7 @@ async def test_an_answer_that_is_no_answer_is_an_error(
         upstream.not_a_stream(),
         whole(200, b""),
         whole(200, b"[]"),
-        whole(200, {"error": {"message": "secret-detail", "type": "server_error"}}),
+        whole(200, {"error": {"message": "in /srv/secret/a.py", "type": "server_error"}}),
         script(head()),
     ):
         upstream.play(bad)

@@ -184,10 +184,8 @@ async def test_an_openai_route_answers_where_poe_does_not(
         response = await client.post(PATH, json=call(model="smart"))
         counted = client.calls  # type: ignore[attr-defined]
     assert response.json()["choices"][0]["message"]["content"] == "ok"
-    assert [(each.provider, each.status) for each in counted] == [
-        ("poe", "failed"),
-        ("openai", "complete"),
-    ]
+    # One call of the client counts once, however many routes were asked.
+    assert [(each.provider, each.status) for each in counted] == [("openai", "complete")]
 
 
 @pytest.mark.parametrize("stream", [False, True])
