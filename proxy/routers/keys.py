@@ -67,7 +67,7 @@ async def _within_own_limits(caller: CallerInfo, wanted: Raw) -> Raw:
 
 
 @router.post("", response_model=KeyCreated, summary="Create a key")
-async def create_key(body: KeyCreate, caller: Caller) -> Json:
+async def create_key(body: KeyCreate, caller: Caller, authenticator: Authentication) -> Json:
     """The key is in the answer, this once; only its hash is kept."""
     if body.expires_at is not None and body.expires_at <= utc_now():
         raise Unprocessable("expires_at: must be in the future", param="expires_at")
@@ -75,6 +75,8 @@ async def create_key(body: KeyCreate, caller: Caller) -> Json:
     if not caller.is_operator:
         fields |= await _within_own_limits(caller, fields)
     secret, raw = await ApiKey.create_new(_owner(caller, body.owner), body.name, **fields)
+    # The first one locks the server, this worker at once.
+    authenticator.forget()
     return Json({**key_out(raw), "key": secret})
 
 

@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Route, async_playwright
 
+from proxy.database import Database, connect
 from tests.support.browser import FLAGS, Visit, browser_path
 
 
@@ -21,6 +23,16 @@ async def chromium() -> AsyncIterator[Browser]:
         )
         yield browser
         await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def wired(wire_uri: str) -> AsyncIterator[Database]:
+    """A database of its own on a real wire server, in the loop of the browser."""
+    name = f"test_{uuid4().hex[:12]}"
+    database = connect(wire_uri, name)
+    yield database
+    await database.client.drop_database(name)
+    database.close()
 
 
 @pytest.fixture
@@ -38,7 +50,7 @@ def visit(chromium: Browser) -> Visit:
         faults: list[str] = []
         options = {"locale": "en-US", "viewport": {"width": 1200, "height": 800}}
         context = await chromium.new_context(**{**options, **context_options})
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(20_000)
         own = urlsplit(url).netloc
 
         async def guard(route: Route) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
 from proxy.database import Database
 from tests.conftest import IN_CI, make_settings, running_app
@@ -17,6 +17,9 @@ from tests.fakes.live import serve
 from tests.fakes.openai_upstream import OpenAIUpstream
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+# A busy machine may be slow; what does not come at all is noticed all the same.
+expect.set_options(timeout=20_000)
 
 Visit = Callable[..., AbstractAsyncContextManager[Page]]
 """`async with visit(url, **context) as page`; see the fixture of that name."""
