@@ -24,6 +24,9 @@ router = APIRouter(prefix="/projects", tags=["Projects"])
 Pattern = Annotated[str, Query(max_length=1000)]
 CLIENT_LEFT = 499
 """A status for the log: nobody reads the answer."""
+NO_TEXT = "-no-text"
+"""Ends the ETag of an answer without the text."""
+
 _TREES: dict[str, Tree] = {"false": "none", "": "none", "true": "top", "only": "only"}
 
 
@@ -51,6 +54,7 @@ async def get_complete_source_code(
     since: Annotated[str, Query(max_length=200)] = "",
     lines: bool = False,
     redact: bool = True,
+    text: bool = True,
     accept: Annotated[str, Header()] = "",
     if_none_match: Annotated[str, Header()] = "",
 ) -> Response:
@@ -59,7 +63,8 @@ async def get_complete_source_code(
     `include` and `exclude` are gitignore-style patterns and may be repeated. `max_tokens`
     takes whole files by path as long as they fit. `since` is the ETag of an earlier
     answer: only files that changed since then are in the text. `Accept: text/plain`
-    streams the text alone. Secrets are redacted.
+    streams the text alone. With `text=false` everything but the text is answered: what a
+    choice would send, before it is sent. Secrets are redacted.
     """
     if not redact and not settings.source_allow_unredacted:
         raise Forbidden("This server redacts secrets always; leave 'redact=false' out")
@@ -84,13 +89,14 @@ async def get_complete_source_code(
     if digest is None:
         return Response(status_code=CLIENT_LEFT)
     etag = await asyncio.to_thread(digest.etag)
-    if options.tree != "only":
+    if options.tree != "only" and text:
         await AnsweredDigest.store(
             owner, id_, f"{choice}:{etag}", digest.manifest, kept=settings.source_answers
         )
-    as_text = _quality(accept, "text/plain") > _quality(accept, "application/json")
+    as_text = text and _quality(accept, "text/plain") > _quality(accept, "application/json")
+    suffix = "-text" if as_text else "" if text else NO_TEXT
     headers = {
-        "ETag": f'"{etag}{"-text" if as_text else ""}"',
+        "ETag": f'"{etag}{suffix}"',
         "Vary": "Accept",
         "Cache-Control": "private, no-cache",
     }
@@ -102,7 +108,9 @@ async def get_complete_source_code(
         headers["Content-Length"] = str(digest.total_bytes)
         return StreamingResponse(_text(digest), media_type="text/plain", headers=headers)
     named = None if known is None else {"etag": since_etag, "known": known}
-    return StreamingResponse(_json(digest, named), media_type="application/json", headers=headers)
+    return StreamingResponse(
+        _json(digest, named, text), media_type="application/json", headers=headers
+    )
 
 
 async def _while_connected(request: Request, making: Coroutine[Any, Any, Digest]) -> Digest | None:
@@ -132,10 +140,12 @@ async def _text(digest: Digest) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def _json(digest: Digest, since: dict[str, object] | None) -> AsyncIterator[bytes]:
+async def _json(
+    digest: Digest, since: dict[str, object] | None, text: bool
+) -> AsyncIterator[bytes]:
     """The body, without ever holding the escaped text as a whole."""
     yield b'{"completeSourceCode":"'
-    for chunk in chunks(digest.pieces):
+    for chunk in chunks(digest.pieces if text else ()):
         yield orjson.dumps(chunk.decode())[1:-1]
     yield b'","since":' + orjson.dumps(since) + b","
     for chunk in chunks(islice(digest.summary(), 1, None)):
@@ -144,7 +154,7 @@ async def _json(digest: Digest, since: dict[str, object] | None) -> AsyncIterato
 
 def _bare(etag: str) -> str:
     """What stands between the quotes, of the text's ETag that of the whole answer."""
-    return etag.strip().removeprefix("W/").strip('"').removesuffix("-text")
+    return etag.strip().removeprefix("W/").strip('"').removesuffix("-text").removesuffix(NO_TEXT)
 
 
 def _matches(if_none_match: str, etag: str) -> bool:

@@ -322,6 +322,20 @@ async def test_names_and_contents_of_all_kinds_are_never_a_500(
     assert any("undecodable" in item["reason"] for item in answer.json()["skipped"])
 
 
+async def test_what_a_choice_would_send_is_said_without_the_text(
+    api: httpx.AsyncClient, tree: Path
+) -> None:
+    url = await create(api, tree)
+    for choice in ({}, {"max_tokens": 40}, {"include": "*.py"}):
+        whole = await api.get(url, params=choice)
+        bare = await api.get(url, params={**choice, "text": "false"})
+        assert bare.json() == {**whole.json(), "completeSourceCode": ""}
+        assert bare.headers["etag"] != whole.headers["etag"]
+        known = {"If-None-Match": bare.headers["etag"]}
+        again = await api.get(url, params={**choice, "text": "false"}, headers=known)
+        assert again.status_code == 304
+
+
 async def test_digests_at_once_are_all_answered(api: httpx.AsyncClient, tree: Path) -> None:
     url = await create(api, tree)
 

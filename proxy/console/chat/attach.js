@@ -73,11 +73,10 @@ function Source({ projectId, source, change }) {
 function SourceCost({ projectId, source }) {
   const { include, exclude, max_tokens: most } = source;
   const { data, error, loading } = useLoaded(
-    (signal) => get(`v1/projects/${projectId}/complete-source-code`, { include, exclude, max_tokens: most, tree: "only" }, { signal }),
+    (signal) => get(`v1/projects/${projectId}/complete-source-code`, { include, exclude, max_tokens: most, text: false }, { signal }),
     [JSON.stringify([include, exclude, most])],
   );
   if (error) return html`<${Notice} kind="error">${error.message}<//>`;
   if (!data || loading) return html`<${Loading} />`;
-  const tokens = data.files.reduce((sum, file) => sum + file.tokens, 0);
-  return html`<p class="hint">${t("attach.sourceCost", { files: count(data.files.length), tokens: count(tokens) })}</p>`;
+  return html`<p class="hint">${t("attach.sourceCost", { files: count(data.files.length), tokens: count(data.total_tokens) })}</p>`;
 }

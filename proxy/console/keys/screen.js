@@ -1,6 +1,6 @@
 // Who may use the server, how much, and since when they have not.
 
-import { get, post, remove } from "../app/api.js";
+import { get, post, remove, sentKey } from "../app/api.js";
 import { confirm, Dialog, open } from "../app/dialogs.js";
 import { html, useState } from "../app/html.js";
 import { count, fullDate, shortTime } from "../app/format.js";
@@ -39,6 +39,8 @@ function Keys({ keys, reload }) {
     attempt(async () => {
       if (!(await confirm(t("key.rotate"), t("key.rotateText", { name: key.name }), t("key.rotate"), { danger: false }))) return;
       const made = await post(`v1/keys/${key.id}/rotate`);
+      // The key that this tab sends has just stopped working.
+      if (sentKey().endsWith(key.last4)) await useKey(made.key);
       reload();
       await open(SecretDialog, { made });
     });

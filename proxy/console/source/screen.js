@@ -53,7 +53,7 @@ function Preview({ project }) {
   }, [fields]);
   const query = { include: patternsOf(asked.include), exclude: patternsOf(asked.exclude), max_tokens: Number(asked.tokens) || undefined };
   const path = `v1/projects/${project.id}/complete-source-code`;
-  const { data, error, loading } = useLoaded((signal) => get(path, { ...query, tree: "only" }, { signal }), [JSON.stringify(asked)]);
+  const { data, error, loading } = useLoaded((signal) => get(path, { ...query, text: false }, { signal }), [JSON.stringify(asked)]);
   const set = (name) => (event) => setFields({ ...fields, [name]: event.target.value });
   const input = (name, rest = {}) => (id, described) =>
     html`<input id=${id} aria-describedby=${described} value=${fields[name]} onInput=${set(name)} spellcheck="false" ...${rest} />`;
@@ -75,8 +75,7 @@ function Preview({ project }) {
 }
 
 function Result({ data, loading, save }) {
-  const tokens = data.files.reduce((sum, file) => sum + file.tokens, 0);
-  const size = data.files.reduce((sum, file) => sum + file.bytes, 0);
+  const { total_tokens: tokens, total_bytes: size } = data;
   const redactions = Object.entries(data.redactions);
   const facts = [
     ["files", count(data.files.length)],
