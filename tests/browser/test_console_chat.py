@@ -169,7 +169,7 @@ async def test_a_hostile_message_stays_text(mock: Database, visit: Visit) -> Non
     async with served(mock) as (url, upstream, api):
         upstream.play(upstream.reply(HOSTILE))
         id_ = await begin(api, name="<img src=x onerror=window.harmed=1>")
-        async with visit(f"{url}/console/#/chat/{id_}", may_fail=("404",)) as page:
+        async with visit(f"{url}/console/#/chat/{id_}") as page:
             await write(page, HOSTILE)
             await expect(page.get_by_label("Send", exact=True)).to_be_visible()
             await expect(page.locator(".markdown table tbody tr")).to_have_count(300)

@@ -10,12 +10,13 @@ import { post } from "../app/api.js";
 import { IconButton } from "../app/ui.js";
 
 const ESTIMATE_AFTER_MILLISECONDS = 600;
+const NOTHING = { documents: [], source: null, prompt: "" };
 const draftKey = (id) => `proxy-console-draft ${id}`;
 
 /** `send(body)` is true once the message is stored; `busy` shows the button that stops. */
 export function Composer({ conversationId, projectId, model, busy, send, stop }) {
   const [text, setText] = useState(() => sessionStorage.getItem(draftKey(conversationId)) ?? "");
-  const [attached, setAttached] = useState({ documents: [], source: null, prompt: "" });
+  const [attached, setAttached] = useState(NOTHING);
   const area = useRef(null);
   const estimate = useEstimate(conversationId, text, attached, model);
   const hasMore = attached.documents.length > 0 || attached.source || attached.prompt;
@@ -38,7 +39,7 @@ export function Composer({ conversationId, projectId, model, busy, send, stop })
     setText("");
     const sent = await send(bodyOf(content, attached));
     if (!sent) setText((now) => now || text);
-    else if (attached.source?.once || attached.documents.length) setAttached({ documents: [], source: null, prompt: "" });
+    else setAttached(NOTHING);
   };
   const onKeyDown = (event) => {
     // While an input method composes, Enter chooses a character.

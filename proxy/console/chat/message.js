@@ -62,7 +62,7 @@ function Theirs({ message, live, history }) {
   const reasoning = live ? live.reasoning : message.reasoning;
   return html`<div class="reply">
     ${reasoning && html`<${Reasoning} text=${reasoning} running=${live && !live.text} />`}
-    <${Markdown} text=${text} done=${!live} />
+    <${Markdown} text=${text} done=${!live} took=${live && ((milliseconds) => live.shown(milliseconds))} />
     ${live && !text && !reasoning && html`<p class="thinking" role="status">${t("message.waiting")}</p>`}
     <${Extras} message=${message} />
     ${!live && html`<${Ending} message=${message} history=${history} />`}

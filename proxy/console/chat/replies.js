@@ -6,6 +6,9 @@ import { signal } from "../app/html.js";
 import { say } from "../app/toast.js";
 import { changed } from "./conversations.js";
 
+/** Of the time, what showing a growing text may take: one part of so many and one. */
+const REST = 3;
+
 /** A reply as far as it has come; `tick` rises once an animation frame at most. */
 export class LiveReply {
   constructor(message) {
@@ -16,6 +19,7 @@ export class LiveReply {
     this.tick = signal(0);
     this.startedAt = Date.now();
     this.waiting = 0;
+    this.notBefore = 0;
   }
 
   take(frame) {
@@ -28,10 +32,21 @@ export class LiveReply {
       this.points += codePoints(frame.content);
     }
     if (frame.reasoning) this.reasoning += frame.reasoning;
-    this.waiting ||= requestAnimationFrame(() => {
-      this.waiting = 0;
-      this.tick.value++;
-    });
+    this.waiting ||= requestAnimationFrame(() => this.show());
+  }
+
+  show() {
+    if (performance.now() < this.notBefore) {
+      this.waiting = requestAnimationFrame(() => this.show());
+      return;
+    }
+    this.waiting = 0;
+    this.tick.value++;
+  }
+
+  /** Say how long showing it took: a text that is slow to show is shown more rarely. */
+  shown(milliseconds) {
+    this.notBefore = performance.now() + REST * milliseconds;
   }
 }
 

@@ -8,7 +8,7 @@ import { attempt } from "../app/toast.js";
 import { Loading } from "../app/ui.js";
 import { Message } from "./message.js";
 
-const FIRST = 40;
+const FIRST = 24;
 const STEP = 40;
 const MOST = 160;
 const NEAR_PIXELS = 800;

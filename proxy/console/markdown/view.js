@@ -92,12 +92,14 @@ function offsetOfLine(text, line) {
 }
 
 /** A component for a text; the element is the view's alone. */
-export function Markdown({ text, done = true }) {
+export function Markdown({ text, done = true, took }) {
   const element = useRef(null);
   const view = useRef(null);
   useLayoutEffect(() => {
     view.current ??= new MarkdownView(element.current);
+    const began = performance.now();
     view.current.update(text, done);
+    took?.(performance.now() - began);
   }, [text, done]);
   return html`<div class="markdown" ref=${element} dir="auto"></div>`;
 }

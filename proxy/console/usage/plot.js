@@ -73,7 +73,8 @@ function optionsOf(uPlot, box, series, show, asLines) {
     height: HEIGHT,
     cursor: { y: false, drag: { x: false, y: false } },
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
-    scales: { y: { range: (_, low, high) => [0, Math.max(high || 0, 1e-9) * 1.08] } },
+    // Half a day on either side, so that the first and the last bar are whole.
+    scales: { x: { range: (_, first, last) => [first - 43_200, last + 43_200] }, y: { range: (_, low, high) => [0, Math.max(high || 0, 1e-9) * 1.08] } },
     axes: [
       { ...axis, grid: { show: false }, space: 60, values: (_, splits) => splits.map((second) => dayText.format(second * 1000)) },
       { ...axis, size: 66, values: (_, splits) => splits.map((value) => show(value)) },
