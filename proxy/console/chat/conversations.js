@@ -2,6 +2,7 @@
 
 import { get, post, put, remove } from "../app/api.js";
 import { signal } from "../app/html.js";
+import { attempt } from "../app/toast.js";
 import { announce } from "./tabs.js";
 
 const PAGE = 100;
@@ -34,6 +35,13 @@ export async function loadConversations() {
   if (turn !== latestRead) return;
   conversations.value = found;
   mayHaveMore.value = found.length >= limit;
+}
+
+/** Show other conversations: of a project, or archived ones. */
+export function choose(next) {
+  filter.value = next;
+  conversations.value = null;
+  attempt(loadConversations);
 }
 
 export async function loadMoreConversations() {

@@ -13,7 +13,9 @@ export function Extras({ message }) {
   const payload = message.payload;
   const calls = payload?.tool_calls ?? [];
   const parts = Array.isArray(payload?.content) ? payload.content : [];
-  const pictures = [...parts, ...(message.parts ?? []), ...(payload?.images ?? [])].filter(
+  // A reply's text shows its pictures where they belong.
+  const shown = message.role === "assistant" && message.content.includes("/parts/");
+  const pictures = shown ? [] : [...parts, ...(message.parts ?? []), ...(payload?.images ?? [])].filter(
     (part) => part?.type === "image_url" || part?.image_url,
   );
   const files = parts.filter((part) => part?.type === "file" || part?.type === "input_audio");

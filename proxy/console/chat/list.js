@@ -9,6 +9,7 @@ import { t } from "../app/strings.js";
 import { attempt } from "../app/toast.js";
 import { IconButton, Loading, Menu, Sentinel } from "../app/ui.js";
 import {
+  choose,
   conversations,
   filter,
   loadConversations,
@@ -44,7 +45,7 @@ export function ConversationList({ current }) {
         onInput=${(event) => setText(event.target.value)}
         onKeyDown=${(event) => event.key === "Escape" && setText("")} />
     </div>
-    ${text.trim() ? html`<${SearchResults} text=${text.trim()} />` : html`<${Conversations} current=${current} />`}
+    ${text.trim() ? html`<${SearchResults} text=${text.trim()} clear=${() => setText("")} />` : html`<${Conversations} current=${current} />`}
   </aside>`;
 }
 
@@ -73,12 +74,6 @@ function menuItems() {
     items.splice(1, 0, { label: t("project.edit"), icon: "edit", run: dialog(projectDialogs, "ProjectDialog", { project: chosen }) });
   }
   return items;
-}
-
-function choose(next) {
-  filter.value = next;
-  conversations.value = null;
-  attempt(loadConversations);
 }
 
 function Projects() {

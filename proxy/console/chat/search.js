@@ -7,12 +7,12 @@ import { shortTime } from "../app/format.js";
 import { Icon } from "../app/icons.js";
 import { t } from "../app/strings.js";
 import { Button, Loading, Notice } from "../app/ui.js";
-import { conversations, filter } from "./conversations.js";
+import { choose, conversations, filter } from "./conversations.js";
 
 const AFTER_MILLISECONDS = 200;
 const ICONS = { message: "chat", conversation: "chat", document: "file", project: "folder" };
 
-export function SearchResults({ text }) {
+export function SearchResults({ text, clear }) {
   const [found, setFound] = useState(null);
   const [failure, setFailure] = useState(null);
   const project = filter.value.project;
@@ -40,7 +40,7 @@ export function SearchResults({ text }) {
   if (!found) return html`<${Loading} />`;
   return html`<div class="conversations" aria-live="polite">
     <p class="hint">${t("search.count", { count: found.results.length })}${found.results.length && found.next ? "+" : ""}</p>
-    <ul>${found.results.map((result, at) => html`<${Result} key=${at} result=${result} />`)}</ul>
+    <ul>${found.results.map((result, at) => html`<${Result} key=${at} result=${result} clear=${clear} />`)}</ul>
     ${found.next && html`<${Button} onClick=${more}>${found.complete === false ? t("search.goOn") : t("more")}<//>`}
   </div>`;
 }
@@ -58,15 +58,19 @@ async function search(text, project, abort, before) {
   return { results, next: null };
 }
 
-function Result({ result }) {
+function Result({ result, clear }) {
   const title = result.conversation_name || result.filename || result.project_name || result.name || t("conversation.unnamed");
   const about = [result.project_name, result.role && t(`role.${result.role}`), shortTime(result.created_at)].filter(Boolean).join(" · ");
   const isDocument = result.type === "document";
   const target = isDocument ? address("plans", String(result.document_id)) : address("chat", result.conversation_id ?? "");
   const follow = (event) => {
-    if (isDocument || !result.conversation_id) return;
+    if (isDocument) return;
     event.preventDefault();
-    goToMessage(result.conversation_id, result.message_id);
+    if (result.conversation_id) goToMessage(result.conversation_id, result.message_id);
+    else {
+      choose({ project: result.project_id, archived: false });
+      clear();
+    }
   };
   return html`<li>
     <a href=${target} onClick=${follow}>
