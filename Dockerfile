@@ -2,18 +2,19 @@
 # docker-compose.yml runs it together with MongoDB.
 
 FROM python:3.12-slim AS build
-# Resolved from pyproject.toml with its constraints, as `uv run` does.
-RUN pip install --no-cache-dir "uv==0.13.*"
-ENV UV_PROJECT_ENVIRONMENT=/opt/proxy UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy \
+ENV VIRTUAL_ENV=/opt/proxy UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy \
     UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1
 WORKDIR /src
-# The dependencies change less often than the code: a layer of their own.
+# Every file that is installed is named by its hash (scripts/lock): the tools, what the server
+# needs, which changes less often than the code, and then the server without anything else.
+COPY requirements.build.lock requirements.image.lock ./
+RUN pip install --no-cache-dir --require-hashes -r requirements.build.lock
+RUN uv venv "$VIRTUAL_ENV" && uv pip install --require-hashes --no-deps -r requirements.image.lock
 COPY pyproject.toml README.md LICENSE ./
-COPY proxy/__init__.py proxy/__init__.py
-RUN uv sync --no-default-groups --no-install-project
 COPY proxy proxy
 COPY scripts/mongosh.js scripts/mongosh.js
-RUN uv sync --no-default-groups --no-editable
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && uv pip install --no-deps --no-index /wheels/*.whl
 
 FROM python:3.12-slim
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin proxy

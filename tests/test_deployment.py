@@ -45,12 +45,30 @@ def test_the_image_is_slim_and_runs_as_nobody_special() -> None:
 
 
 def test_the_image_holds_neither_build_tools_nor_the_embedded_database() -> None:
-    syncs = [argument for name, argument in instructions() if "uv sync" in argument]
-    assert syncs
-    assert all("--no-default-groups" in argument for argument in syncs)
+    held = (ROOT / "requirements.image.lock").read_text(encoding="utf-8")
+    assert "fastapi==" in held
+    assert not re.search(r"^(secantusdb|pytest|uv|ruff)==", held, re.MULTILINE)
     assert not [argument for name, argument in final_stage() if name == "RUN" and "uv" in argument]
     copied = [argument for name, argument in final_stage() if name == "COPY"]
     assert copied == ["--from=build /opt/proxy /opt/proxy"]
+
+
+def test_what_comes_from_a_registry_is_named_by_its_hash() -> None:
+    steps = [
+        step.strip()
+        for name, argument in instructions()
+        if name == "RUN"
+        for step in argument.split("&&")
+        if "pip install" in step
+    ]
+    assert len(steps) == 3
+    for step in steps:
+        assert "--require-hashes" in step or "--no-deps --no-index" in step, step
+    for file in ("requirements.image.lock", "requirements.build.lock"):
+        text = (ROOT / file).read_text(encoding="utf-8")
+        names = re.findall(r"^[a-z0-9].*==", text, re.MULTILINE)
+        assert text.count("--hash=sha256:") >= len(names) > 0
+        assert "://" not in text
 
 
 def test_the_image_asks_whether_the_process_lives_and_not_the_database() -> None:
