@@ -1,0 +1,218 @@
+"""Three servers with addresses of their own on one database, one of them cut off in mid-reply.
+
+Its packets are dropped, its process goes on: it does not know, and neither do the others.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fakes.openai_upstream import OpenAIUpstream
+from tests.fakes.scripted import script, wait
+from tests.fakes.wire_server import FLAGS, find_program
+from tests.support.network import Network, is_possible
+from tests.support.replies import create, history, joining, say, streaming
+
+pytestmark = [
+    pytest.mark.skipif(not is_possible(), reason="no network namespaces here"),
+    pytest.mark.skipif(find_program() is None, reason="no database server to run in one"),
+    pytest.mark.timeout(300),
+]
+
+KEY = "k" * 40
+LEASE_SECONDS = 4
+ASK = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=9).read().decode())"
+
+
+@asynccontextmanager
+async def relayed(upstream: OpenAIUpstream, address: str) -> AsyncIterator[str]:
+    """The upstream under an address that the hosts can reach; its base URL."""
+    host, _, port = upstream.origin.removeprefix("http://").partition(":")
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        their_reader, their_writer = await asyncio.open_connection(host, port)
+        for pair in ((reader, their_writer), (their_reader, writer)):
+            task = asyncio.create_task(pass_on(*pair))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+    server = await asyncio.start_server(accept, address, 0)
+    try:
+        yield f"http://{address}:{server.sockets[0].getsockname()[1]}/v1"
+    finally:
+        server.close()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@dataclass
+class Cluster:
+    """Hosts: 0 is the database, 1 to 3 are servers."""
+
+    network: Network
+    clients: list[httpx.AsyncClient]
+
+    async def asked_from_itself(self, host: int, path: str) -> Any:
+        """What a server answers on its own machine, cut off or not."""
+        url = f"http://{self.network.address(host)}:8000{path}"
+        command = self.network.command(host, [sys.executable, "-c", ASK, url])
+        done = await asyncio.to_thread(
+            subprocess.run, command, capture_output=True, text=True, check=False
+        )
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    async def until_ready(self, host: int, ready: bool = True) -> None:
+        """Wait until a server says that it is, or is not, ready."""
+        while ((await self.asked_from_itself(host, "/readyz")) is not None) != ready:
+            pass
+
+
+@asynccontextmanager
+async def cluster(upstream: OpenAIUpstream, folder: Path) -> AsyncIterator[Cluster]:
+    program = find_program()
+    assert program is not None
+    processes: list[subprocess.Popen[str]] = []
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with Network(3) as network:
+        async with relayed(upstream, network.here) as base_url:
+            try:
+                storage = ["--host", network.address(0), "--port", "27017"]
+                storage += ["--storage-path", str(folder / "mongodb"), *FLAGS.split()]
+                processes.append(network.run(0, [program, *storage], **quiet))
+                variables = {
+                    "PROXY_MONGODB_URI": f"mongodb://{network.address(0)}:27017/"
+                    "?directConnection=true&retryWrites=false",
+                    "PROXY_API_KEYS": KEY,
+                    "PROXY_LEASE_SECONDS": str(LEASE_SECONDS),
+                    "PROXY_CHECKPOINT_SECONDS": "0.1",
+                    "PROXY_SHUTDOWN_GRACE_SECONDS": "0",
+                    "PROXY_STORAGE_RETRY_SECONDS": "60",
+                    "OPENAI_BASE_URL": base_url,
+                    "OPENAI_API_KEY": "sk-test",
+                }
+                for host in (1, 2, 3):
+                    environment = {**os.environ, **variables, "PROXY_HOST": network.address(host)}
+                    server = [sys.executable, "-m", "proxy", "serve"]
+                    processes.append(
+                        network.run(host, server, cwd=folder, env=environment, **quiet)
+                    )
+                clients = [
+                    httpx.AsyncClient(
+                        base_url=f"http://{network.address(host)}:8000",
+                        timeout=60,
+                        headers={"authorization": f"Bearer {KEY}"},
+                    )
+                    for host in (1, 2, 3)
+                ]
+                found = Cluster(network, clients)
+                await asyncio.gather(*(found.until_ready(host) for host in (1, 2, 3)))
+                yield found
+                for client in clients:
+                    await client.aclose()
+            finally:
+                for process in reversed(processes):
+                    process.terminate()
+                for process in processes:
+                    await asyncio.to_thread(process.wait, 60)
+
+
+async def test_a_server_that_is_cut_off_in_mid_reply_loses_and_doubles_nothing(
+    openai: OpenAIUpstream, tmp_path: Path
+) -> None:
+    go_on = asyncio.Event()
+    answered: list[int] = []
+    held = openai.texts("so ") + script(wait(go_on), openai.text("far")) + openai.end()
+    openai.play(held, openai.reply("quick"))
+    async with cluster(openai, tmp_path) as found:
+        one, two, three = found.clients
+        id_ = await create(one)
+        async with streaming(one, id_, "first", key="k1") as stream:
+            await stream.until("so ")
+            async with joining(two, stream.message_id) as joined:
+                await joined.until("so ")
+
+                found.network.cut(1)
+                # The others go on, in the same conversation as well.
+                for client in (two, three):
+                    answer = await say(client, id_, "meanwhile", key=f"k{len(answered)} b")
+                    assert answer.status_code == 200, answer.text
+                    answered.append(answer.json()["assistant_message_id"])
+                # Whoever follows elsewhere is told that its writer is gone, and keeps the text.
+                frames = await joined.rest()
+                assert frames[-1]["error"]["type"] == "interrupted"
+                assert joined.text == "so "
+                # The one that is cut off knows that it should get no requests.
+                await found.until_ready(1, ready=False)
+                assert await found.asked_from_itself(1, "/livez") == {"status": "alive"}
+
+                found.network.heal(1)
+                await found.until_ready(1)
+                go_on.set()
+        # The same request again, to each of them: the turn exists once.
+        for client in (one, two, three):
+            again = await say(client, id_, "first", key="k1", stream=True)
+            assert again.status_code in (200, 409, 502, 503), again.text
+        histories = [await history(client, id_) for client in (one, two, three)]
+        contents = [message["content"] for message in histories[0]]
+        while histories[0][1]["status"] == "streaming":
+            histories = [await history(client, id_) for client in (one, two, three)]
+        assert contents.count("first") == 1
+        assert contents.count("meanwhile") == len(answered) == 2
+        for each in histories:
+            assert [m["id"] for m in each] == [m["id"] for m in histories[0]]
+        ids = [message["id"] for message in histories[0]]
+        assert len(set(ids)) == len(ids) == 6
+        replies = {m["id"]: m for m in histories[0] if m["role"] == "assistant"}
+        for message_id in answered:
+            assert (replies[message_id]["status"], replies[message_id]["content"]) == (
+                "complete",
+                "quick",
+            )
+        # Ended honestly: as far as it was stored, or whole where its writer came back in time.
+        cut = replies[stream.message_id]
+        assert (cut["status"], cut["content"]) in {
+            ("interrupted", "so "),
+            ("complete", "so far"),
+            ("failed", "so "),
+            ("truncated", "so "),
+        }
+        assert [request.json["messages"][-1]["content"] for request in openai.requests].count(
+            "first"
+        ) == 1
+
+
+async def test_stops_and_joins_work_from_any_server(openai: OpenAIUpstream, tmp_path: Path) -> None:
+    openai.play(openai.stall_after("so far"))
+    async with cluster(openai, tmp_path) as found:
+        one, two, three = found.clients
+        id_ = await create(one)
+        async with streaming(one, id_) as stream:
+            await stream.until("so far")
+            async with joining(two, stream.message_id) as joined:
+                await joined.until("so far")
+                stopped = await three.post(f"/v1/chat/messages/{stream.message_id}/stop")
+                assert stopped.status_code == 200, stopped.text
+                for each in (stream, joined):
+                    assert (await each.rest())[-1] == {"content": "", "finish_reason": "stop"}
+        for client in found.clients:
+            _, reply = await history(client, id_)
+            assert (reply["status"], reply["content"]) == ("stopped", "so far")
