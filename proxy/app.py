@@ -55,6 +55,7 @@ from proxy.web.metrics import keep_sampling, reply_counter
 from proxy.web.middleware import AccessControl, RequestContext
 from proxy.web.openapi import describe
 from proxy.web.shutdown import draining_on_signals
+from proxy.web.tracing import traced
 
 
 class Application(FastAPI):
@@ -108,14 +109,17 @@ def create_app(
             await engine.start()
             recorder.start()
             registry.start()
-            sampling = asyncio.create_task(keep_sampling(engine, app.state.metrics_directory))
-            migrating = asyncio.create_task(migrate_in_background(opened.database))
-            with draining_on_signals(engine):
-                yield
-            for task in (sampling, migrating):
-                task.cancel()
-            await engine.shutdown()
-            await recorder.stop()
+            background = [
+                asyncio.create_task(keep_sampling(engine, app.state.metrics_directory)),
+                asyncio.create_task(migrate_in_background(opened.database)),
+            ]
+            async with traced(engine):
+                with draining_on_signals(engine):
+                    yield
+                for task in background:
+                    task.cancel()
+                await engine.shutdown()
+                await recorder.stop()
         finally:
             await registry.close()
             if database is None:

@@ -19,6 +19,7 @@ from proxy.metrics import REQUEST_SECONDS
 from proxy.settings import Settings
 from proxy.web.handlers import error_response
 from proxy.web.logs import request_id
+from proxy.web.tracing import traceparent
 
 log = logging.getLogger(__name__)
 access = logging.getLogger("proxy.access")
@@ -74,6 +75,8 @@ class RequestContext:
         state["request_id"] = id_.decode()
         state["status"] = 0
         request_id.set(state["request_id"])
+        if (sent_trace := headers.get(b"traceparent")) is not None:
+            traceparent.set(sent_trace.decode("latin-1"))
         began = time.perf_counter()
 
         def send_stamped(message: Message) -> Awaitable[None]:
