@@ -39,7 +39,7 @@ class ApiKey(Owned):
     Limits are None where the settings' defaults hold, 0 for none.
     """
 
-    NOUN: ClassVar[str] = "Key"
+    NOT_FOUND = KeyNotFound
 
     id: str = Field(default_factory=lambda: f"key_{uuid4().hex}")  # type: ignore[assignment]
     name: str
@@ -111,15 +111,13 @@ class ApiKey(Owned):
         return await _with_activity([raw async for raw in found])
 
     @classmethod
-    async def get_one(cls, owner: str, id_: str) -> Raw:
-        """One key by its id, with what it did.
+    async def get_one(cls, owner: str, id_: Any, projection: Raw | None = None) -> Raw:
+        """Return one key by its id, with what it did.
 
         Raises:
             KeyNotFound: there is none for this owner.
         """
-        raw = await cls.of(owner).find_one({"_id": id_}, SHOWN)
-        if raw is None:
-            raise KeyNotFound
+        raw = await super().get_one(owner, id_, projection or SHOWN)
         return (await _with_activity([raw]))[0]
 
     @classmethod

@@ -8,6 +8,8 @@ from beanie import Document
 from pymongo import ASCENDING, IndexModel, ReturnDocument
 from pymongo.errors import DocumentTooLarge, PyMongoError
 
+from proxy.errors import NotFound
+
 DEFAULT_OWNER = "default"
 """The owner of everything in a set-up that knows one user only."""
 
@@ -195,9 +197,6 @@ class OwnedCollection:
 class Stored(Document):
     """The base of all documents."""
 
-    NOUN: ClassVar[str] = "Document"
-    """What a 404 calls it."""
-
     NARROW_INDEXES: ClassVar[list[IndexModel]] = []
     """For a server that uses an index only where it covers every field of the filter."""
 
@@ -212,6 +211,12 @@ class Owned(Stored):
 
     owner: str = DEFAULT_OWNER
 
+    NOT_FOUND: ClassVar[type[NotFound]] = NotFound
+    """The error of an id that this owner has nothing under."""
+
+    SHARED: ClassVar[bool] = False
+    """Whether everybody also sees what belongs to `SHARED_OWNER`."""
+
     NARROW_INDEXES: ClassVar[list[IndexModel]] = [
         IndexModel([("_id", ASCENDING), ("owner", ASCENDING)], name="id_of_owner")
     ]
@@ -225,3 +230,16 @@ class Owned(Stored):
     def visible_to(cls, owner: str) -> OwnedCollection:
         """The owner's documents and everybody's; for reading only."""
         return OwnedCollection(cls.collection(), owner, shared=True)
+
+    @classmethod
+    async def get_one(cls, owner: str, id_: Any, projection: Raw | None = None) -> Raw:
+        """Return one document by its id: `findOne`.
+
+        Raises:
+            NotFound: `NOT_FOUND`, there is none for this owner.
+        """
+        mine = cls.visible_to(owner) if cls.SHARED else cls.of(owner)
+        raw = await mine.find_one({"_id": id_}, projection)
+        if raw is None:
+            raise cls.NOT_FOUND
+        return raw

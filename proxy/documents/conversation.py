@@ -56,8 +56,6 @@ class Conversation(Owned):
     One that references plan documents has `document_references` too; see `reference.py`.
     """
 
-    NOUN: ClassVar[str] = "Conversation"
-
     id: str = Field(default_factory=lambda: str(uuid4()))  # type: ignore[assignment]
     project_id: int = 0
     name: str = ""

@@ -26,7 +26,8 @@ class PlanCategory(Owned):
     Built-in categories belong to everybody (`owner: "*"`).
     """
 
-    NOUN: ClassVar[str] = "Category"
+    NOT_FOUND = CategoryNotFound
+    SHARED = True
 
     id: int  # type: ignore[assignment]
     name: str
@@ -72,18 +73,6 @@ class PlanCategory(Owned):
     async def by_id(cls, owner: str) -> list[Raw]:
         """The built-in categories and the owner's own, by id."""
         return await cls.visible_to(owner).find({}, sort=[("_id", ASCENDING)])
-
-    @classmethod
-    async def get_one(cls, owner: str, id_: int) -> Raw:
-        """`findOne`.
-
-        Raises:
-            CategoryNotFound: there is none for this owner.
-        """
-        raw = await cls.visible_to(owner).find_one({"_id": id_})
-        if raw is None:
-            raise CategoryNotFound
-        return raw
 
     @classmethod
     async def create_new(cls, owner: str, fields: Raw) -> Raw:

@@ -38,7 +38,7 @@ class PlanDocument(Owned):
     "message_revisions", "category_id", "model"}`, the two lists side by side.
     """
 
-    NOUN: ClassVar[str] = "Document"
+    NOT_FOUND = DocumentNotFound
 
     id: int  # type: ignore[assignment]
     project_id: int
@@ -194,18 +194,6 @@ class PlanDocument(Owned):
                     return 0
 
     # Reading
-
-    @classmethod
-    async def get_one(cls, owner: str, id_: int, projection: Raw | None = None) -> Raw:
-        """`findOne`.
-
-        Raises:
-            DocumentNotFound: there is none for this owner.
-        """
-        raw = await cls.of(owner).find_one({"_id": id_}, projection)
-        if raw is None:
-            raise DocumentNotFound
-        return raw
 
     @classmethod
     async def get_many(cls, owner: str, ids: Sequence[int], max_bytes: int) -> list[Raw]:

@@ -36,8 +36,6 @@ class PlanDraft(Owned):
     names the version.
     """
 
-    NOUN: ClassVar[str] = "Plan draft"
-
     id: int  # type: ignore[assignment]
     document_id: int
     part_id: int

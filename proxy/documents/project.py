@@ -21,7 +21,7 @@ class ProjectNotFound(NotFound):
 class Project(Owned):
     """`{"_id": 2, "name": "backend", "ai_work_dir": "/srv/backend", …}`."""
 
-    NOUN: ClassVar[str] = "Project"
+    NOT_FOUND = ProjectNotFound
 
     id: int  # type: ignore[assignment]
     name: str
@@ -58,18 +58,6 @@ class Project(Owned):
             await cls.of(owner).insert(raw)
         except DuplicateKeyError:
             raise name_taken(fields["name"]) from None
-        return raw
-
-    @classmethod
-    async def get_one(cls, owner: str, id_: int) -> Raw:
-        """`findOne`.
-
-        Raises:
-            ProjectNotFound: there is none for this owner.
-        """
-        raw = await cls.of(owner).find_one({"_id": id_})
-        if raw is None:
-            raise ProjectNotFound
         return raw
 
     @classmethod

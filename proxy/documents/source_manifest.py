@@ -26,8 +26,6 @@ class SourceManifest(Owned):
     `{"_id": "<conversation>", "sha256": "…", "files": 812, "names": BinData, "hashes": BinData}`
     """
 
-    NOUN: ClassVar[str] = "Manifest"
-
     id: str  # type: ignore[assignment]
     sha256: str
     files: int
@@ -72,8 +70,6 @@ class AnsweredDigest(Owned):
     `{"_id": "<project>:<choice>:<etag>", "project_id": 2, "files": 812, "names": BinData, …}`.
     The choice is that of the directory and its files.
     """
-
-    NOUN: ClassVar[str] = "Digest"
 
     id: str  # type: ignore[assignment]
     project_id: int

@@ -23,8 +23,6 @@ class Usage(Owned):
     of 300–500 ms and three of 1,000–1,500 ms.
     """
 
-    NOUN: ClassVar[str] = "Usage"
-
     id: str  # type: ignore[assignment]
     day: str
     key_id: str = ""

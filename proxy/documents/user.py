@@ -29,8 +29,6 @@ class User(Owned):
     `login` is the name without regard to case, unique on the server.
     """
 
-    NOUN: ClassVar[str] = "User"
-
     id: str = Field(default_factory=lambda: f"user_{uuid4().hex}")  # type: ignore[assignment]
     name: str
     login: str
@@ -128,8 +126,6 @@ class User(Owned):
 
 class Session(Stored):
     """`{"_id": "<sha256 of the cookie>", "user_id": …, "owner": …, "expires_at": …}`."""
-
-    NOUN: ClassVar[str] = "Session"
 
     id: str  # type: ignore[assignment]
     user_id: str

@@ -3,7 +3,6 @@
 import os
 import socket
 from datetime import datetime
-from typing import ClassVar
 from uuid import uuid4
 
 from pydantic import Field
@@ -22,8 +21,6 @@ class Worker(Stored):
     `beats` goes up while the worker lives. Others judge it by their own clock: dead is who
     has not moved for a lease, so clocks that differ cannot kill a living worker.
     """
-
-    NOUN: ClassVar[str] = "Worker"
 
     id: str = Field(default_factory=new_worker_id)  # type: ignore[assignment]
     started_at: datetime = Field(default_factory=utc_now)
