@@ -13,11 +13,12 @@ from starlette.types import ASGIApp
 from proxy import __version__
 from proxy.access.auth import Authenticator
 from proxy.access.last_answers import LastAnswers
-from proxy.access.limits import Limits
+from proxy.access.limits import Limits, paths_that_begin_replies
 from proxy.access.usage import UsageRecorder
 from proxy.credentials import Verifier
 from proxy.database import Database, connect
 from proxy.documents.schema_version import migrate_in_background
+from proxy.documents.server_secret import REASONING, ServerSecret
 from proxy.providers.base import Provider
 from proxy.providers.registry import Registry
 from proxy.routers import (
@@ -31,12 +32,14 @@ from proxy.routers import (
     keys,
     messages,
     models,
+    openai_conversations,
     plan_categories,
     plan_documents,
     plan_generation,
     plan_tags,
     projects,
     references,
+    responses,
     service,
     source_code,
     source_write,
@@ -44,6 +47,7 @@ from proxy.routers import (
     usage,
     users,
 )
+from proxy.sealing import Sealer
 from proxy.settings import Settings, load_settings
 from proxy.source_code.digests import Digests
 from proxy.streaming.engine import Engine
@@ -56,6 +60,31 @@ from proxy.web.middleware import AccessControl, RequestContext
 from proxy.web.openapi import describe
 from proxy.web.shutdown import draining_on_signals
 from proxy.web.tracing import traced
+
+RESOURCES = (
+    conversations,
+    messages,
+    input_tokens,
+    completions,
+    responses,
+    openai_conversations,
+    export,
+    models,
+    projects,
+    plan_categories,
+    plan_documents,
+    plan_generation,
+    plan_tags,
+    references,
+    usage,
+    keys,
+    users,
+    auth,
+    source_code,
+    source_write,
+    status,
+)
+"""What is served under `/v1`."""
 
 
 class Application(FastAPI):
@@ -106,6 +135,7 @@ def create_app(
             app.state.limits = Limits(settings, opened, engine, recorder)
             app.state.authenticator = Authenticator(settings)
             app.state.verifier = Verifier()
+            app.state.sealer = Sealer(await ServerSecret.value_of(REASONING))
             await engine.start()
             recorder.start()
             registry.start()
@@ -142,6 +172,7 @@ def create_app(
             Middleware(
                 AccessControl,
                 settings=settings,
+                reply_paths=paths_that_begin_replies("/v1", RESOURCES),
                 body_bytes_of_paths={
                     export.IMPORT_PATH: settings.import_bytes,
                     source_write.PATH: settings.source_write_bytes,
@@ -159,27 +190,7 @@ def create_app(
     app.state.metrics_directory = None
     add_handlers(app)
     api = APIRouter(prefix="/v1", redirect_slashes=False)
-    for module in (
-        conversations,
-        messages,
-        input_tokens,
-        completions,
-        export,
-        models,
-        projects,
-        plan_categories,
-        plan_documents,
-        plan_generation,
-        plan_tags,
-        references,
-        usage,
-        keys,
-        users,
-        auth,
-        source_code,
-        source_write,
-        status,
-    ):
+    for module in RESOURCES:
         api.include_router(module.router)
     app.router.routes.append(docs.assets)
     app.include_router(docs.router)

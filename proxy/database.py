@@ -33,12 +33,15 @@ from proxy.documents.plan_draft import PlanDraft
 from proxy.documents.plan_file import PlanFile
 from proxy.documents.project import Project
 from proxy.documents.schema_version import Meta, check_version, record_version
+from proxy.documents.response import StoredResponse
+from proxy.documents.server_secret import REASONING, ServerSecret
 from proxy.documents.source_manifest import AnsweredDigest, SourceManifest
 from proxy.documents.usage import Usage
 from proxy.documents.user import Session, User
 from proxy.documents.worker import Worker
 from proxy.errors import StorageUnavailable
 from proxy.metrics import COMMAND_DURATION
+from proxy.sealing import new_key
 from proxy.settings import SettingsError
 
 log = logging.getLogger(__name__)
@@ -63,6 +66,8 @@ DOCUMENTS: list[type[Stored]] = [
     Session,
     Usage,
     Meta,
+    StoredResponse,
+    ServerSecret,
 ]
 """Every collection of the server."""
 
@@ -94,6 +99,7 @@ class Database:
             database=self.database, document_models=DOCUMENTS, skip_indexes=not indexes
         )
         await Counter.create_missing()
+        await ServerSecret.create_missing(REASONING, new_key())
         await PlanCategory.create_builtin()
         await record_version(self.database)
         if not indexes:

@@ -18,6 +18,7 @@ FLOORS_UPWARDS: tuple[tuple[str, ...], ...] = (
         "errors",
         "metrics",
         "responses",
+        "sealing",
         "settings",
         "sse",
         "tokenizer",

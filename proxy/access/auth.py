@@ -42,6 +42,8 @@ MIN_KEY_CHARACTERS = 16
 
 SCOPES: dict[str, str | None] = {
     "chat": "chat",
+    "responses": "chat",
+    "conversations": "chat",
     "plan": "plan",
     "projects": "project",
     "write-source-code": "project",

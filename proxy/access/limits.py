@@ -8,11 +8,13 @@ import asyncio
 import hashlib
 import logging
 import math
+import re
 import time
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from functools import cached_property
 from random import getrandbits
-from typing import Any
+from typing import Any, TypeVar
 
 from limits import RateLimitItem, RateLimitItemPerMinute, RateLimitItemPerSecond
 from limits.aio.storage import MongoDBStorage
@@ -43,8 +45,36 @@ LOGINS_UNDER_NAME = 20
 """Times `login_attempts`: fewer would let a stranger lock somebody out from a few addresses."""
 TOO_MANY_LOGINS = "Too many attempts to log in"
 
-BEGINS_REPLY = ("/messages", "/regenerate", "/completions", "/generate")
-"""How the paths end to which a POST begins a reply."""
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+_PARAMETER = re.compile(r"\{[^}]*\}")
+
+
+def begins_reply(endpoint: Endpoint) -> Endpoint:
+    """Mark a route that begins a reply: its requests take a slot before they are served.
+
+    ```python
+    @router.post("/generate")
+    @begins_reply
+    async def generate_document(...) -> Response: ...
+    ```
+    """
+    vars(endpoint)["begins_reply"] = True
+    return endpoint
+
+
+def paths_that_begin_replies(prefix: str, resources: Iterable[Any]) -> re.Pattern[str]:
+    """Return what matches the paths, behind a prefix, of all routes that `begins_reply` marks.
+
+    Each of the `resources` has a `router`.
+    """
+    paths = [
+        prefix + _PARAMETER.sub("[^/]+", route.path)
+        for resource in resources
+        for route in resource.router.routes
+        if "begins_reply" in vars(getattr(route, "endpoint", begins_reply))
+    ]
+    return re.compile("|".join(paths) or "(?!)")
 
 
 class Slot:

@@ -5,7 +5,7 @@ here knows included; `content` is its text, for people, search and mongosh.
 Source: https://platform.openai.com/docs/api-reference/chat/create.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast, get_args
 
 import orjson
@@ -35,6 +35,8 @@ class ChatMessage:
     role: Role
     content: str
     payload: dict[str, Any] | None = None
+    kept: dict[str, Any] = field(default_factory=dict)
+    """Further fields of the stored message, as `Message` has them."""
 
     @classmethod
     def read(cls, value: Any) -> "ChatMessage":

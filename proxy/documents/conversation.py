@@ -20,11 +20,12 @@ One list in two places, without a transaction:
 
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import uuid4
 
 from pydantic import Field
 from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo.errors import DuplicateKeyError
 
 from proxy.documents.base import Owned, Raw, utc_now
 from proxy.documents.message import Message
@@ -40,6 +41,8 @@ SUMMARY = {
     "model": 1,
     "assistance_role": 1,
     "status": 1,
+    "metadata": 1,
+    "forked_from": 1,
 }
 """What a list shows: no messages are read."""
 
@@ -64,6 +67,10 @@ class Conversation(Owned):
     status: int = 0
     system_prompt: str = ""
     system_message_id: int | None = None
+    metadata: dict[str, str] | None = None
+    """Short texts that a client of OpenAI's Conversations keeps here."""
+    forked_from: dict[str, Any] | None = None
+    """`{"conversation_id", "message_id"}` of what this began as a copy of."""
     created_at: datetime = Field(default_factory=utc_now)
     updated_at: datetime = Field(default_factory=utc_now)
     messages: list[Message] = Field(default_factory=list)
@@ -112,9 +119,30 @@ class Conversation(Owned):
 
     async def create(self) -> None:  # type: ignore[override]
         """`insertOne`, with the system prompt as first message when it has one."""
+        await self.of(self.owner).insert(self.raw())
+
+    def raw(self) -> Raw:
+        """Return it as it is stored."""
         fields = self.model_dump(exclude={"id", "messages", "revision_id"})
+        for name in ("metadata", "forked_from"):
+            if fields[name] is None:
+                del fields[name]
         messages = [message.raw() for message in self.messages]
-        await self.of(self.owner).insert({"_id": self.id, **fields, "messages": messages})
+        return {"_id": self.id, **fields, "messages": messages}
+
+    @classmethod
+    async def insert_with(cls, conversation: Raw, messages: list[Raw]) -> bool:
+        """`insertOne` with its first messages; False when there is one with this id."""
+        try:
+            await cls.of(conversation["owner"]).insert({**conversation, "messages": messages})
+        except DuplicateKeyError:
+            return False
+        return True
+
+    @classmethod
+    async def exists(cls, owner: str, id_: str) -> bool:
+        """Whether this owner has it."""
+        return await cls.of(owner).find_one({"_id": id_}, {"_id": 1}) is not None
 
     @classmethod
     async def summaries(
@@ -160,6 +188,11 @@ class Conversation(Owned):
         raw = await cls.of(owner).find_one({"_id": id_})
         if raw is None:
             raise ConversationNotFound
+        return cls.in_order(raw)
+
+    @staticmethod
+    def in_order(raw: Raw) -> Raw:
+        """Return a loaded conversation with its tail in order, the system prompt first."""
         raw["messages"].sort(key=lambda m: (m["id"] != raw["system_message_id"], m["id"]))
         return raw
 

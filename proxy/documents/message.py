@@ -59,6 +59,14 @@ class Message(BaseModel):
     omitted_messages: int | None = None
     """Messages left out of this reply's prompt because the model's window was full."""
     attached_source: dict[str, Any] | None = None
+    order: list[list[Any]] | None = None
+    """How reasoning, text and calls lie in a reply that went back: `[["r", 120], ["t", 40], …]`."""
+    items: list[str] | None = None
+    """What a provider's own tools made, each an item of Responses as JSON text."""
+    tool_names: str | None = None
+    """Of tool calls: what the client calls the functions, as JSON text."""
+    item_type: str | None = None
+    """The type of its item in Responses, where its role does not tell."""
 
     attempt: str | None = None
     worker: str | None = None

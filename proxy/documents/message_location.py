@@ -6,6 +6,7 @@ element by its `attempt` (`"<id>:<revision>"`): a write that was decided on an o
 matches nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ from proxy.documents.base import Owned, Raw, utc_now
 from proxy.documents.conversation import Conversation, ConversationNotFound
 from proxy.documents.message import INTERNAL
 from proxy.documents.message_page import MESSAGE_OF_OWNER, MessagePage
+from proxy.documents.response import StoredResponse
 from proxy.documents.worker import Worker
 from proxy.errors import Conflict, NotFound
 
@@ -202,6 +204,29 @@ async def _counts(owner: str, page: Raw) -> bool:
     return conversation is not None and conversation["page_count"] > page["number"]
 
 
+async def find_messages(owner: str, message_ids: Sequence[int]) -> dict[int, tuple[str, Raw]]:
+    """Find messages by their ids: each with the id of its conversation; unknown ones are left out.
+
+    Two look-ups for any number, one more for what has left the tails.
+    """
+    wanted = set(message_ids)
+    asked = {"messages.id": {"$in": sorted(wanted)}}
+    found: dict[int, tuple[str, Raw]] = {}
+    for tail in await Conversation.of(owner).find(asked, {"messages": 1}, hint=MESSAGE_OF_OWNER):
+        for message in tail["messages"]:
+            if message["id"] in wanted:
+                found[message["id"]] = (tail["_id"], message)
+    if found.keys() == wanted:
+        return found
+    fields = {"messages": 1, "conversation_id": 1, "number": 1}
+    for page in await MessagePage.of(owner).find(asked, fields, hint=MESSAGE_OF_OWNER):
+        if await _counts(owner, page):
+            for message in page["messages"]:
+                if message["id"] in wanted:
+                    found.setdefault(message["id"], (page["conversation_id"], message))
+    return found
+
+
 async def edit_message(
     owner: str, message_id: int, content: str, created_at: datetime | None = None
 ) -> None:
@@ -270,6 +295,7 @@ async def remove_conversation(owner: str, id_: str, *, worker: str) -> None:
     try:
         await Conversation.remove(owner, id_)
         await MessageRevision.collection().delete_many({"conversation_id": id_})
+        await StoredResponse.forget_conversation(id_)
     except ConversationNotFound:
         await Worker.end_import(worker, id_)
         raise
@@ -293,6 +319,7 @@ async def delete_messages(owner: str, message_ids: list[int]) -> int:
     deleted += await _delete_from_pages(owner, message_ids)
     if deleted:
         await MessageRevision.collection().delete_many({"message_id": {"$in": deleted}})
+        await StoredResponse.forget(deleted)
     return len(deleted)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from proxy.access.limits import begins_reply
 from proxy.caller import CallerInfo
 from proxy.dialects.chat_completions.stateless import Answer, Call
 from proxy.dialects.chat_completions.with_memory import conversation_of, format_of, new_turn
@@ -76,6 +77,7 @@ DESCRIPTION: dict[str, Any] = {
     },
     openapi_extra=DESCRIPTION,
 )
+@begins_reply
 async def create_completion(request: Request, caller: Caller) -> Response:
     """Every parameter is passed to the model's provider, and its answer comes back whole.
 

@@ -7,7 +7,13 @@ from fastapi import APIRouter, Path, Query
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.message import Message
-from proxy.documents.message_location import attempt_name, change_conversation, remove_conversation
+from proxy.documents.message_location import (
+    LocatedMessage,
+    MessageNotFound,
+    attempt_name,
+    change_conversation,
+    remove_conversation,
+)
 from proxy.documents.project import Project
 from proxy.documents.source_manifest import SourceManifest
 from proxy.responses import Json
@@ -15,12 +21,14 @@ from proxy.schemas.common import EMPTY_IS_ABSENT, Done, Limit, OptionalId, UtcTi
 from proxy.schemas.conversations import (
     ConversationCreate,
     ConversationCreated,
+    ConversationFork,
+    ConversationForked,
     ConversationOut,
     ConversationUpdate,
     GroupedConversation,
     conversation_out,
 )
-from proxy.web.dependencies import AppSettings, Caller, ReplyEngine
+from proxy.web.dependencies import AppSettings, Caller, ReplyEngine, TurnMaker
 
 router = APIRouter(prefix="/chat/conversations", tags=["Conversations"])
 
@@ -107,6 +115,23 @@ async def update_conversation(
         reserved = await Counter.reserve("messages")
     await change_conversation(caller.owner, conversation_id, fields, reserved)
     return Json({"message": "Conversation updated"})
+
+
+@router.post(
+    "/{conversation_id}/fork",
+    response_model=ConversationForked,
+    summary="Copy a conversation up to a message",
+)
+async def fork_conversation(
+    conversation_id: ConversationId, body: ConversationFork, caller: Caller, turns: TurnMaker
+) -> Json:
+    """The copy goes on another way; the original stays as it is. Ids of messages are new ones."""
+    located = await LocatedMessage.find(caller.owner, body.message_id)
+    if located.location.conversation_id != conversation_id:
+        raise MessageNotFound
+    forked = await turns.fork(caller.owner, body.message_id)
+    origin = {"conversation_id": conversation_id, "message_id": body.message_id}
+    return Json({"conversation_id": forked, "forked_from": origin})
 
 
 @router.delete("/{conversation_id}", response_model=Done, summary="Delete a conversation")

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request
 
+from proxy.documents.chat_message import ChatMessage
 from proxy.responses import Json
 from proxy.routers.conversations import ConversationId
 from proxy.schemas.input_tokens import InputTokensOut
@@ -31,8 +32,7 @@ async def count_input_tokens(
         caller.owner,
         conversation_id,
         NewTurn(
-            content=body.content,
-            role=body.role,
+            messages=(ChatMessage(body.role, body.content),),
             model=body.model or "",
             documents=body.documents,
             system_prompt_append=body.system_prompt_append,

@@ -6,8 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
+from proxy.access.limits import begins_reply
 from proxy.dialects.messages import MessageFormat
 from proxy.documents.base import MAX_ID, Raw
+from proxy.documents.chat_message import ChatMessage
 from proxy.documents.conversation import Conversation
 from proxy.documents.message import wire
 from proxy.documents.message_location import LocatedMessage, edit_message, list_revisions
@@ -100,6 +102,7 @@ async def _encoded(parts: AsyncIterator[list[Raw]]) -> AsyncIterator[bytes]:
     summary="Send a message and get the reply",
     responses=ASKS_A_MODEL,
 )
+@begins_reply
 async def create_message(
     request: Request,
     conversation_id: ConversationId,
@@ -115,8 +118,7 @@ async def create_message(
         caller.owner,
         conversation_id,
         NewTurn(
-            content=body.content,
-            role=body.role,
+            messages=(ChatMessage(body.role, body.content),),
             model=body.model or "",
             documents=body.documents,
             system_prompt_append=body.system_prompt_append,
@@ -275,6 +277,7 @@ async def join_stream(
     summary="Write a reply again",
     responses=ASKS_A_MODEL,
 )
+@begins_reply
 async def regenerate_message(
     request: Request,
     message_id: PathId,

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
+from proxy.access.limits import begins_reply
 from proxy.dialects.plan_documents import DocumentFormat
 from proxy.errors import TooLarge
 from proxy.plans.generate import NewPlan, begin_plan
@@ -21,6 +22,7 @@ router = APIRouter(prefix="/plan/documents", tags=["Plan documents"])
     summary="Let a model write a plan document",
     responses=ASKS_A_MODEL,
 )
+@begins_reply
 async def generate_document(
     request: Request,
     body: DocumentGenerate,

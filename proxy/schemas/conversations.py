@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from proxy.documents.base import Raw
-from proxy.schemas.common import NOT_TRUTH, Body, Label, ProjectLabel, Text
+from proxy.schemas.common import NOT_TRUTH, Body, Id, Label, ProjectLabel, Text
 
 ConversationStatus = Annotated[Literal[0, 1], NOT_TRUTH, Field(description="0 normal, 1 archived")]
 
@@ -38,6 +38,18 @@ class ConversationCreated(BaseModel):
     conversation_id: str
 
 
+class ConversationFork(Body):
+    """The last message that the copy should have."""
+
+    message_id: Id
+
+
+class ConversationForked(ConversationCreated):
+    """The copy, and where it comes from."""
+
+    forked_from: dict[str, Any]
+
+
 class ConversationOut(BaseModel):
     """A conversation without its messages."""
 
@@ -50,6 +62,10 @@ class ConversationOut(BaseModel):
     model: str
     assistance_role: str
     status: int
+    metadata: dict[str, str] | None = None
+    forked_from: dict[str, Any] | None = Field(
+        default=None, description="Of a fork: `conversation_id` and `message_id` where it began"
+    )
 
 
 class GroupedConversation(ConversationOut):

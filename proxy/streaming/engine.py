@@ -267,6 +267,8 @@ class Engine:
             elif accept_replace:
                 progress = replace(progress, text=text, replace=True)
                 given, had = len(text), text
+            if progress.text and progress.reasoning:
+                progress = replace(progress, order=message.get("order"))
             if progress != Progress() or loop.time() > heartbeat_at:
                 heartbeat_at = loop.time() + self._settings.heartbeat_seconds
                 yield progress

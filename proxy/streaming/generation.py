@@ -199,6 +199,8 @@ class Generation(Draft):
         }
         if self._reasoning:
             fields["reasoning"] = self.reasoning
+        if (order := self.order) is not None:
+            fields["order"] = order
         if self.omitted_messages:
             fields["omitted_messages"] = self.omitted_messages
         if self.finish_reason is not None:
@@ -322,6 +324,8 @@ class Generation(Draft):
         fields: Raw = {"content": self.text}
         if self._reasoning:
             fields["reasoning"] = self.reasoning
+        if (order := self.order) is not None:
+            fields["order"] = order
         try:
             stored = await self.sink.write(fields, is_final=False)
         except PyMongoError as error:

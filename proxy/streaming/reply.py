@@ -1,7 +1,7 @@
 """The reply that a request began, named by its ids, on its way or stored long ago."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.documents.base import Raw
@@ -27,6 +27,12 @@ class Reply:
     user_message_id: int | None
     message_id: int
     generation: Generation | None = None
+    message: Raw = field(default_factory=dict)
+    """Its fields when it was begun."""
+    first_message_id: int = 0
+    """The first message that its call brought."""
+    joined: bool = False
+    """Whether an earlier copy of the call began it."""
 
 
 def fingerprint(*parts: Any) -> str:

@@ -1,6 +1,8 @@
 """A turn: the new message and an empty reply are stored, then the model is asked."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from pymongo.errors import PyMongoError
@@ -9,6 +11,11 @@ from proxy.caller import current_caller
 from proxy.documents.base import Raw, is_too_large, utc_now
 from proxy.documents.chat_message import ChatMessage
 from proxy.documents.conversation import Conversation
+from proxy.documents.conversation_fork import (
+    conversation_of_message,
+    fork_conversation,
+    is_newest,
+)
 from proxy.documents.counter import Counter
 from proxy.documents.document_reference import context_documents
 from proxy.documents.message import size_bytes
@@ -23,12 +30,10 @@ from proxy.streaming.engine import Engine
 from proxy.streaming.generation import Generation
 from proxy.streaming.reply import KeyReused, Reply
 from proxy.streaming.sink import MessageSink
+from proxy.turns.append import APPEND_ATTEMPTS, check_length, check_size, move_tail
 from proxy.turns.attached_source import AttachedSource, attach_source
 from proxy.turns.prompt import Prompt, build_prompt, document_context
-from proxy.turns.turn import NewTurn, message_of, not_stored_yet
-
-APPEND_ATTEMPTS = 32
-"""How often ids are reserved anew when newer messages moved to a page meanwhile."""
+from proxy.turns.turn import NewTurn, message_of, new_conversation_id, not_stored_yet
 
 REPLY_FIELDS = (
     "key_id",
@@ -41,6 +46,8 @@ REPLY_FIELDS = (
     "duration_ms",
     "omitted_messages",
     "attached_source",
+    "order",
+    "items",
 )
 """What an earlier writing of a reply left and a new one does not take over."""
 
@@ -61,7 +68,10 @@ class Turns:
         engine.on_end.append(self._make_room)
 
     async def begin(self, owner: str, conversation_id: str, turn: NewTurn) -> Reply:
-        """Store the message and an empty reply with one push, and start the generation.
+        """Store the messages and an empty reply with one push, and start the generation.
+
+        Without a `conversation_id` a new conversation is made, or the one of `turn.previous`
+        goes on.
 
         Raises:
             ConversationNotFound: there is none for this owner.
@@ -71,33 +81,40 @@ class Turns:
             TooLarge: the message exceeds `message_bytes`, or the conversation
                 `conversation_messages`.
             KeyReused: the idempotency key was used with another body.
+            MessageNotFound: `previous` names no reply of this owner.
+            Conflict: `previous` is still being written.
+            BadRequest: the history is too long, and must not be cut.
         """
         if turn.idempotency_key is None:
             return await self._begin(owner, conversation_id, turn)
         # Copies of a request come in crowds; within this worker they take turns.
-        lock = self._locks.setdefault(conversation_id, asyncio.Lock())
+        where = conversation_id or f"{owner} {turn.idempotency_key}"
+        lock = self._locks.setdefault(where, asyncio.Lock())
         async with lock:
             return await self._begin(owner, conversation_id, turn)
 
     async def _begin(self, owner: str, conversation_id: str, turn: NewTurn) -> Reply:
         self._engine.check_open()
-        size = sum(size_bytes(message_of(0, m)) for m in turn.messages)
-        if size > self._settings.message_bytes + size_bytes({}):
-            raise TooLarge(
-                f"The message is larger than {self._settings.message_bytes} bytes; "
-                "split it into several messages"
-            )
+        check_size(turn.messages, self._settings)
         stores_last = not self._is_continue(turn)
+        is_new = not conversation_id and turn.previous is None
+        if is_new:
+            conversation_id = new_conversation_id(owner, turn.idempotency_key)
         for _ in range(APPEND_ATTEMPTS):
             conversation, first_id = await asyncio.gather(
-                Conversation.with_tail(owner, conversation_id),
-                Counter.reserve("messages", len(turn.preceding) + 2),
+                self._conversation(owner, conversation_id, turn, is_new=is_new),
+                Counter.reserve("messages", len(turn.messages) + 1),
             )
+            conversation_id = conversation["_id"]
             if turn.idempotency_key is not None:
                 earlier = await self._earlier(owner, conversation, turn)
                 if earlier is not None:
                     return earlier
-            self._check_length(conversation)
+            if turn.previous is not None and not is_newest(conversation, *turn.previous):
+                conversation_id = await self.fork(owner, *turn.previous)
+                turn = replace(turn, previous=None)
+                continue
+            check_length(conversation, self._settings)
             model = self._registry.wanted(turn.model, conversation["model"])
             routes = await self._registry.resolve(model)
             new = not_stored_yet(turn.messages, conversation["messages"])
@@ -114,20 +131,8 @@ class Turns:
             messages.append(self._reply(reply_id, user_id, routes[0], prompt, turn))
             if source is not None:
                 messages[-1]["attached_source"] = source.record
-            try:
-                appended = await Conversation.append(
-                    owner,
-                    conversation_id,
-                    messages,
-                    appends=conversation["appends"] if turn.idempotency_key else None,
-                )
-            except PyMongoError as error:
-                if not is_too_large(error):
-                    raise
-                # Large messages came faster than they could move to pages.
-                await self._move_tail(conversation_id)
-                continue
-            if not appended:
+            if not await self._append(conversation, messages, turn, is_new=is_new):
+                is_new = False
                 continue
             if source is not None:
                 await source.save_manifest(owner, conversation_id)
@@ -152,8 +157,63 @@ class Turns:
                     sum(map(size_bytes, conversation["messages"])) + sum(map(size_bytes, messages)),
                 ),
             )
-            return Reply(conversation_id, user_id, reply_id, generation)
+            return Reply(
+                conversation_id,
+                user_id,
+                reply_id,
+                generation,
+                message=messages[-1],
+                first_message_id=first_id,
+            )
         raise Unavailable("This conversation is very busy; try again", retry_after_seconds=1)
+
+    async def _conversation(
+        self, owner: str, conversation_id: str, turn: NewTurn, *, is_new: bool
+    ) -> Raw:
+        """Load the conversation of a turn; one that is new is not stored yet."""
+        if is_new:
+            return Conversation(id=conversation_id, owner=owner).raw()
+        if turn.previous is not None:
+            return await conversation_of_message(owner, turn.previous[0])
+        return await Conversation.with_tail(owner, conversation_id)
+
+    async def _append(
+        self, conversation: Raw, messages: list[Raw], turn: NewTurn, *, is_new: bool
+    ) -> bool:
+        """Store the messages of a turn; False when it must look at the conversation again."""
+        if is_new:
+            return await Conversation.insert_with(conversation, messages)
+        # Whoever goes on from the newest reply must still find it the newest.
+        is_guarded = bool(turn.idempotency_key or turn.previous)
+        try:
+            return await Conversation.append(
+                conversation["owner"],
+                conversation["_id"],
+                messages,
+                appends=conversation["appends"] if is_guarded else None,
+            )
+        except PyMongoError as error:
+            if not is_too_large(error):
+                raise
+            # Large messages came faster than they could move to pages.
+            await move_tail(conversation["_id"], self._settings)
+            return False
+
+    async def fork(self, owner: str, message_id: int, revision: int | None = None) -> str:
+        """Copy a conversation up to a message into a new one; the id of that.
+
+        Raises:
+            MessageNotFound: there is none for this owner.
+            Conflict: it is still being written.
+        """
+        return await fork_conversation(
+            owner,
+            message_id,
+            revision,
+            worker=self._engine.worker_id,
+            tail_messages=self._settings.tail_messages,
+            tail_bytes=self._settings.tail_bytes,
+        )
 
     async def regenerate(self, owner: str, message_id: int, model: str = "") -> Reply:
         """Write a reply again; the former one becomes a revision of the message.
@@ -179,7 +239,7 @@ class Turns:
             routes = await self._registry.resolve(name)
             names = (name, routes[0].model)
             prompt = await self._prompt(
-                owner, conversation, NewTurn(content=""), [], names, before=message_id
+                owner, conversation, NewTurn(), [], names, before=message_id
             )
             fields = self._reply_fields(routes[0], prompt)
             unset = tuple(key for key in REPLY_FIELDS if key not in fields)
@@ -202,19 +262,12 @@ class Turns:
             )
             return Reply(location.conversation_id, message.get("reply_to"), message_id, generation)
 
-    def _check_length(self, conversation: Raw) -> None:
-        limit = self._settings.conversation_messages
-        if conversation["paged_messages"] + len(conversation["messages"]) >= limit:
-            raise TooLarge(
-                f"The conversation has {limit} messages, as many as it may; begin a new one",
-                code="conversation_full",
-            )
-
     def _is_continue(self, turn: NewTurn) -> bool:
         return (
-            turn.role == "user"
-            and turn.payload is None
-            and turn.content.strip().casefold() in self._continue_messages
+            not turn.stores_all
+            and turn.messages[-1].role == "user"
+            and turn.messages[-1].payload is None
+            and turn.messages[-1].content.strip().casefold() in self._continue_messages
         )
 
     async def _prompt(
@@ -222,7 +275,7 @@ class Turns:
         owner: str,
         conversation: Raw,
         turn: NewTurn,
-        new: list[ChatMessage],
+        new: Sequence[ChatMessage],
         models: tuple[str, ...],
         *,
         before: int | None = None,
@@ -235,7 +288,7 @@ class Turns:
             source.text if source else "",
             turn.system_prompt_append,
         )
-        return await build_prompt(
+        prompt = await build_prompt(
             owner,
             conversation,
             system_context="\n\n".join(part for part in context if part),
@@ -243,6 +296,14 @@ class Turns:
             window_tokens=self._settings.model_context_tokens(*models),
             before=before,
         )
+        if prompt.omitted_messages and not turn.truncates:
+            raise BadRequest(
+                "The conversation is longer than the model's window; send truncation: auto "
+                "to leave its beginning out",
+                code="context_length_exceeded",
+                param="truncation",
+            )
+        return prompt
 
     def _reply_fields(self, route: Route, prompt: Prompt) -> Raw:
         fields: Raw = {
@@ -274,6 +335,7 @@ class Turns:
         }
         if user_id is not None:
             message["reply_to"] = user_id
+        message.update(turn.reply_fields)
         if turn.idempotency_key is not None:
             message["idempotency"] = {"key": turn.idempotency_key, "body": turn.fingerprint}
         return message
@@ -299,6 +361,8 @@ class Turns:
             found.get("reply_to"),
             found["id"],
             self._engine.running.get(found["id"]),
+            message=found,
+            joined=True,
         )
 
     def _make_room(self, generation: Generation) -> None:
@@ -318,16 +382,9 @@ class Turns:
 
     async def _move_in_background(self, conversation_id: str) -> None:
         try:
-            await self._move_tail(conversation_id)
+            await move_tail(conversation_id, self._settings)
         finally:
             self._moving.discard(conversation_id)
-
-    async def _move_tail(self, conversation_id: str) -> None:
-        await Conversation.move_tail(
-            conversation_id,
-            max_messages=self._settings.tail_messages,
-            max_bytes=self._settings.tail_bytes,
-        )
 
 
 def _with_key(messages: list[Raw], key: str | None) -> Raw | None:

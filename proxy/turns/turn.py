@@ -1,11 +1,14 @@
 """What a client sends for one turn, and the reply that comes of it."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID, uuid4
 
 from proxy.documents.base import Raw, utc_now
 from proxy.documents.chat_message import ChatMessage, calls_of
-from proxy.documents.message import Role, payload_of
+from proxy.documents.message import payload_of
 from proxy.documents.message_location import attempt_name
 from proxy.source_code.base import SourceAttachment
 
@@ -14,27 +17,26 @@ from proxy.source_code.base import SourceAttachment
 class NewTurn:
     """What a client sends for one turn.
 
-    `content`, `role` and `payload` are its last message, `preceding` those before it.
-    `parameters` go to the model as they are. `idempotency_key` with `fingerprint` (a hash of
-    the body) makes it happen once.
+    `messages` are the new ones in order. `parameters` go to the model as they are.
+    `idempotency_key` with `fingerprint` (a hash of the body) makes it happen once.
     """
 
-    content: str
-    role: Role = "user"
+    messages: tuple[ChatMessage, ...] = ()
     model: str = ""
-    payload: dict[str, Any] | None = None
-    preceding: tuple[ChatMessage, ...] = ()
     parameters: dict[str, Any] = field(default_factory=dict)
     documents: list[int] = field(default_factory=list)
     system_prompt_append: str = ""
     source: SourceAttachment | None = None
     idempotency_key: str | None = None
     fingerprint: str = ""
-
-    @property
-    def messages(self) -> list[ChatMessage]:
-        """All new messages in order."""
-        return [*self.preceding, ChatMessage(self.role, self.content, self.payload)]
+    previous: tuple[int, int] | None = None
+    """The reply that it goes on from, by id and revision; an older one makes a fork."""
+    truncates: bool = True
+    """Whether a history that is too long loses its beginning, or is refused."""
+    stores_all: bool = False
+    """Whether a text that only asks to go on is stored, too."""
+    reply_fields: dict[str, Any] = field(default_factory=dict)
+    """Further fields of the reply."""
 
 
 def message_of(message_id: int, new: ChatMessage) -> Raw:
@@ -52,10 +54,10 @@ def message_of(message_id: int, new: ChatMessage) -> Raw:
     }
     if (payload := new.as_text()) is not None:
         message["payload"] = payload
-    return message
+    return {**message, **new.kept}
 
 
-def not_stored_yet(new: list[ChatMessage], stored: list[Raw]) -> list[ChatMessage]:
+def not_stored_yet(new: Sequence[ChatMessage], stored: list[Raw]) -> Sequence[ChatMessage]:
     """The new messages without the last reply's tool calls, which clients send with the results."""
     called = _call_ids(payload_of(stored[-1])) if stored else []
     if called and len(new) > 1 and _call_ids(new[0].payload) == called:
@@ -65,3 +67,11 @@ def not_stored_yet(new: list[ChatMessage], stored: list[Raw]) -> list[ChatMessag
 
 def _call_ids(payload: Raw | None) -> list[str]:
     return [call["id"] for call in calls_of(payload)]
+
+
+def new_conversation_id(owner: str, idempotency_key: str | None) -> str:
+    """Return the id of a conversation that a call makes: the same one for the same key."""
+    if idempotency_key is None:
+        return str(uuid4())
+    hashed = hashlib.sha256(f"{owner}\n{idempotency_key}".encode()).digest()
+    return str(UUID(bytes=hashed[:16], version=4))

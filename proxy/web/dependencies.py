@@ -15,6 +15,7 @@ from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.project import Project
 from proxy.errors import Unauthorized
 from proxy.providers.registry import Registry
+from proxy.sealing import Sealer
 from proxy.settings import Settings
 from proxy.streaming.engine import Engine
 from proxy.turns.begin import Turns
@@ -68,6 +69,12 @@ async def limits_of(request: Request) -> Limits:
     return limits
 
 
+async def sealer_of(request: Request) -> Sealer:
+    """What seals and opens the reasoning that clients carry."""
+    sealer: Sealer = request.app.state.sealer
+    return sealer
+
+
 async def verifier_of(request: Request) -> Verifier:
     """What compares passwords."""
     verifier: Verifier = request.app.state.verifier
@@ -82,6 +89,7 @@ AppSettings = Annotated[Settings, Depends(settings_of)]
 ReplyEngine = Annotated[Engine, Depends(engine_of)]
 TurnMaker = Annotated[Turns, Depends(turns_of)]
 Models = Annotated[Registry, Depends(registry_of)]
+ReasoningSealer = Annotated[Sealer, Depends(sealer_of)]
 PathId = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 

@@ -11,7 +11,7 @@ from pymongo.errors import PyMongoError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.access.auth import Authenticator
-from proxy.access.limits import BEGINS_REPLY, Limits
+from proxy.access.limits import Limits
 from proxy.caller import CallerInfo, current_caller
 from proxy.credentials import FORMAT, PREFIX
 from proxy.errors import ProxyError, StorageUnavailable, TooLarge
@@ -133,8 +133,8 @@ class AccessControl:
     """Nobody passes who may not; nothing passes that is too large; no failure is shown raw.
 
     It stands before routing, so no route can forget it, and before the body is read. A body
-    over its path's limit is a 413. What nobody caught
-    becomes a 500 with one sentence; the trace goes to the log only.
+    over its path's limit is a 413. A POST to one of the `reply_paths` takes a slot. What nobody
+    caught becomes a 500 with one sentence; the trace goes to the log only.
     """
 
     def __init__(
@@ -142,10 +142,12 @@ class AccessControl:
         app: ASGIApp,
         *,
         settings: Settings,
+        reply_paths: re.Pattern[str],
         body_bytes_of_paths: Mapping[str, int] | None = None,
     ) -> None:
         self.app = app
         self.settings = settings
+        self.reply_paths = reply_paths
         self.body_bytes_of_paths = body_bytes_of_paths or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -159,7 +161,7 @@ class AccessControl:
             await self._admit(scope, path, state["headers"])
             limit = self.body_bytes_of_paths.get(path) or self._body_bytes(path)
             receive = _bounded(receive, limit, state["headers"])
-            if scope["method"] != "POST" or not path.endswith(BEGINS_REPLY):
+            if scope["method"] != "POST" or not self.reply_paths.fullmatch(path):
                 await self.app(scope, receive, send)
                 return
             limits: Limits = scope["app"].state.limits

@@ -32,6 +32,8 @@ TAGS = {
     "Conversations": "The memory: what was said, kept on the server.",
     "Messages": "Send a message, get or stream the reply; edit, delete, stop, resume.",
     "Chat completions": "OpenAI's API, stateless or with a conversation's memory.",
+    "Responses": "OpenAI's present API, on the same conversations.",
+    "Items": "OpenAI's Conversations: the same ones, as items.",
     "Models": "What the configured providers offer.",
     "Export and import": "A conversation as a file, and back.",
     "Projects": "Labels of conversations, with a name and a source directory.",

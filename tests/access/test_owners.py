@@ -127,6 +127,21 @@ def further(ids: dict[str, Any]) -> list[Sent]:
         ("GET", conversations, None, {"project_id": ids["project_id"]}, {}),
         (
             "POST",
+            "/v1/responses",
+            {"model": "echo", "input": "x", "previous_response_id": ids["response_id"]},
+            {},
+            {},
+        ),
+        (
+            "POST",
+            "/v1/responses",
+            {"model": "echo", "input": "x", "conversation": {"id": conversation}},
+            {},
+            {},
+        ),
+        ("GET", "/v1/conversations", None, {"after": conversation}, {}),
+        (
+            "POST",
             "/v1/plan/categories",
             {"name": "saves elsewhere", "auto_save_category_id": ids["category_id"]},
             {},

@@ -13,6 +13,8 @@ MARKER = "belongs-to-mine"
 UNKNOWN: dict[str, Any] = {
     "conversation_id": "00000000-0000-4000-8000-000000000000",
     "message_id": 987654321,
+    "response_id": "resp_987654321_0",
+    "item_id": "msg_987654321",
     "project_id": 987654322,
     "category_id": 987654323,
     "document_id": 987654324,
@@ -66,6 +68,22 @@ def bodies(ids: dict[str, Any]) -> dict[tuple[str, str], Any]:
             "messages": [{"role": "user", "content": "taken over"}],
             "conversation": ids["conversation_id"],
         },
+        ("POST", conversation + "/{conversation_id}/fork"): {"message_id": ids["message_id"]},
+        ("POST", "/v1/responses"): {
+            "model": "echo",
+            "input": [
+                {"role": "user", "content": "taken over"},
+                {"type": "item_reference", "id": ids["item_id"]},
+            ],
+        },
+        ("POST", "/v1/responses/input_tokens"): {
+            "input": [{"type": "item_reference", "id": ids["item_id"]}]
+        },
+        ("POST", "/v1/conversations/{conversation_id}"): {"metadata": {"taken": "over"}},
+        ("POST", "/v1/conversations/{conversation_id}/items"): {
+            "items": [{"role": "user", "content": "taken over"}]
+        },
+        ("POST", "/v1/conversations/{conversation_id}/items/{item_id}"): {"content": "taken over"},
         ("POST", "/v1/projects"): {"name": "theirs"},
         ("PUT", "/v1/projects/{project_id}"): {"name": "taken over"},
         ("POST", "/v1/projects/{project_id}/document-references"): references,
@@ -155,6 +173,8 @@ class Things:
             **file,
             "conversation_id": conversation["conversation_id"],
             "message_id": reply["assistant_message_id"],
+            "response_id": f"resp_{reply['assistant_message_id']}_0",
+            "item_id": f"msg_{reply['assistant_message_id']}",
             "document_id": document["id"],
             "tag_name": tag,
             "key_id": key["id"],

@@ -71,12 +71,8 @@ def new_turn(body: Raw, idempotency_key: str | None) -> NewTurn:
             new.append(_read_message(message, f"messages[{index}]"))
     if not new:
         raise wrong("messages", "must hold a message besides the system prompt")
-    last = new.pop()
     return NewTurn(
-        content=last.content,
-        role=last.role,
-        payload=last.payload,
-        preceding=tuple(new),
+        messages=tuple(new),
         model=body.get("model") or "",
         parameters=_parameters(body),
         system_prompt_append="\n\n".join(filter(None, system)),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.dialects.responses.ids import ResponseId, conversation_key, response_id
+from proxy.dialects.responses.ids import ResponseId, conversation_key, read_response_id
 from proxy.dialects.responses.input import Input, Unseal, read_input
 from proxy.dialects.responses.shapes import Request, kept_of
 from proxy.dialects.responses.tools import Tools, read_tools
@@ -113,7 +113,7 @@ def read_call(body: Raw, unseal: Unseal | None = None) -> Call:
         body,
         read_input(body.get("input") or [], unseal),
         read_tools(body),
-        response_id(previous) if previous else None,
+        read_response_id(previous) if previous else None,
         conversation_id,
         kept_of(body),
     )

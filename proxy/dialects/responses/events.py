@@ -15,6 +15,7 @@ from proxy.dialects.responses.items import (
     PLAIN,
     ItemView,
     calls_of,
+    has_said,
     hosted_item,
     output_items,
     reasoning_of,
@@ -41,10 +42,11 @@ class _Open:
     given: str = ""
 
 
-class ResponseFrames:
-    """The frames of one response; `message` are the reply's fields when it began.
+class ResponseFormat:
+    """One response as a whole, or as the frames of its events.
 
-    With `after`, only what comes behind that sequence number.
+    `message` are the reply's fields when it began. With `after`, only what comes behind that
+    sequence number.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class ResponseFrames:
         conversation_id: str = "",
         view: ItemView | None = None,
         after: int = FROM_THE_START,
+        ids: Raw | None = None,
     ) -> None:
         self._message = {**message, "status": "streaming"}
         self._request = request
@@ -63,6 +66,7 @@ class ResponseFrames:
         self._conversation_id = conversation_id
         self._view = view or ItemView(request.wants_summary)
         self._after = after
+        self._ids = ids or {}
         self._units = 0
         self._open: list[_Open] = []
         self._added = 0
@@ -70,7 +74,7 @@ class ResponseFrames:
         self._fragments: list[Raw] = []
         self._called: list[_Open] = []
 
-    # What `Frames` asks for
+    # What `ReplyFormat` asks for
 
     def first(self) -> bytes:
         """`response.created`, for a background response `.queued`, then `.in_progress`."""
@@ -132,6 +136,26 @@ class ResponseFrames:
         status = status_of(message)
         response = self._response(message, status, output)
         return frames + self._event(event_of(status), response=response) + DONE
+
+    def whole(self, error: ProxyError | None, message: Raw) -> Raw:
+        """Return the `response`, one that failed, too, if anything of it arrived.
+
+        Raises:
+            ProxyError: `error`, where nothing did.
+        """
+        if error is not None and not has_said(message):
+            raise error
+        message = {**self._message, **message}
+        output = output_items(message, self._view)
+        return self._response(message, status_of(message), output)
+
+    def queued(self) -> Raw:
+        """Return the `response` of which nothing is known yet."""
+        return self._response(self._message, "queued", [])
+
+    def ids(self) -> Raw:
+        """Return the ids of the turn, as the answers of every dialect name them."""
+        return self._ids
 
     # How far it is
 

@@ -50,7 +50,7 @@ class ResponseId(NamedTuple):
         return f"resp_{self.message_id}_{self.revision}"
 
 
-def item_id(text: str) -> ItemId | None:
+def read_item_id(text: str) -> ItemId | None:
     """Read an item's id; None when it is none of ours."""
     found = _ITEM.fullmatch(text)
     if found is None or int(found[2]) > MAX_ID:
@@ -58,7 +58,7 @@ def item_id(text: str) -> ItemId | None:
     return ItemId(cast(ItemKind, found[1]), int(found[2]), int(found[3] or 0))
 
 
-def response_id(text: str) -> ResponseId:
+def read_response_id(text: str) -> ResponseId:
     """Read a response's id.
 
     Raises:

@@ -51,6 +51,14 @@ def calls_of(message: Raw) -> list[Raw]:
     return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
 
 
+def names_of(message: Raw) -> dict[str, Raw]:
+    """Return what the client calls the functions that are called."""
+    names = message.get("tool_names")
+    if isinstance(names, str):
+        names = orjson.loads(names)
+    return names if isinstance(names, dict) else {}
+
+
 def text_of(message: Raw) -> str:
     """Return the text of a reply."""
     content = message.get("content")
@@ -80,10 +88,19 @@ def _ordered(order: Any, sizes: dict[str, int]) -> list[Run] | None:
         return None
     begun = dict.fromkeys(sizes, 0)
     runs = []
-    for kind, count in order:
+    for run in order:
+        kind: Any
+        kind, count = run if isinstance(run, list) and len(run) == 2 else ("", 0)
+        if kind not in begun or not isinstance(count, int):
+            return None
         runs.append(Run(kind, begun[kind], begun[kind] + count))
         begun[kind] += count
     return runs if begun == sizes else None
+
+
+def has_said(message: Raw) -> bool:
+    """Whether anything of a reply has arrived."""
+    return any(map(message.get, ("content", "reasoning", "payload", "items")))
 
 
 def items_of(message: Raw, view: ItemView = PLAIN) -> list[Raw]:
@@ -165,7 +182,7 @@ def text_item(message: Raw, number: int, text: str, status: str) -> Raw:
 def call_item(message: Raw, number: int, call: Raw, status: str) -> Raw:
     """Return a tool call as an item, under the name and in the kind that the client gave it."""
     name, arguments = call_of(call)
-    known = (message.get("tool_names") or {}).get(name) or {}
+    known = names_of(message).get(name) or {}
     call_id = call.get("id") or f"call_{message['id']}_{number}"
     if known.get("kind") == "custom" or call.get("type") == "custom":
         return {

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from proxy.dialects.responses.events import FROM_THE_START, ResponseFrames
+from proxy.dialects.responses.events import FROM_THE_START, ResponseFormat
 from proxy.dialects.responses.shapes import Request
 from proxy.documents.base import Raw, utc_now
 from proxy.documents.message import packed
@@ -70,7 +70,7 @@ async def live(request: Request, *, seed: int, back_and_forth: bool = False) -> 
     """The stream that a follower at some pace gets, and the message that is stored."""
     random_ = random.Random(seed)
     draft = Draft()
-    frames = ResponseFrames(BEGUN, request)
+    frames = ResponseFormat(BEGUN, request)
     follower = draft.follow()
     stream = frames.first()
     waiting = 0
@@ -96,7 +96,7 @@ async def live(request: Request, *, seed: int, back_and_forth: bool = False) -> 
 
 
 def replayed(message: Raw, request: Request, after: int = FROM_THE_START) -> bytes:
-    frames = ResponseFrames(message, request, after=after)
+    frames = ResponseFormat(message, request, after=after)
     return frames.first() + frames.replay(message) + frames.ending(None, message, differs=False)
 
 
@@ -202,7 +202,7 @@ def test_how_it_ended_is_the_last_event(fields: Raw, last: str, status: str) -> 
 
 def test_a_text_that_was_replaced_is_whole_at_its_end() -> None:
     draft_message = {**BEGUN, **ENDED, "content": "The right text"}
-    frames = ResponseFrames(BEGUN, Request())
+    frames = ResponseFormat(BEGUN, Request())
     stream = frames.first() + frames.progress(Progress("A wrong one"))
     stream += frames.ending(None, draft_message, differs=True)
     events = events_of(stream)

@@ -1,0 +1,73 @@
+"""A response that nobody keeps (`store: false`): the whole history comes with the call."""
+
+import itertools
+from uuid import uuid4
+
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from proxy.dialects.responses.answer import named, view_of
+from proxy.dialects.responses.call import Call
+from proxy.dialects.responses.events import ResponseFormat
+from proxy.documents.base import Raw, utc_now
+from proxy.providers.base import CompletionRequest
+from proxy.providers.registry import Route
+from proxy.sealing import Sealer
+from proxy.settings import Settings
+from proxy.streaming.delivery import deliver
+from proxy.streaming.engine import Engine
+from proxy.streaming.reply import Reply
+from proxy.streaming.sink import NoSink
+
+_unstored_ids = itertools.count(-(2**62), -1)
+
+
+async def answer(
+    request: HttpRequest,
+    engine: Engine,
+    owner: str,
+    call: Call,
+    messages: list[Raw],
+    routes: list[Route],
+    settings: Settings,
+    sealer: Sealer,
+) -> Response:
+    """Ask the model and return its response; a client that leaves ends it.
+
+    Raises:
+        ProxyError: nobody answered, before anything arrived.
+    """
+    generation = engine.begin(
+        sink=NoSink(owner),
+        message_id=next(_unstored_ids),
+        routes=routes,
+        request=CompletionRequest(
+            model=routes[0].model,
+            messages=messages,
+            parameters=call.parameters(),
+            user=str(call.body.get("user") or ""),
+        ),
+    )
+    number = f"u{uuid4().hex}"
+    message: Raw = {
+        "id": number,
+        "role": "assistant",
+        "content": "",
+        "created_at": utc_now(),
+        "model": routes[0].model,
+        "tool_names": call.tools.names,
+    }
+    format_ = ResponseFormat(
+        message, call.request, id_=f"resp_{number}", view=view_of(call.request, sealer)
+    )
+    response = await deliver(
+        request,
+        engine,
+        owner,
+        Reply("", None, generation.message_id, generation),
+        format_,
+        stream=bool(call.body.get("stream")),
+        open_seconds=settings.stream_open_seconds,
+        cancel_on_disconnect=True,
+    )
+    return named(response, call)

@@ -1,0 +1,234 @@
+"""`/v1/responses`: OpenAI's present API, on the conversations that everything else uses."""
+
+import contextlib
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from proxy.access.limits import begins_reply
+from proxy.dialects.responses import stateless
+from proxy.dialects.responses.answer import (
+    Found,
+    answer,
+    earlier_reply,
+    follow,
+    is_repeated,
+    keep_request,
+    page_of,
+)
+from proxy.dialects.responses.call import read_call
+from proxy.dialects.responses.events import FROM_THE_START
+from proxy.dialects.responses.ids import no_item, read_item_id, read_response_id
+from proxy.dialects.responses.items import items_of
+from proxy.dialects.responses.turn import chat_messages, new_turn, resolved
+from proxy.documents.base import MAX_ID
+from proxy.documents.conversation import Conversation
+from proxy.errors import BadRequest, UnsupportedMediaType
+from proxy.responses import Json
+from proxy.routers.messages import IdempotencyKey
+from proxy.schemas.common import ASKS_A_MODEL
+from proxy.schemas.completions import MODEL_RULE, wrong
+from proxy.schemas.responses import (
+    Deleted,
+    ItemList,
+    ResponseCreate,
+    ResponseOut,
+    read_response_body,
+)
+from proxy.streaming.engine import StreamSessionNotFound
+from proxy.streaming.reply import fingerprint
+from proxy.tokenizer.tokens import token_counts
+from proxy.web.dependencies import (
+    AppSettings,
+    Caller,
+    Models,
+    ReasoningSealer,
+    ReplyEngine,
+    TurnMaker,
+)
+from proxy.web.handlers import is_json
+
+router = APIRouter(prefix="/responses", tags=["Responses"])
+
+EVENTS = (
+    'event: response.created\ndata: {"type":"response.created","response":{"id":"resp_108_0",'
+    '"object":"response","status":"in_progress"},"sequence_number":0}\n\n'
+    'event: response.output_text.delta\ndata: {"type":"response.output_text.delta",'
+    '"item_id":"msg_108","output_index":0,"content_index":0,"delta":"Hi","logprobs":[],'
+    '"sequence_number":5}\n\n'
+    "data: [DONE]\n\n"
+)
+"""A response as it is streamed, cut short."""
+
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": ResponseCreate.model_json_schema()}},
+    }
+}
+
+PageLimit = Annotated[int, Query(ge=1, le=100)]
+Order = Annotated[Literal["asc", "desc"], Query()]
+Include = Annotated[list[str] | None, Query(alias="include[]")]
+
+
+@router.post(
+    "",
+    summary="Create a response, as OpenAI's API has it",
+    response_model=ResponseOut,
+    responses={
+        **ASKS_A_MODEL,
+        200: {
+            "description": "A `response`, or with `stream` its events as server-sent events",
+            "content": {"text/event-stream": {"example": EVENTS}},
+        },
+    },
+    openapi_extra=BODY,
+)
+@begins_reply
+async def create_response(
+    request: Request,
+    caller: Caller,
+    turns: TurnMaker,
+    engine: ReplyEngine,
+    models: Models,
+    settings: AppSettings,
+    sealer: ReasoningSealer,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """With `store` (the default) it is a turn of a conversation, a new one where none is named."""
+    body = await _body(request)
+    call = read_call(body, sealer.unseal)
+    engine.check_open()
+    messages = await resolved(caller.owner, call)
+    if not call.is_stored:
+        if not call.model:
+            raise wrong("model", MODEL_RULE)
+        routes = await models.resolve(call.model)
+        return await stateless.answer(
+            request,
+            engine,
+            caller.owner,
+            call,
+            chat_messages(call, messages),
+            routes,
+            settings,
+            sealer,
+        )
+    asked = fingerprint(body, idempotency_key)
+    reply = None
+    if is_repeated(request, call, idempotency_key):
+        reply = await earlier_reply(engine, caller.owner, asked)
+    reply = reply or await turns.begin(
+        caller.owner,
+        call.conversation_id,
+        new_turn(call, messages, idempotency_key=idempotency_key, fingerprint=asked),
+    )
+    if not reply.joined:
+        await keep_request(caller.owner, reply, call, asked)
+    return await answer(request, engine, caller.owner, reply, call, settings, sealer)
+
+
+@router.post(
+    "/input_tokens",
+    summary="Count the tokens of an input",
+    response_model=dict[str, Any],
+    openapi_extra=BODY,
+)
+async def count_response_tokens(request: Request, caller: Caller, sealer: ReasoningSealer) -> Json:
+    """What the input and the instructions come to; a history that is not sent is not counted."""
+    call = read_call(await _body(request, needs_input=False), sealer.unseal)
+    messages = chat_messages(call, await resolved(caller.owner, call))
+    texts = [str(message.get("content") or "") for message in messages]
+    texts += [str(tool) for tool in call.tools.functions]
+    tokens = sum(await token_counts(texts)) + 4 * len(messages)
+    return Json({"object": "response.input_tokens", "input_tokens": tokens})
+
+
+@router.get(
+    "/{response_id}",
+    summary="Get a response, or join its stream",
+    response_model=ResponseOut,
+    responses={200: {"content": {"text/event-stream": {"example": EVENTS}}}},
+)
+async def get_response(
+    response_id: str,
+    caller: Caller,
+    engine: ReplyEngine,
+    sealer: ReasoningSealer,
+    stream: bool = False,
+    starting_after: Annotated[int | None, Query(ge=FROM_THE_START, le=MAX_ID)] = None,
+    include: Include = None,
+) -> Response:
+    """At any age; with `stream`, only the events behind `starting_after`."""
+    found = await Found.find(caller.owner, read_response_id(response_id))
+    if stream:
+        after = FROM_THE_START if starting_after is None else starting_after
+        return follow(engine, caller.owner, found, sealer, after)
+    sealed = "reasoning.encrypted_content" in (include or ())
+    return Json(found.response(sealer, sealed=sealed))
+
+
+@router.delete("/{response_id}", summary="Delete a response", response_model=Deleted)
+async def delete_response(response_id: str, caller: Caller, engine: ReplyEngine) -> Json:
+    """The reply and what its call brought are deleted; the conversation stays."""
+    found = await Found.find(caller.owner, read_response_id(response_id))
+    ids = [found.message["id"]]
+    if found.request.ids is not None:
+        first, last = found.request.ids
+        ids += range(first, last + 1)
+    await engine.delete(caller.owner, ids)
+    return Json({"id": response_id, "object": "response", "deleted": True})
+
+
+@router.post("/{response_id}/cancel", summary="Cancel a response", response_model=ResponseOut)
+async def cancel_response(
+    response_id: str, caller: Caller, engine: ReplyEngine, sealer: ReasoningSealer
+) -> Json:
+    """One that is being written, wherever; the text so far is kept. Twice is a success."""
+    id_ = read_response_id(response_id)
+    found = await Found.find(caller.owner, id_)
+    if found.is_running:
+        # It may end in between.
+        with contextlib.suppress(StreamSessionNotFound):
+            await engine.stop(caller.owner, id_.message_id)
+        found = await Found.find(caller.owner, id_)
+    elif found.message.get("status") != "stopped":
+        raise BadRequest("Cannot cancel a response that has ended", code="response_ended")
+    return Json(found.response(sealer))
+
+
+@router.get("/{response_id}/input_items", summary="List input items", response_model=ItemList)
+async def list_input_items(
+    response_id: str,
+    caller: Caller,
+    after: str | None = None,
+    limit: PageLimit = 20,
+    order: Order = "desc",
+) -> Json:
+    """What the call itself brought, not the history before it; newest first by default."""
+    found = await Found.find(caller.owner, read_response_id(response_id))
+    first, last = found.request.ids or (0, 0)
+    if not first and found.message.get("reply_to"):
+        first = last = found.message["reply_to"]
+    messages = await Conversation.history_before(
+        caller.owner,
+        found.conversation_id,
+        before=found.message["id"],
+        limit=last - first + 2,
+    )
+    items = [item for m in messages if first <= m["id"] <= last for item in items_of(m)]
+    if order == "desc":
+        items.reverse()
+    if after is not None:
+        ids = [item["id"] for item in items]
+        if read_item_id(after) is None or after not in ids:
+            raise no_item(after, param="after")
+        items = items[ids.index(after) + 1 :]
+    return Json(page_of(items[:limit], len(items) > limit))
+
+
+async def _body(request: Request, *, needs_input: bool = True) -> dict[str, Any]:
+    if not is_json(request.headers.get("content-type", "")):
+        raise UnsupportedMediaType
+    return read_response_body(await request.body(), needs_input=needs_input)
