@@ -134,8 +134,10 @@ def create_app(
             app.state.usage = recorder
             app.state.limits = Limits(settings, opened, engine, recorder)
             app.state.authenticator = Authenticator(settings)
-            app.state.verifier = Verifier()
-            app.state.sealer = Sealer(await ServerSecret.value_of(REASONING))
+            app.state.verifier, app.state.sealer = (
+                Verifier(),
+                Sealer(await ServerSecret.value_of(REASONING)),
+            )
             await engine.start()
             recorder.start()
             registry.start()

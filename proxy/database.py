@@ -32,8 +32,8 @@ from proxy.documents.plan_document import PlanDocument
 from proxy.documents.plan_draft import PlanDraft
 from proxy.documents.plan_file import PlanFile
 from proxy.documents.project import Project
-from proxy.documents.schema_version import Meta, check_version, record_version
 from proxy.documents.response import StoredResponse
+from proxy.documents.schema_version import Meta, check_version, record_version
 from proxy.documents.server_secret import REASONING, ServerSecret
 from proxy.documents.source_manifest import AnsweredDigest, SourceManifest
 from proxy.documents.usage import Usage

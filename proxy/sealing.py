@@ -2,11 +2,10 @@
 
 import base64
 import os
+from typing import Any
 
 import orjson
 from cryptography.fernet import Fernet, InvalidToken
-
-from proxy.documents.base import Raw
 
 
 def new_key() -> str:
@@ -20,11 +19,11 @@ class Sealer:
     def __init__(self, key: str) -> None:
         self._fernet = Fernet(key)
 
-    def seal(self, value: Raw) -> str:
+    def seal(self, value: dict[str, Any]) -> str:
         """Return the value as an opaque text."""
         return self._fernet.encrypt(orjson.dumps(value)).decode()
 
-    def unseal(self, text: str) -> Raw | None:
+    def unseal(self, text: str) -> dict[str, Any] | None:
         """Open a text; None when it is not of this server, or was changed."""
         try:
             value = orjson.loads(self._fernet.decrypt(text))

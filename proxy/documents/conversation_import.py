@@ -11,6 +11,7 @@ from proxy.documents.counter import Counter
 from proxy.documents.message import Message, size_bytes
 from proxy.documents.message_location import MessageRevision, attempt_name
 from proxy.documents.message_page import PAGE_BYTES, MessagePage, page_id
+from proxy.documents.response import StoredResponse
 from proxy.documents.worker import Worker
 from proxy.errors import Unavailable
 
@@ -83,6 +84,7 @@ async def drop_parts(conversation_id: str) -> None:
     """Delete the pages and revisions of a conversation that is not there itself."""
     await MessagePage.collection().delete_many({"conversation_id": conversation_id})
     await MessageRevision.collection().delete_many({"conversation_id": conversation_id})
+    await StoredResponse.forget_conversation(conversation_id)
 
 
 async def drop_imports(worker: str) -> None:

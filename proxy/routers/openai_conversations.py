@@ -109,7 +109,7 @@ async def delete_openai_conversation(
     """With all its items; a reply that is being written ends."""
     key = conversation_key(conversation_id)
     try:
-        await remove_conversation(caller.owner, key)
+        await remove_conversation(caller.owner, key, worker=engine.worker_id)
     except ConversationNotFound:
         raise no_conversation(conversation_id) from None
     engine.end_deleted(caller.owner, key)
