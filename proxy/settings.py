@@ -193,6 +193,14 @@ class Settings(BaseSettings):
     source_backup_days: float = Field(default=90, ge=0)
     """How long what was replaced or deleted is kept in `data_dir`; 0 is for ever."""
 
+    # Search
+    search_seconds: float = Field(default=1, gt=0, le=60)
+    """One answer looks through what is stored for about so long; `next` goes on."""
+    search_query_characters: int = Field(default=2_000, ge=200, le=20_000)
+    """A query in a body; one in an address has 200 at most."""
+    searches: int = Field(default=2, ge=1)
+    """Searches made at once by one worker; further ones wait."""
+
     # Upstream time
     connect_timeout_seconds: float = Field(default=10, gt=0)
     read_timeout_seconds: float = Field(default=300, gt=0)

@@ -26,7 +26,7 @@ FLOORS_UPWARDS: tuple[tuple[str, ...], ...] = (
     ("documents", "embedded", "providers", "source_code"),
     ("caller", "database", "streaming"),
     ("access", "schemas", "turns"),
-    ("plans", "transfer", "web"),
+    ("plans", "search", "transfer", "web"),
     ("dialects",),
     ("routers",),
     ("app",),

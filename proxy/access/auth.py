@@ -48,6 +48,7 @@ SCOPES: dict[str, str | None] = {
     "projects": "project",
     "write-source-code": "project",
     "models": None,
+    "search": None,
     "usage": None,
     "auth": None,
     "keys": "admin",

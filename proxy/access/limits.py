@@ -96,7 +96,10 @@ current_slot: ContextVar[Slot | None] = ContextVar("current_slot", default=None)
 
 
 class Limits:
-    """Counts requests, replies, tokens and log-in attempts."""
+    """Counts requests, replies, tokens and log-in attempts.
+
+    `searches` is what a search waits for its turn with.
+    """
 
     def __init__(
         self, settings: Settings, database: Database, engine: Engine, usage: UsageRecorder
@@ -105,6 +108,7 @@ class Limits:
         self._database = database
         self._engine = engine
         self._usage = usage
+        self.searches = asyncio.Semaphore(settings.searches)
         self._replies = 0
         self._share = math.ceil(settings.streams / settings.workers)
         engine.on_launch.append(self._launched)

@@ -19,6 +19,7 @@ from proxy.commands.backup import BackupError, Counts, export_database, import_d
 from proxy.commands.connect import beside, opened
 from proxy.commands.migrate import add_migrate_command
 from proxy.commands.providers import add_providers_command
+from proxy.commands.search import add_search_command
 from proxy.commands.serve import serve
 from proxy.embedded import EmbeddedError
 from proxy.errors import ProxyError
@@ -86,13 +87,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.set_defaults(command=import_from)
     add_migrate_command(commands)
     add_apply_command(commands)
+    add_search_command(commands)
     add_admin_commands(commands)
     add_providers_command(commands)
     return parser
 
 
 def administer(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Run a command on keys or users, beside a running server or without one."""
+    """Run a command on what is stored, beside a running server or without one."""
 
     async def run() -> int:
         async with beside(settings) as found, opened(found) as database:

@@ -153,9 +153,13 @@ class Conversation(Owned):
         status: int | None = None,
         before: datetime | None = None,
         limit: int = 0,
+        matching: Raw | None = None,
     ) -> list[Raw]:
-        """Conversations without messages, newest activity first."""
-        query: Raw = {}
+        """Return conversations without messages, newest activity first.
+
+        `matching` is a further filter.
+        """
+        query: Raw = dict(matching or {})
         if project_id is not None:
             query["project_id"] = project_id
         if status is not None:
@@ -177,6 +181,20 @@ class Conversation(Owned):
         if raw is None:
             raise ConversationNotFound
         return raw
+
+    @staticmethod
+    def holding(low: int, high: int) -> Raw:
+        """Return a filter for tails that may hold messages with `low <= id < high`.
+
+        All ids of a tail are above `last_paged_id`, but that of the system message.
+        """
+        return {
+            "messages.id": {"$gte": low, "$lt": high},
+            "$or": [
+                {"last_paged_id": {"$lt": high}},
+                {"system_message_id": {"$gte": low, "$lt": high}},
+            ],
+        }
 
     @classmethod
     async def with_tail(cls, owner: str, id_: str) -> Raw:

@@ -59,6 +59,12 @@ class Counter(Stored):
         return int(after["value"]) - count + 1
 
     @classmethod
+    async def highest(cls, name: CounterName) -> int:
+        """Return the highest id handed out so far; 0 before the first."""
+        raw = await cls.collection().find_one({"_id": name})
+        return int(raw["value"]) if raw else 0
+
+    @classmethod
     async def raise_to(cls, name: CounterName, value: int) -> None:
         """Make sure that the next id is above `value`: `$max`."""
         await cls.collection().update_one({"_id": name}, {"$max": {"value": value}}, upsert=True)

@@ -70,6 +70,11 @@ class MessagePage(Owned):
             IndexModel([("messages.worker", ASCENDING)], name="message_worker", sparse=True),
         ]
 
+    @staticmethod
+    def holding(low: int, high: int) -> Raw:
+        """Return a filter for pages that may hold messages with `low <= id < high`."""
+        return {"last_id": {"$gte": low}, "first_id": {"$lt": high}}
+
     @classmethod
     async def forward(
         cls, owner: str, conversation_id: str, count: int

@@ -28,12 +28,15 @@ from proxy.schemas.conversations import (
     GroupedConversation,
     conversation_out,
 )
+from proxy.search.stored_names import Names
 from proxy.web.dependencies import AppSettings, Caller, ReplyEngine, TurnMaker
 
 router = APIRouter(prefix="/chat/conversations", tags=["Conversations"])
 
 NO_PROJECT = "其它"
 """The group of conversations without a project, or with one that has no name."""
+
+NameQuery = Annotated[str, Query(description="Only those whose name has it; as in /v1/search")]
 
 ConversationId = Annotated[str, Path(max_length=100)]
 
@@ -68,16 +71,21 @@ async def list_conversations(
     before: Annotated[
         UtcTime | None, EMPTY_IS_ABSENT, Query(description="Only less recently active")
     ] = None,
+    query: NameQuery = "",
 ) -> Json:
     """Newest activity first; empty filters count as absent."""
+    most = min(limit, settings.page_messages) if limit else 0
+    names = Names(query)
     found = await Conversation.summaries(
         caller.owner,
         project_id=project_id,
         status=status,
         before=before,
-        limit=min(limit, settings.page_messages) if limit else 0,
+        limit=0 if names else most,
+        matching=names.condition("name"),
     )
-    return Json([conversation_out(raw) for raw in found])
+    matching = [raw for raw in found if names.take(raw["name"])]
+    return Json([conversation_out(raw) for raw in matching[: most or None]])
 
 
 @router.get(
@@ -85,11 +93,14 @@ async def list_conversations(
     response_model=dict[str, list[GroupedConversation]],
     summary="List conversations by project",
 )
-async def list_grouped_conversations(caller: Caller) -> Json:
+async def list_grouped_conversations(caller: Caller, query: NameQuery = "") -> Json:
     """Project name → conversations, newest activity first; without a project under `其它`."""
     names = await Project.names(caller.owner)
     groups: dict[str, list[dict[str, Any]]] = {}
-    for raw in await Conversation.summaries(caller.owner):
+    wanted = Names(query)
+    for raw in await Conversation.summaries(caller.owner, matching=wanted.condition("name")):
+        if not wanted.take(raw["name"]):
+            continue
         name = names.get(raw["project_id"]) or NO_PROJECT
         entry = conversation_out(raw)
         groups.setdefault(name, []).append(

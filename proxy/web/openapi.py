@@ -40,6 +40,7 @@ TAGS = {
     "Plan categories": "Prompt templates that plan documents are made with.",
     "Plan documents": "Versioned documents; nothing is overwritten.",
     "References": "Documents that a project's or a conversation's calls take along.",
+    "Search": "Words in everything that is stored, right in Chinese.",
     "Usage": "Requests, tokens, points and cost.",
     "Keys": "Who may use this server.",
     "Log-in": "For web clients that send no key.",

@@ -1,0 +1,1 @@
+"""Search over what an owner has stored: parse, narrow down in the database, compare, show."""
