@@ -44,7 +44,7 @@ SHOWN = ("id", "role", "model", "status", "created_at", "revision")
 class MessageScan:
     """What the messages of an owner are looked through with, for one request."""
 
-    first_window = 4_000
+    first_window = 1_000
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ from proxy.search.request import Cursor, SearchRequest, start_of
 from proxy.search.stored_names import NameScan
 from proxy.search.texts import Comparison
 
-GROWTH = 8
+GROWTH = 16
 """How much wider the next range of ids may be, at most."""
 
 LEAST_GROWTH = 4
