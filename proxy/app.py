@@ -51,6 +51,7 @@ from proxy.routers import (
 from proxy.sealing import Sealer
 from proxy.settings import Settings, load_settings
 from proxy.source_code.digests import Digests
+from proxy.source_code.roots import SourceRoots
 from proxy.streaming.engine import Engine
 from proxy.turns.begin import Turns
 from proxy.web.cors import CrossOrigin
@@ -101,6 +102,17 @@ class Application(FastAPI):
         outermost: Any = super().build_middleware_stack()
         assert isinstance(outermost, ServerErrorMiddleware)
         return outermost.app
+
+
+def _add_source(app: FastAPI, settings: Settings) -> None:
+    """Say what may be read as source; whether keys exist is known once the server runs."""
+
+    async def is_locked() -> bool:
+        authenticator: Authenticator = app.state.authenticator
+        return await authenticator.is_locked()
+
+    app.state.source_roots = SourceRoots(settings, is_locked)
+    app.state.digests = Digests(settings, app.state.source_roots)
 
 
 def create_app(
@@ -189,9 +201,9 @@ def create_app(
     describe(app)
     app.state.settings = settings
     app.state.registry = registry
-    app.state.digests = Digests(settings)
     app.state.importing = asyncio.Lock()
     app.state.metrics_directory = None
+    _add_source(app, settings)
     add_handlers(app)
     api = APIRouter(prefix="/v1", redirect_slashes=False)
     for module in RESOURCES:

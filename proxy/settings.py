@@ -143,9 +143,11 @@ class Settings(BaseSettings):
     """Replies being written at once."""
     streams: int = Field(default=1000, ge=1)
     """Replies being written at once by the whole server; each worker takes its share."""
-    source_roots: Annotated[list[Path], NoDecode, parted_by(os.pathsep)] = Field(
-        default_factory=lambda: [Path.cwd()]
-    )
+    source_roots: Annotated[list[Path], NoDecode, parted_by(os.pathsep)] = []
+    """Where projects' directories may lie; `{owner}` in a path is the name of their owner.
+
+    Empty: where the server was started, as long as no key and no user exists.
+    """
 
     # Connections, before anybody is known
     connections: int = Field(default=5_000, ge=1)

@@ -16,7 +16,8 @@ from proxy.source_code.base import Deadline, DigestLimits, DigestOptions, Skippe
 from proxy.source_code.digest import digest
 from proxy.source_code.formats import draw_tree
 from proxy.source_code.result import Digest
-from proxy.source_code.walk import SourceFile, walk
+from proxy.source_code.source_file import SourceFile
+from proxy.source_code.walk import walk
 from proxy.tokenizer.tokens import TokenizerDied, tokenizer
 
 _GIB = 1024**3

@@ -85,7 +85,7 @@ async def get_complete_source_code(
         earlier = await AnsweredDigest.recall(owner, id_, f"{choice}:{since_etag}")
         known = earlier is not None
         options = replace(options, since=earlier)
-    digest = await _while_connected(request, digests.make(directory, options))
+    digest = await _while_connected(request, digests.make(owner, directory, options))
     if digest is None:
         return Response(status_code=CLIENT_LEFT)
     etag = await asyncio.to_thread(digest.etag)

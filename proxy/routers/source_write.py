@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import AsyncGenerator, Generator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -17,11 +18,10 @@ from proxy.errors import Forbidden, UnsupportedMediaType
 from proxy.plans.diff import unified_diff
 from proxy.responses import EventStream
 from proxy.schemas.source_write import SourceWrite, SourceWriteEvent, read_source_write
-from proxy.settings import Settings
 from proxy.source_code.edit_paths import EditError
 from proxy.source_code.edit_tree import TreeLimits
 from proxy.source_code.edits import EditOptions, Edits, Event
-from proxy.source_code.walk import resolve_root
+from proxy.source_code.roots import SourceRoots
 from proxy.sse import DONE, encode
 from proxy.streaming.engine import Engine
 from proxy.web.dependencies import AppSettings, Caller, ReplyEngine
@@ -104,13 +104,19 @@ async def write_source_code(
         redact=not settings.source_allow_unredacted,
         caller=caller.key_id or caller.owner or "-",
     )
-    edits = await asyncio.to_thread(_begin, body, projects, settings, options)
+    roots: SourceRoots = request.app.state.source_roots
+    allowed = await roots.of(caller.owner)
+    edits = await asyncio.to_thread(_begin, body, projects, roots, allowed, options)
     hidden = LEVELS.get(body.log_level.strip().lower(), set())
     return EventStream(_frames(edits.run(), hidden, None if dry_run else engine))
 
 
 def _begin(
-    body: SourceWrite, projects: list[Raw], settings: Settings, options: EditOptions
+    body: SourceWrite,
+    projects: list[Raw],
+    roots: SourceRoots,
+    allowed: list[Path],
+    options: EditOptions,
 ) -> Edits:
     """Open the directory of a project of the caller's.
 
@@ -127,9 +133,7 @@ def _begin(
             "'ai_work_dir' to it",
             param="root_dir",
         )
-    root = resolve_root(wanted, settings.source_roots)
-    if root.is_relative_to(options.data_dir):
-        raise Forbidden("The server's own data directory is no source directory")
+    root = roots.resolve(wanted, allowed)
     try:
         return Edits(root, body.files_content, options)
     except EditError as error:

@@ -31,6 +31,8 @@ class DigestLimits:
     """Files and directories that are looked at, left out or not."""
     depth: int = 64
     seconds: float = 120
+    never_read: frozenset[tuple[int, int]] = frozenset()
+    """Device and inode of files and directories that are the server's own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from proxy.source_code.cache import CachedFile, Counts, DigestCache, Key, count_
 from proxy.source_code.formats import closing, draw_tree, file_part, opening, removed_part
 from proxy.source_code.redaction import redact
 from proxy.source_code.result import Digest, GrowingText
+from proxy.source_code.source_file import SourceFile, UnreadableError
 from proxy.source_code.text import NotTextError, to_utf8
-from proxy.source_code.walk import SourceFile, UnreadableError, walk
+from proxy.source_code.walk import walk
 from proxy.tokenizer.tokens import count_tokens_of_utf8
 
 # A file written this shortly before it was read may be written again within the same

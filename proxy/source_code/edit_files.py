@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from proxy.source_code.edit_paths import EditError
-from proxy.source_code.walk import FILE_FLAGS
+from proxy.source_code.repository import FILE_FLAGS
 
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 COPY_BYTES = 1024 * 1024

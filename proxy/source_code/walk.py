@@ -4,28 +4,32 @@ Every directory is opened through the descriptor of its parent and without follo
 links, so a path that is swapped for a link between two looks is not read.
 """
 
-import errno
 import os
 import stat
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from proxy.errors import Conflict, Forbidden, NotFound, TooLarge
+from proxy.errors import Forbidden, NotFound, TooLarge
 from proxy.source_code.base import Deadline, DigestLimits, DigestOptions, Skipped, display_path
+from proxy.source_code.git_index import Tracked, UnknownIndexError
 from proxy.source_code.gitignore import (
     MAX_FILE_BYTES,
     IgnoreRules,
     TooMuchToIgnore,
     rules_from_patterns,
 )
+from proxy.source_code.repository import (
+    FILE_FLAGS,
+    GITFILE_BYTES,
+    Repository,
+    find_repository,
+    is_left_out,
+    linked_git_directory,
+)
+from proxy.source_code.source_file import SourceFile, reason_of
 
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# A FIFO that takes the place of a file must not hold the reader up.
-FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_LINK_ERRORS = (errno.ELOOP, errno.EMLINK)
-_GITFILE_BYTES = 4096
 _PATH_BYTES = 4095
 """A longer path is nothing that git can open, and slow to compare with patterns."""
 _UNREADABLE_RULES = "unreadable .gitignore"
@@ -33,40 +37,6 @@ _UNREADABLE_RULES = "unreadable .gitignore"
 
 SERVER_DATA = {"embedded.json", "mongodb-uri"}
 """What a data directory of this server holds: everybody's conversations, and the password."""
-
-
-class UnreadableError(Exception):
-    """A file that cannot be read; the message is the reason for `skipped`."""
-
-
-class SourceFile(NamedTuple):
-    """A regular file, as it was when the directory was listed.
-
-    `directory_fd` is open only until the next file is asked for.
-    """
-
-    path: str
-    raw_path: bytes
-    name: str
-    directory_fd: int
-    status: os.stat_result
-
-    def read(self, limit_bytes: int) -> tuple[bytes, os.stat_result]:
-        """The content, and the status the content was read under.
-
-        Raises:
-            UnreadableError: it is gone, was replaced, grew over the limit or is binary.
-        """
-        try:
-            fd = os.open(self.name, FILE_FLAGS, dir_fd=self.directory_fd)
-        except OSError as error:
-            raise UnreadableError(_reason(error)) from None
-        try:
-            return _read(fd, self.status, limit_bytes)
-        except OSError as error:
-            raise UnreadableError(_reason(error)) from None
-        finally:
-            os.close(fd)
 
 
 @dataclass(slots=True)
@@ -77,35 +47,10 @@ class _Directory:
     rules: tuple[IgnoreRules, ...]
     """The nearest directory's first."""
     included: bool
+    only_tracked: bool
+    """The directory is ignored, and something in it is tracked all the same."""
     entries: list[tuple[bytes, str, os.DirEntry[str]]]
     """Reversed: the next one is at the end."""
-
-
-def resolve_root(ai_work_dir: str | None, source_roots: list[Path]) -> Path:
-    """The real directory of a project.
-
-    Raises:
-        Conflict: the project has none (409).
-        Forbidden: it lies outside of `source_roots` (403).
-        NotFound: it is gone (404).
-    """
-    if not ai_work_dir:
-        raise Conflict("The project has no source directory; set its 'ai_work_dir'")
-    if "\0" in ai_work_dir or not os.path.isabs(ai_work_dir):
-        raise Forbidden("The project's 'ai_work_dir' must be an absolute path")
-    real = os.path.realpath(ai_work_dir)
-    roots = [os.path.realpath(root) for root in source_roots]
-    if not any(real == root or real.startswith(root.rstrip("/") + "/") for root in roots):
-        raise Forbidden(
-            "The project's source directory is outside of the directories that this "
-            "server may read (PROXY_SOURCE_ROOTS)"
-        )
-    try:
-        if not stat.S_ISDIR(os.stat(real).st_mode):
-            raise NotFound("The project's source directory is not a directory")
-    except (OSError, ValueError):
-        raise NotFound("The project's source directory does not exist") from None
-    return Path(real)
 
 
 def open_root(root: Path) -> int:
@@ -155,6 +100,9 @@ class _Walker:
         self._include = rules_from_patterns(options.include, deadline)
         self._chosen = any(pattern.strip() for pattern in options.include)
         self._exclude = rules_from_patterns(options.exclude, deadline)
+        self._repository = Repository()
+        self._tracked: Tracked | None = None
+        self._index_is_unknown = False
         self._entries = 0
         self._open: list[_Directory] = []
 
@@ -164,8 +112,17 @@ class _Walker:
 
     def run(self) -> Iterator[SourceFile | Skipped]:
         fd = open_root(self._root)
-        top = _Directory(fd, b"", (), not self._chosen, [])
+        top = _Directory(fd, b"", (), not self._chosen, False, [])
         self._open.append(top)
+        try:
+            self._repository = find_repository(self._root, self._deadline)
+        except (OSError, TooMuchToIgnore) as error:
+            yield Skipped("./", f"above it: {_rules_reason(error)}")
+            return
+        top.rules = self._repository.rules
+        if self._repository.is_ignored:
+            top.only_tracked = True
+            yield Skipped("./", "ignored by the repository that it lies in")
         yield from self._list(top)
         while self._open:
             directory = self._open[-1]
@@ -180,6 +137,8 @@ class _Walker:
                 yield from self._list(found)
             elif found is not None:
                 yield found
+        if self._index_is_unknown:
+            yield Skipped(".git/index", "cannot be read: tracked files count as any others")
 
     def _list(self, directory: _Directory) -> Iterator[Skipped]:
         """Fill in the entries and the rules of a directory that was just opened."""
@@ -187,8 +146,13 @@ class _Walker:
         try:
             with os.scandir(directory.fd) as entries:
                 listed = list(entries)
+            if self._is_own(os.fstat(directory.fd)):
+                yield Skipped(_shown(directory), "the server's data directory")
+                return
         except OSError as error:
-            yield Skipped(_shown(directory), _reason(error))
+            if not directory.path:
+                raise NotFound("The project's source directory cannot be read") from None
+            yield Skipped(_shown(directory), reason_of(error))
             return
         self._entries += len(listed)
         if self._entries > self._limits.entries:
@@ -210,7 +174,7 @@ class _Walker:
         if {name for _, name, _ in keyed} >= SERVER_DATA:
             yield Skipped(_shown(directory), "a server's data directory")
             return
-        if git and directory.path and self._is_repository(directory):
+        if directory.path and self._is_other(directory, git):
             yield Skipped(display_path(directory.path), "nested repository")
             return
         if gitignore:
@@ -218,8 +182,7 @@ class _Walker:
                 rules = self._read_rules(directory)
             except (OSError, TooMuchToIgnore) as error:
                 # Without its rules, what they leave out would get in.
-                reason = str(error) if isinstance(error, TooMuchToIgnore) else _UNREADABLE_RULES
-                yield Skipped(_shown(directory), reason)
+                yield Skipped(_shown(directory), _rules_reason(error))
                 return
             if rules:
                 directory.rules = (rules, *directory.rules)
@@ -234,7 +197,32 @@ class _Walker:
         fd = os.open(".gitignore", FILE_FLAGS, dir_fd=directory.fd)
         with os.fdopen(fd, "rb") as file:
             text = file.read(MAX_FILE_BYTES + 1)
-        return IgnoreRules(text, directory.path, self._deadline)
+        return IgnoreRules(text, self._full(directory.path), self._deadline)
+
+    def _full(self, path: bytes) -> bytes:
+        """Relative to the top of the repository."""
+        return self._repository.prefix + path
+
+    def _known(self) -> Tracked:
+        """What git tracks."""
+        if self._tracked is None:
+            try:
+                self._tracked = self._repository.tracked()
+            except UnknownIndexError:
+                self._index_is_unknown = True
+                self._tracked = Tracked()
+        return self._tracked
+
+    def _is_own(self, status: os.stat_result) -> bool:
+        own = self._limits.never_read
+        return bool(own) and (status.st_dev, status.st_ino) in own
+
+    def _is_other(self, directory: _Directory, git: bool) -> bool:
+        """Whether the directory belongs to another repository, or to a submodule."""
+        known, full = self._known(), self._full(directory.path)
+        if full in known.directories:
+            return False
+        return full[:-1] in known.submodules or (git and self._is_repository(directory))
 
     def _is_repository(self, directory: _Directory) -> bool:
         """Whether git would list the directory as one entry, a repository of its own."""
@@ -246,14 +234,11 @@ class _Walker:
             if not stat.S_ISREG(status.st_mode):
                 return False
             with os.fdopen(os.open(".git", FILE_FLAGS, dir_fd=here), "rb") as file:
-                text = file.read(_GITFILE_BYTES)
+                text = file.read(GITFILE_BYTES)
         except OSError:
             return False
-        if not text.startswith(b"gitdir: "):
-            return False
-        target = text.removeprefix(b"gitdir: ").rstrip(b"\r\n")
-        beside = os.path.join(os.fsencode(self._root), directory.path, target)
-        return b"\0" not in beside and os.path.exists(os.path.join(beside, b"HEAD"))
+        top = Path(os.fsdecode(os.path.join(os.fsencode(self._root), directory.path)))
+        return linked_git_directory(text, top) is not None
 
     def _entry(
         self, directory: _Directory, key: bytes, name: str, entry: os.DirEntry[str]
@@ -264,14 +249,14 @@ class _Walker:
         is_directory = key[-1] == 0x2F
         raw_name = key[:-1] if is_directory else key
         raw_path = directory.path + raw_name
+        full = self._full(directory.path + key)
+        ignored = directory.only_tracked or is_left_out(directory.rules, full.decode("latin-1"))
+        if ignored:
+            known = self._known()
+            if full not in (known.directories if is_directory else known.files):
+                reason = "ignored directory" if is_directory else "ignored"
+                return Skipped(display_path(directory.path + key), reason)
         path = (directory.path + key).decode("latin-1")
-        for rules in directory.rules:
-            verdict = rules.verdict(path)
-            if verdict is not None:
-                if verdict:
-                    reason = "ignored directory" if is_directory else "ignored"
-                    return Skipped(display_path(directory.path + key), reason)
-                break
         if self._exclude and self._exclude.verdict(path):
             return Skipped(display_path(directory.path + key), "excluded")
         included = directory.included
@@ -279,13 +264,13 @@ class _Walker:
             verdict = self._include.verdict(path)
             included = included if verdict is None else verdict
         if is_directory:
-            return self._enter(directory, raw_path, name, included)
+            return self._enter(directory, raw_path, name, included, ignored)
         if not included:
             return Skipped(display_path(raw_path), "not included")
         return self._file(directory, raw_path, name, entry)
 
     def _enter(
-        self, parent: _Directory, raw_path: bytes, name: str, included: bool
+        self, parent: _Directory, raw_path: bytes, name: str, included: bool, ignored: bool
     ) -> _Directory | Skipped:
         path = raw_path + b"/"
         if len(self._open) > self._limits.depth:
@@ -293,8 +278,8 @@ class _Walker:
         try:
             fd = os.open(name, DIRECTORY_FLAGS, dir_fd=parent.fd)
         except OSError as error:
-            return Skipped(display_path(path), _reason(error))
-        return _Directory(fd, path, parent.rules, included, [])
+            return Skipped(display_path(path), reason_of(error))
+        return _Directory(fd, path, parent.rules, included, ignored, [])
 
     def _file(
         self, directory: _Directory, raw_path: bytes, name: str, entry: os.DirEntry[str]
@@ -305,9 +290,11 @@ class _Walker:
         try:
             status = entry.stat(follow_symlinks=False)
         except OSError as error:
-            return Skipped(path, _reason(error))
+            return Skipped(path, reason_of(error))
         if not stat.S_ISREG(status.st_mode):
             return Skipped(path, "not a regular file")
+        if self._is_own(status):
+            return Skipped(path, "the server's own")
         if status.st_size > self._limits.file_bytes:
             return Skipped(path, f"larger than {self._limits.file_bytes} bytes")
         return SourceFile(path, raw_path, name, directory.fd, status)
@@ -326,41 +313,13 @@ def _shown(directory: _Directory) -> str:
     return display_path(directory.path) or "./"
 
 
+def _rules_reason(error: Exception) -> str:
+    return str(error) if isinstance(error, TooMuchToIgnore) else _UNREADABLE_RULES
+
+
 def _exists(path: str, directory_fd: int) -> bool:
     try:
         os.stat(path, dir_fd=directory_fd, follow_symlinks=False)
     except OSError:
         return False
     return True
-
-
-def _read(fd: int, listed: os.stat_result, limit_bytes: int) -> tuple[bytes, os.stat_result]:
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode):
-        raise UnreadableError("not a regular file")
-    if (status.st_dev, status.st_ino) != (listed.st_dev, listed.st_ino):
-        raise UnreadableError("replaced while it was opened")
-    chunks: list[bytes] = []
-    left = limit_bytes + 1
-    wanted = min(status.st_size + 1, left)
-    while wanted:
-        chunk = os.read(fd, wanted)
-        chunks.append(chunk)
-        left -= len(chunk)
-        if len(chunk) < wanted:
-            # Regular files give less than asked for at their end only.
-            break
-        wanted = min(64 * 1024, left)
-    if left <= 0:
-        raise UnreadableError(f"larger than {limit_bytes} bytes")
-    return (chunks[0] if len(chunks) == 1 else b"".join(chunks)), status
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "gone while it was read"
-    if isinstance(error, PermissionError):
-        return "no permission to read it"
-    if isinstance(error, NotADirectoryError) or error.errno in _LINK_ERRORS:
-        return "replaced by a link"
-    return "cannot be read"

@@ -43,6 +43,7 @@ async def attach_source(
         ) from None
     last = await SourceManifest.last(owner, conversation["_id"]) if wanted.since_last else None
     digest = await digests.make(
+        owner,
         project.get("ai_work_dir"),
         DigestOptions(
             include=wanted.include,

@@ -209,6 +209,7 @@ async def health(tree: Path) -> dict[str, float]:
     from proxy.settings import Settings  # noqa: PLC0415
     from proxy.source_code.base import DigestOptions  # noqa: PLC0415
     from proxy.source_code.digests import Digests  # noqa: PLC0415
+    from proxy.source_code.roots import SourceRoots  # noqa: PLC0415
     from proxy.tokenizer.tokens import count_tokens  # noqa: PLC0415
 
     count_tokens("")
@@ -228,9 +229,10 @@ async def health(tree: Path) -> dict[str, float]:
     stop = threading.Event()
     asking = threading.Thread(target=_ask, args=(port, stop, waits))
     asking.start()
-    digests = Digests(Settings(source_roots=[tree.parent], source_digest_bytes=1 << 30))
+    settings = Settings(source_roots=[tree.parent], source_digest_bytes=1 << 30)
+    digests = Digests(settings, SourceRoots(settings))
     started = time.perf_counter()
-    await digests.make(str(tree), DigestOptions())
+    await digests.make("default", str(tree), DigestOptions())
     seconds = time.perf_counter() - started
     stop.set()
     await asyncio.to_thread(asking.join)

@@ -8,7 +8,9 @@ import pytest
 
 from proxy.errors import Conflict, Forbidden, NotFound, RequestTimedOut, TooLarge
 from proxy.source_code.base import Deadline, DigestLimits, DigestOptions, Skipped
-from proxy.source_code.walk import SourceFile, UnreadableError, resolve_root, walk
+from proxy.source_code.roots import resolve_root
+from proxy.source_code.source_file import SourceFile, UnreadableError
+from proxy.source_code.walk import walk
 
 
 @pytest.fixture

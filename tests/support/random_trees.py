@@ -13,7 +13,8 @@ import tempfile
 from pathlib import Path
 
 from proxy.source_code.base import Deadline, DigestLimits, DigestOptions, display_path
-from proxy.source_code.walk import SourceFile, walk
+from proxy.source_code.source_file import SourceFile
+from proxy.source_code.walk import walk
 
 NAMES = [
     *("a", "b", "c", "ab", "abc", "foo", "bar", "foo.py", "bar.py", "a.txt", "b.log", "x.o"),
@@ -202,6 +203,77 @@ def difference(seed: int, git_dir: Path) -> str:
         shutil.rmtree(root)
 
 
+def make_repository(top: Path, seed: int) -> Path:
+    """A repository with some tracked files, ignored or not; a directory in it to look at."""
+    rng = random.Random(seed * 7919)
+    top.mkdir()
+    run_git(top, "init", "-q")
+    make_tree(top, seed)
+    names = [path.name for path in top.rglob("*") if ".git" not in path.parts][:10] or ["a"]
+    lines = "".join(_line(rng, names) for _ in range(rng.randint(0, 2)))
+    (top / ".git" / "info" / "exclude").write_text(lines)
+    files = git_lines(top, "ls-files", "-z", "--others")
+    tracked = [path for path in files if path[-1:] != b"/" and rng.random() < 0.4]
+    if tracked:
+        paths = b"\0".join(tracked)
+        run_git(top, "update-index", "--add", "-z", "--stdin", given=paths)
+    run_git(top, "update-index", "--index-version", str(rng.choice((2, 3, 4))))
+    if tracked and rng.random() < 0.3:
+        run_git(top, "update-index", "--skip-worktree", "--", os.fsdecode(rng.choice(tracked)))
+    directories = [
+        path
+        for path in sorted(top.rglob("*"))
+        if path.is_dir() and not path.is_symlink() and ".git" not in path.parts
+    ]
+    # One that git takes for a repository of its own is not what is compared.
+    own = [path for path in directories if not (path / ".git").exists()]
+    return rng.choice([top, *(own if own == directories else [])])
+
+
+def run_git(directory: Path, *arguments: str, given: bytes = b"") -> bytes:
+    """What git prints, asked in a directory with no rules but the tree's own."""
+    done = subprocess.run(
+        ["git", "-c", f"core.excludesFile={os.devnull}", *arguments],
+        check=True,
+        cwd=directory,
+        env=git_environment(),
+        input=given,
+        capture_output=True,
+    )
+    return done.stdout
+
+
+def git_lines(directory: Path, *arguments: str) -> list[bytes]:
+    return [line for line in run_git(directory, *arguments).split(b"\0") if line]
+
+
+def listed_by_git(directory: Path) -> list[bytes]:
+    """What git lists below a directory of a repository, of what is there."""
+    listed = git_lines(
+        directory, "ls-files", "-z", "--others", "--cached", "--exclude-standard", "--deduplicate"
+    )
+    top = os.fsencode(directory)
+    found = {path for path in listed if path[-1:] != b"/"}
+    return sorted(path for path in found if _is_leaf(os.path.join(top, path)))
+
+
+def _is_leaf(path: bytes) -> bool:
+    return os.path.islink(path) or os.path.isfile(path)
+
+
+def repository_difference(seed: int) -> str:
+    """Empty when git and we agree on a directory inside of the repository of this seed."""
+    scratch = Path(tempfile.mkdtemp(prefix="tree")).resolve()
+    try:
+        directory = make_repository(scratch / "top", seed)
+        git, ours = set(listed_by_git(directory)), set(our_files(directory))
+        if git == ours:
+            return ""
+        return f"seed {seed}: {directory}: only git {git - ours}, only ours {ours - git}"
+    finally:
+        shutil.rmtree(scratch)
+
+
 def main() -> int:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     start = int(sys.argv[2]) if len(sys.argv) > 2 else 0
@@ -209,7 +281,7 @@ def main() -> int:
         found = [
             text
             for seed in range(start, start + count)
-            if (text := difference(seed, Path(scratch) / "git"))
+            if (text := difference(seed, Path(scratch) / "git") or repository_difference(seed))
         ]
     print("\n".join(found[:40]))
     print(f"{count} trees, {len(found)} differences")
