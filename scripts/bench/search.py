@@ -6,7 +6,8 @@ The application runs in this process on an embedded database of its own, filled 
 owner's messages: six in ten random Chinese (common characters more often), the others Python
 source. Beside it, on the same texts: a regular expression in mongosh (where it is installed)
 and SQLite's FTS5 with its tokenizers `trigram` and `unicode61`, whose hits are counted against
-a plain scan. Medians of the rounds, with the least and the most.
+a plain scan. Medians of the rounds, with the least and the most; CPU of both sides, which is
+what remains true on a machine that others use, too.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from uuid import uuid4
 import httpx
 import uvicorn
 from motor.motor_asyncio import AsyncIOMotorClient
+from processes import cpu_seconds
 
 from proxy.app import create_app
 from proxy.database import Database
@@ -233,7 +235,7 @@ async def streamed(client: httpx.AsyncClient, id_: str) -> list[float]:
     return gaps[5:]
 
 
-async def measure(app: Any, url: str, rounds: int) -> dict[str, Any]:
+async def measure(url: str, rounds: int, database_pid: int) -> dict[str, Any]:
     found: dict[str, Any] = {"searches": {}}
     async with httpx.AsyncClient(base_url=url, timeout=120) as client:
         await searched(client, "warm up", "newest")
@@ -241,13 +243,18 @@ async def measure(app: Any, url: str, rounds: int) -> dict[str, Any]:
             for name, typed in (NEEDLES | COMMON | NEVER).items():
                 runs, gaps = [], []
                 for _ in range(rounds):
+                    ours, theirs = time.process_time(), cpu_seconds([database_pid])
                     async with Gaps() as watched:
                         runs.append(await searched(client, typed, sort))
+                    runs[-1]["proxy_cpu_ms"] = (time.process_time() - ours) * 1000
+                    runs[-1]["database_cpu_ms"] = (cpu_seconds([database_pid]) - theirs) * 1000
                     gaps += watched.milliseconds
                 row = {
                     "query": typed,
                     "ms": spread([run["ms"] for run in runs]),
                     "first_answer_ms": spread([run["first_answer_ms"] for run in runs]),
+                    "proxy_cpu_ms": spread([run["proxy_cpu_ms"] for run in runs]),
+                    "database_cpu_ms": spread([run["database_cpu_ms"] for run in runs]),
                     "requests": runs[0]["requests"],
                     "results": runs[0]["results"],
                     "loop_gap_ms": spread(gaps),
@@ -368,7 +375,7 @@ async def run(count: int, rounds: int) -> dict[str, Any]:
                     f"{count} messages, {size / 1e6:.0f} MB in {time.perf_counter() - began:.0f} s"
                 )
                 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-                found = await measure(app, url, rounds)
+                found = await measure(url, rounds, embedded.pid)
                 found |= {
                     "messages": count,
                     "bytes": size,
