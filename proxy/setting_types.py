@@ -100,5 +100,9 @@ class ModelSettings(BaseModel):
     context_tokens: int | None = Field(default=None, ge=256)
     input_price_per_million_tokens: float | None = Field(default=None, ge=0)
     output_price_per_million_tokens: float | None = Field(default=None, ge=0)
+    alternate_roles: bool | None = None
+    """Join neighbouring messages of one role; by default as its provider says."""
+    images: bool | None = None
+    """False: the model sees no pictures, so a history names them in a line of text."""
     points_per_request: float | None = Field(default=None, ge=0)
     """Poe points a request costs."""

@@ -12,7 +12,7 @@ Role = Literal["system", "user", "assistant", "tool", "developer"]
 Status = Literal["streaming", "complete", "stopped", "truncated", "failed", "interrupted"]
 """How a reply stands; `truncated` ended without a finish reason, `interrupted` lost its worker."""
 
-INTERNAL = frozenset({"attempt", "worker", "key_id", "idempotency"})
+INTERNAL = frozenset({"attempt", "worker", "key_id", "idempotency", "request"})
 """Fields that never leave over HTTP."""
 
 
@@ -72,6 +72,8 @@ class Message(BaseModel):
     worker: str | None = None
     key_id: str | None = None
     idempotency: dict[str, str] | None = None
+    request: str | None = None
+    """What the reply was asked with besides messages (parameters, documents …), as JSON text."""
 
     def raw(self) -> Raw:
         """As it is stored: absent fields are absent, not null."""
@@ -97,5 +99,5 @@ def wire(message: Raw) -> Raw:
 
 def size_bytes(message: Raw) -> int:
     """What a message weighs in its document, near enough to bound it."""
-    texts = (message.get("content"), message.get("reasoning"), message.get("payload"))
+    texts = (message.get(key) for key in ("content", "reasoning", "payload", "request"))
     return 400 + sum(len(text.encode()) for text in texts if text)

@@ -14,8 +14,9 @@ from typing import Any, ClassVar
 from pymongo import ASCENDING, IndexModel
 
 from proxy.documents.base import Owned, Raw, utc_now
+from proxy.documents.chat_message import with_text
 from proxy.documents.conversation import Conversation, ConversationNotFound
-from proxy.documents.message import INTERNAL
+from proxy.documents.message import INTERNAL, packed, payload_of
 from proxy.documents.message_page import MESSAGE_OF_OWNER, MessagePage
 from proxy.documents.response import StoredResponse
 from proxy.documents.worker import Worker
@@ -237,13 +238,18 @@ async def edit_message(
         Conflict: it is a reply that is still being written.
     """
     fields: Raw = {"content": content}
+    unset: tuple[str, ...]
     if created_at is not None:
         fields["created_at"] = created_at
     while True:
         located = await LocatedMessage.find(owner, message_id)
         if located.message.get("status") == "streaming":
             raise Conflict("This reply is still being written; stop it before editing it")
-        if await located.replace(fields, unset=("payload",)):
+        changed, unset = fields, ("payload",)
+        if (payload := payload_of(located.message)) is not None:
+            # Pictures and calls stay; a person edits the text.
+            changed, unset = {**fields, "payload": packed(with_text(payload, content))}, ()
+        if await located.replace(changed, unset=unset):
             return
 
 

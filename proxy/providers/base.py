@@ -56,6 +56,20 @@ class Delta(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Accepts:
+    """What a history may hold for a provider.
+
+    `parts` are the types of content parts besides text; None is all. `alternates`: neighbours
+    of one role are joined, and a question comes first.
+    """
+
+    developer_role: bool = True
+    alternates: bool = False
+    parts: frozenset[str] | None = None
+    data_urls: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class CompletionRequest:
     """One question to a model.
 

@@ -13,7 +13,7 @@ import orjson
 from yarl import URL
 
 from proxy.errors import UpstreamBadRequest, UpstreamError
-from proxy.providers.base import CompletionRequest, Delta
+from proxy.providers.base import Accepts, CompletionRequest, Delta
 from proxy.providers.faults import Faults
 from proxy.providers.reply_reader import ReplyReader
 from proxy.providers.upstream import Upstream
@@ -38,6 +38,7 @@ class OpenAIProvider:
         api_key: str = "",
         stream_usage: bool = True,
         think_tags: bool | None = None,
+        alternate_roles: bool | None = None,
     ) -> None:
         self.name = name
         self._upstream = Upstream(name, base_url, api_key, settings)
@@ -45,6 +46,11 @@ class OpenAIProvider:
         self._stream_usage = stream_usage
         self.is_openai = URL(base_url).host == OPENAI_HOST
         """Whether this is OpenAI itself, which is stricter and knows more than the others."""
+        self.accepts = Accepts(
+            developer_role=self.is_openai,
+            alternates=not self.is_openai if alternate_roles is None else alternate_roles,
+        )
+        """What its histories may hold."""
         self._think_tags = not self.is_openai if think_tags is None else think_tags
 
     async def stream(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:

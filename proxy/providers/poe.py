@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 from yarl import URL
 
 from proxy.errors import UpstreamError
-from proxy.providers.base import CompletionRequest, Delta
+from proxy.providers.base import Accepts, CompletionRequest, Delta
 from proxy.providers.poe_events import EventReader
 from proxy.providers.poe_request import query_body
 from proxy.providers.upstream import Upstream
@@ -30,6 +30,10 @@ class PoeProvider:
         self, settings: Settings, *, name: str = "poe", base_url: str, api_key: str = ""
     ) -> None:
         self.name = name
+        self.accepts = Accepts(
+            developer_role=False, parts=frozenset({"image_url"}), data_urls=False
+        )
+        """What its histories may hold."""
         self._upstream = Upstream(name, base_url, api_key, settings)
 
     async def stream(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:

@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
@@ -13,11 +13,11 @@ from typing import Any
 from pydantic import SecretStr
 
 from proxy.errors import ModelNotFound, UpstreamError
-from proxy.providers.base import Provider
+from proxy.providers.base import Accepts, Provider
 from proxy.providers.echo import MODEL as ECHO_MODEL
 from proxy.providers.echo import EchoProvider
 from proxy.providers.openai import OpenAIProvider
-from proxy.setting_types import ProviderSettings
+from proxy.setting_types import ModelSettings, ProviderSettings
 from proxy.settings import Settings, SettingsError, is_pattern
 
 COLD_LIST_SECONDS = 3.0
@@ -40,6 +40,16 @@ class Route:
     model: str
     not_found: Callable[[], ModelNotFound] | None = field(default=None, compare=False)
     """For a name that nobody lists: the error to give when the provider does not know it."""
+
+    def accepts(self, settings: ModelSettings) -> Accepts:
+        """What a history may hold for this model, by its provider and by `proxy.toml`."""
+        accepts: Accepts = getattr(self.provider, "accepts", Accepts())
+        if settings.alternate_roles is not None:
+            accepts = replace(accepts, alternates=settings.alternate_roles)
+        if settings.images is False:
+            seen = frozenset({"input_audio", "file"}) if accepts.parts is None else accepts.parts
+            accepts = replace(accepts, parts=seen - {"image_url"})
+        return accepts
 
 
 class Registry:
@@ -306,4 +316,5 @@ def _build(name: str, table: ProviderSettings, settings: Settings) -> Provider:
         api_key=key,
         stream_usage=table.stream_usage,
         think_tags=table.think_tags,
+        alternate_roles=table.alternate_roles,
     )

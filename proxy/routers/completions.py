@@ -133,7 +133,7 @@ async def _complete(request: Request, raw: bytes, caller: CallerInfo) -> Respons
     body = read_body(raw)
     conversation_id = conversation_of(body, headers)
     if conversation_id:
-        turn = new_turn(body, _idempotency_key(headers))
+        turn = new_turn(body, _idempotency_key(headers), headers)
         reply = await state.turns.begin(caller.owner, conversation_id, turn)
         return await deliver(
             request,

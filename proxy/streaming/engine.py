@@ -25,7 +25,7 @@ from proxy.providers.base import CompletionRequest, Usage
 from proxy.providers.registry import Route
 from proxy.settings import Settings
 from proxy.streaming.draft import Progress
-from proxy.streaming.generation import Generation
+from proxy.streaming.generation import Compose, Generation
 from proxy.streaming.leases import Lease
 from proxy.streaming.sink import ReplySink
 
@@ -128,6 +128,7 @@ class Engine:
         omitted_messages: int = 0,
         tail_size: tuple[int, int] | None = None,
         is_counted: bool = True,
+        compose: Compose | None = None,
     ) -> Generation:
         """Begin a reply and run it as a task of its own; see `Generation` for what it takes."""
         settings = self._settings
@@ -146,6 +147,7 @@ class Engine:
             project_id=project_id,
             omitted_messages=omitted_messages,
             tail_size=tail_size,
+            compose=compose,
         )
         for hook in self.on_launch:
             hook(generation)

@@ -39,6 +39,9 @@ log = logging.getLogger(__name__)
 EndReason = Literal["stopped", "deleted", "shutdown", "too_long"]
 """Why a reply was ended from this side."""
 
+Compose = Callable[[list[dict[str, Any]], Route], list[dict[str, Any]]]
+"""Makes the messages of a prompt ones that the model of a route takes."""
+
 NOT_STORED = "The database does not answer; the reply could not be stored"
 
 
@@ -62,6 +65,7 @@ class Generation(Draft):
         project_id: int = 0,
         omitted_messages: int = 0,
         tail_size: tuple[int, int] | None = None,
+        compose: Compose | None = None,
     ) -> None:
         super().__init__()
         self.sink = sink
@@ -77,6 +81,7 @@ class Generation(Draft):
         """Messages of the history that its prompt left out."""
         self.tail_size = tail_size
         """Messages and bytes of the tail that it was appended to, where it was."""
+        self._compose = compose
         self._settings = settings
         self._retry_budget_seconds = retry_budget_seconds
 
@@ -152,6 +157,8 @@ class Generation(Draft):
         request = self.request
         if request.model != route.model:
             request = replace(request, model=route.model)
+        if self._compose is not None:
+            request = replace(request, messages=self._compose(request.messages, route))
         async with aclosing(route.provider.stream(request)) as deltas:
             async for delta in deltas:
                 self._accepted.set()

@@ -21,7 +21,8 @@ from proxy.documents.storable import check_fields
 from proxy.errors import Unprocessable
 from proxy.responses import dumps
 from proxy.schemas.common import Label, ProjectLabel, Text, UtcTime
-from proxy.turns.prompt import as_chat_message, joined
+from proxy.turns.history import as_chat_message
+from proxy.turns.prompt import joined
 
 FORMAT = "poe-openai-proxy.conversation"
 VERSION = 1

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from weakref import WeakValueDictionary
 
 from pymongo.errors import PyMongoError
@@ -32,8 +33,18 @@ from proxy.streaming.reply import KeyReused, Reply
 from proxy.streaming.sink import MessageSink
 from proxy.turns.append import APPEND_ATTEMPTS, check_length, check_size, move_tail
 from proxy.turns.attached_source import AttachedSource, attach_source
+from proxy.turns.history import composed
 from proxy.turns.prompt import Prompt, build_prompt, document_context
-from proxy.turns.turn import NewTurn, message_of, new_conversation_id, not_stored_yet
+from proxy.turns.turn import (
+    NewTurn,
+    first_turn_of,
+    message_of,
+    new_conversation_id,
+    not_stored_yet,
+)
+
+RETRIED_WITHIN = timedelta(minutes=15)
+"""How long after a turn began an SDK's own repetition of its call is taken for one."""
 
 REPLY_FIELDS = (
     "key_id",
@@ -110,6 +121,8 @@ class Turns:
                 earlier = await self._earlier(owner, conversation, turn)
                 if earlier is not None:
                     return earlier
+            if turn.is_retry and (retried := await self._retried(owner, conversation, turn)):
+                return retried
             if turn.previous is not None and not is_newest(conversation, *turn.previous):
                 conversation_id = await self.fork(owner, *turn.previous)
                 turn = replace(turn, previous=None)
@@ -152,6 +165,7 @@ class Turns:
                 ),
                 project_id=conversation["project_id"],
                 omitted_messages=prompt.omitted_messages,
+                compose=self._compose,
                 tail_size=(
                     len(conversation["messages"]) + len(messages),
                     sum(map(size_bytes, conversation["messages"])) + sum(map(size_bytes, messages)),
@@ -238,10 +252,16 @@ class Turns:
             name = self._registry.wanted(model, _model_of(message), conversation["model"])
             routes = await self._registry.resolve(name)
             names = (name, routes[0].model)
+            first = first_turn_of(message)
+            source = None
+            if first.source is not None:
+                source = await attach_source(self._digests, owner, conversation, first.source)
             prompt = await self._prompt(
-                owner, conversation, NewTurn(), [], names, before=message_id
+                owner, conversation, first, [], names, before=message_id, source=source
             )
             fields = self._reply_fields(routes[0], prompt)
+            if source is not None:
+                fields["attached_source"] = source.record
             unset = tuple(key for key in REPLY_FIELDS if key not in fields)
             attempt = await located.replace({"content": "", **fields}, unset)
             if attempt is None:
@@ -254,13 +274,20 @@ class Turns:
                 request=CompletionRequest(
                     model=routes[0].model,
                     messages=prompt.messages,
+                    parameters=first.parameters,
                     conversation_id=location.conversation_id,
                     message_id=str(message_id),
                 ),
                 project_id=conversation["project_id"],
                 omitted_messages=prompt.omitted_messages,
+                compose=self._compose,
             )
             return Reply(location.conversation_id, message.get("reply_to"), message_id, generation)
+
+    def _compose(self, messages: list[Raw], route: Route) -> list[Raw]:
+        name = f"{route.provider.name}/{route.model}"
+        accepts = route.accepts(self._settings.model_settings(name))
+        return composed(messages, accepts, route.provider.name)
 
     def _is_continue(self, turn: NewTurn) -> bool:
         return (
@@ -338,7 +365,39 @@ class Turns:
         message.update(turn.reply_fields)
         if turn.idempotency_key is not None:
             message["idempotency"] = {"key": turn.idempotency_key, "body": turn.fingerprint}
+        elif turn.fingerprint:
+            message["idempotency"] = {"body": turn.fingerprint}
+        if (request := turn.kept_request()) is not None:
+            message["request"] = request
         return message
+
+    async def _retried(self, owner: str, conversation: Raw, turn: NewTurn) -> Reply | None:
+        """The reply that an SDK asks for again by itself, after its time-out; None where none is.
+
+        One of which nothing came is tried again, in its place.
+        """
+        caller = current_caller.get()
+        key_id = caller.key_id if caller is not None else ""
+        oldest = utc_now() - RETRIED_WITHIN
+        for message in reversed(conversation["messages"]):
+            if message.get("started_at") is None:
+                continue
+            if message["started_at"] < oldest:
+                break
+            if (message.get("idempotency") or {}).get("body") != turn.fingerprint:
+                continue
+            if "key" in message["idempotency"] or (message.get("key_id") or "") != (key_id or ""):
+                continue
+            failed = message.get("status") in ("failed", "interrupted", "stopped")
+            if failed and not message.get("content"):
+                return await self.regenerate(owner, message["id"], turn.model)
+            return Reply(
+                conversation["_id"],
+                message.get("reply_to"),
+                message["id"],
+                self._engine.running.get(message["id"]),
+            )
+        return None
 
     async def _earlier(self, owner: str, conversation: Raw, turn: NewTurn) -> Reply | None:
         """The reply that this idempotency key began in this conversation."""

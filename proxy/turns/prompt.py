@@ -7,9 +7,9 @@ from typing import Any
 from proxy.documents.base import Raw
 from proxy.documents.chat_message import text_of
 from proxy.documents.conversation import is_settled
-from proxy.documents.message import payload_of
 from proxy.documents.message_page import MessagePage
 from proxy.tokenizer.tokens import token_counts
+from proxy.turns.history import as_history
 
 REPLY_SHARE = 8
 """A window is filled to all but 1/8, which is left to the reply."""
@@ -24,11 +24,6 @@ class Prompt:
 
     messages: list[dict[str, Any]]
     omitted_messages: int = 0
-
-
-def as_chat_message(message: Raw) -> dict[str, Any]:
-    """A stored message as OpenAI's protocol has it."""
-    return payload_of(message) or {"role": message["role"], "content": message["content"]}
 
 
 def joined(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -46,8 +41,8 @@ def joined(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _is_plain_reply(message: dict[str, Any]) -> bool:
     return (
         message["role"] == "assistant"
-        and isinstance(message.get("content"), str)
-        and "tool_calls" not in message
+        and message.keys() == {"role", "content"}
+        and isinstance(message["content"], str)
     )
 
 
@@ -71,13 +66,13 @@ async def build_prompt(
     head = [{"role": "system", "content": system}] if system else []
     budget = window_tokens - window_tokens // REPLY_SHARE
     tail = [
-        as_chat_message(m)
+        as_history(m)
         for m in conversation["messages"]
         if m["id"] != system_id and is_settled(m) and (before is None or m["id"] < before)
     ]
     pages = conversation["page_count"]
     if not pages and _most_tokens([*head, *tail, *new_messages]) <= budget:
-        return Prompt(joined([*head, *_from_a_question(tail), *new_messages]))
+        return Prompt(joined([*head, *tail, *new_messages]))
     budget -= sum(await message_tokens([*head, *new_messages]))
     kept, omitted, budget = await _newest_that_fit(tail, budget)
     if before is not None and before > conversation["last_paged_id"]:
@@ -88,7 +83,7 @@ async def build_prompt(
         read = 0
         async for page in MessagePage.backward(owner, conversation["_id"], pages, before):
             read += len(page["messages"])
-            settled = [as_chat_message(m) for m in page["messages"] if is_settled(m)]
+            settled = [as_history(m) for m in page["messages"] if is_settled(m)]
             more, omitted, budget = await _newest_that_fit(settled, budget)
             kept = more + kept
             if omitted:
@@ -100,15 +95,16 @@ async def build_prompt(
                     else page.get("preceding", 0)
                 )
                 break
-    return Prompt(joined([*head, *_from_a_question(kept), *new_messages]), omitted)
+    if omitted:
+        start = _first_question(kept)
+        kept, omitted = kept[start:], omitted + start
+    return Prompt(joined([*head, *kept, *new_messages]), omitted)
 
 
-def _from_a_question(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A cut history must not begin with the answer to a tool call that was cut away."""
-    start = 0
-    while start < len(history) and history[start]["role"] == "tool":
-        start += 1
-    return history[start:]
+def _first_question(history: list[dict[str, Any]]) -> int:
+    """Where a cut history may begin: at a question, not in the middle of an answer."""
+    questions = (index for index, each in enumerate(history) if each["role"] == "user")
+    return next(questions, len(history))
 
 
 async def _newest_that_fit(

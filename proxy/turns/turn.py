@@ -2,15 +2,20 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
+
+import orjson
 
 from proxy.documents.base import Raw, utc_now
 from proxy.documents.chat_message import ChatMessage, calls_of
 from proxy.documents.message import payload_of
 from proxy.documents.message_location import attempt_name
 from proxy.source_code.base import SourceAttachment
+
+MAX_REQUEST_CHARACTERS = 256 * 1024
+"""What is kept of a turn's parameters for a regeneration; longer ones are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,46 @@ class NewTurn:
     """Whether a text that only asks to go on is stored, too."""
     reply_fields: dict[str, Any] = field(default_factory=dict)
     """Further fields of the reply."""
+    is_retry: bool = False
+    """Whether a client's SDK sends it again by itself."""
+
+    def kept_request(self) -> str | None:
+        """What a regeneration needs besides the messages, as it is stored; None without any."""
+        kept: Raw = {}
+        if self.parameters:
+            kept["parameters"] = self.parameters
+        if self.documents:
+            kept["documents"] = self.documents
+        if self.system_prompt_append:
+            kept["system_prompt_append"] = self.system_prompt_append
+        if self.source is not None:
+            kept["source"] = asdict(self.source)
+        if not kept:
+            return None
+        try:
+            text = orjson.dumps(kept).decode()
+        except TypeError:
+            return None
+        return text if len(text) <= MAX_REQUEST_CHARACTERS else None
+
+
+def first_turn_of(message: Raw) -> NewTurn:
+    """The turn that a stored reply answers, without its messages."""
+    kept = orjson.loads(message["request"]) if message.get("request") else {}
+    source = kept.get("source")
+    if source is not None:
+        source = SourceAttachment(
+            tuple(source["include"]),
+            tuple(source["exclude"]),
+            source["max_tokens"],
+            source["since_last"],
+        )
+    return NewTurn(
+        parameters=kept.get("parameters", {}),
+        documents=kept.get("documents", []),
+        system_prompt_append=kept.get("system_prompt_append", ""),
+        source=source,
+    )
 
 
 def message_of(message_id: int, new: ChatMessage) -> Raw:

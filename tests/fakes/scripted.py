@@ -214,7 +214,7 @@ class ScriptedUpstream:
         if request.method == "GET" and request.path.endswith("/models"):
             playing = self.models_script or whole(200, self._models_body())
         else:
-            playing = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
+            playing = self.answer_to(request)
             async with self._changed:
                 self.requests.append(request)
                 self._changed.notify_all()
@@ -245,6 +245,11 @@ class ScriptedUpstream:
         if wire.chunked:
             await wire.write(b"0\r\n\r\n")
         return True
+
+    def answer_to(self, request: Recorded) -> Script:
+        """What is played for a chat request: the next script."""
+        del request
+        return self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
 
     def _models_body(self) -> dict[str, Any]:
         data = [{"id": name, "object": "model", "owned_by": "fake"} for name in self.models]

@@ -51,7 +51,13 @@ def conversation_of(body: Raw, headers: Mapping[bytes, bytes]) -> str:
     return found
 
 
-def new_turn(body: Raw, idempotency_key: str | None) -> NewTurn:
+RETRY_HEADER = b"x-stainless-retry-count"
+"""How often OpenAI's SDKs have sent a call before, by themselves and without a key."""
+
+
+def new_turn(
+    body: Raw, idempotency_key: str | None, headers: Mapping[bytes, bytes] | None = None
+) -> NewTurn:
     """The turn that a call asks for.
 
     Raises:
@@ -71,6 +77,7 @@ def new_turn(body: Raw, idempotency_key: str | None) -> NewTurn:
             new.append(_read_message(message, f"messages[{index}]"))
     if not new:
         raise wrong("messages", "must hold a message besides the system prompt")
+    retries = (headers or {}).get(RETRY_HEADER)
     return NewTurn(
         messages=tuple(new),
         model=body.get("model") or "",
@@ -78,7 +85,8 @@ def new_turn(body: Raw, idempotency_key: str | None) -> NewTurn:
         system_prompt_append="\n\n".join(filter(None, system)),
         source=_source(body.get("attach")),
         idempotency_key=idempotency_key,
-        fingerprint=fingerprint(body) if idempotency_key else "",
+        fingerprint=fingerprint(body) if idempotency_key or retries is not None else "",
+        is_retry=idempotency_key is None and retries not in (None, b"0"),
     )
 
 
