@@ -15,6 +15,7 @@ from proxy.caller import current_caller
 from proxy.documents.api_key import KeyActivity
 from proxy.documents.base import as_utc
 from proxy.documents.usage import Usage, bucket_of
+from proxy.providers.token_usage import bounded
 from proxy.settings import Settings
 from proxy.streaming.engine import Completed
 
@@ -47,6 +48,7 @@ class UsageRecorder:
         self._used: dict[str, tuple[int, float]] = {}
         self._tokens: dict[str, tuple[str, float, int]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
 
     def start(self) -> None:
         """Begin to flush."""
@@ -55,9 +57,9 @@ class UsageRecorder:
     async def stop(self) -> None:
         """Flush what is left."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            # A flush that is under way has the counts in its hands: it is not cut off.
+            self._stopping.set()
+            await self._task
         await self.flush()
 
     # Counting
@@ -81,7 +83,10 @@ class UsageRecorder:
             counts["points"] += prices.points_per_request
         if call.usage is None:
             return
-        tokens_in, tokens_out = call.usage.prompt_tokens, call.usage.completion_tokens
+        usage = bounded(call.usage)
+        tokens_in = usage.prompt_tokens
+        # What the upstream's total has above the sum is reasoning, which is paid like text.
+        tokens_out = usage.total_tokens - tokens_in
         counts["prompt_tokens"] += tokens_in
         counts["completion_tokens"] += tokens_out
         cost = tokens_in * (prices.input_price_per_million_tokens or 0) / 1e6
@@ -122,8 +127,10 @@ class UsageRecorder:
     # Writing
 
     async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_SECONDS):
+                    await self._stopping.wait()
             await self.flush()
 
     async def flush(self) -> None:
@@ -140,6 +147,9 @@ class UsageRecorder:
                     _warn(error)
                     for name, value in values.items():
                         self._counts[labels][name] += value
+                except Exception:
+                    # It never can be: the others are counted on.
+                    log.exception("usage of %s on %s is not counted", labels.model, labels.day)
 
         async def add_activity(key_id: str, requests: int, used_at: float) -> None:
             async with limit:

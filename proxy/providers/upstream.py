@@ -32,6 +32,9 @@ READ_BYTES = 32 * 1024
 LARGE_BODY_BYTES = 256 * 1024
 """From this size on a request's body is written in parts."""
 
+HEADER_BYTES = 64 * 1024
+"""The longest header of an answer."""
+
 LINGER_SECONDS = 1.0
 """How long a finished stream's connection may take to end, so that it is used again."""
 
@@ -51,7 +54,7 @@ class Upstream:
         self._api_key = api_key.strip()
         self.faults = Faults(name, self._api_key)
         self._settings = settings
-        self._proxy = _proxy_of(_checked_url(name, base_url))
+        self.proxy = _proxy_of(name, _checked_url(name, base_url))
         self._session: aiohttp.ClientSession | None = None
         self._lingering: set[aiohttp.ClientResponse] = set()
 
@@ -76,6 +79,8 @@ class Upstream:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=headers,
             read_bufsize=256 * 1024,
+            max_line_size=HEADER_BYTES,
+            max_field_size=HEADER_BYTES,
         )
         return self._session
 
@@ -92,7 +97,7 @@ class Upstream:
         session = self._session or self._open_session()
         try:
             response = await session.request(
-                method, url, data=_payload(body), allow_redirects=False, proxy=self._proxy
+                method, url, data=_payload(body), allow_redirects=False, proxy=self.proxy
             )
         except _FAULTS as error:
             raise self.faults.transport(error) from error
@@ -216,16 +221,30 @@ def _checked_url(name: str, base_url: str) -> URL:
     return url
 
 
-def _proxy_of(url: URL) -> str | None:
+def _proxy_of(name: str, url: URL) -> str | None:
     """The HTTP proxy that the machine's environment names for this upstream.
 
     Looked up once: aiohttp's own `trust_env` reads the environment and `.netrc` at every
     request. A loopback upstream never goes through one.
+
+    Raises:
+        SettingsError: it names one of another kind.
     """
     host = url.host or ""
     if host in ("localhost", "::1") or host.startswith("127."):
         return None
     if urllib.request.proxy_bypass(host):
         return None
-    proxy = urllib.request.getproxies().get(url.scheme)
-    return proxy if proxy and proxy.startswith(("http://", "https://")) else None
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if not proxy:
+        return None
+    if "://" not in proxy:
+        proxy = f"http://{proxy}"
+    if not proxy.startswith(("http://", "https://")):
+        raise SettingsError(
+            f"provider {name!r}: the environment names a {proxy.partition('://')[0][:10]} proxy "
+            "for it, and only http:// and https:// ones are supported; name one of those in "
+            f"{url.scheme.upper()}_PROXY, or the host {host!r} in NO_PROXY"
+        )
+    return proxy

@@ -42,6 +42,19 @@ TagName = Annotated[
 ]
 """A tag: 100 characters at most, blanks around it removed."""
 
+
+def _reachable(name: str) -> str:
+    if name in (".", "..") or "," in name:
+        raise ValueError(
+            "must not be '.' or '..' and must hold no comma: "
+            "a tag is a part of an address and of lists"
+        )
+    return name
+
+
+NewTagName = Annotated[TagName, AfterValidator(_reachable)]
+"""A tag that every client can search for and delete; older ones may be others."""
+
 AutoSave = Annotated[
     Annotated[Integer, Field(ge=-1, le=MAX_ID)] | None,
     Field(description="Where answers of this category are saved; -1 clears it"),
@@ -250,13 +263,13 @@ class DocumentDiff(BaseModel):
 class TagCreate(Body):
     """A tag."""
 
-    tag_name: TagName
+    tag_name: NewTagName
 
 
 class TagsUpdate(Body):
     """Tags to add and to remove; what is in both is added."""
 
-    add: Annotated[list[TagName], Field(max_length=100)] | None = None
+    add: Annotated[list[NewTagName], Field(max_length=100)] | None = None
     remove: Annotated[list[TagName], Field(max_length=100)] | None = None
 
 

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import httpx
+import pytest
 
 from proxy.database import Database
 from proxy.documents.plan_file import MAX_TAGS
@@ -147,3 +148,15 @@ async def test_concurrent_additions_of_one_tag_add_it_once(wire: Database) -> No
         assert {response.status_code for response in responses} == {200}
         assert await tags(client, document["id"]) == ["t0", "t1", "t2", "t3"]
         assert len({response.json()["tag"]["id"] for response in responses}) == 4
+
+
+@pytest.mark.parametrize("tag", [".", "..", "a,b"])
+async def test_a_tag_that_no_address_or_list_can_name_is_refused(
+    client: httpx.AsyncClient, tag: str
+) -> None:
+    url = f"{DOCUMENTS}/{(await save(client))['id']}/tags"
+    response = await client.post(url, json={"tag_name": tag})
+    assert response.status_code == 422
+    assert "must not be" in response.text
+    response = await client.post(f"{url}:batch", json={"add": [tag]})
+    assert response.status_code == 422

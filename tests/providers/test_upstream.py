@@ -6,7 +6,7 @@ import pytest
 
 from proxy.providers.openai import OpenAIProvider
 from proxy.providers.poe import PoeProvider
-from proxy.providers.upstream import READ_BYTES
+from proxy.providers.upstream import READ_BYTES, Upstream
 from proxy.settings import SettingsError
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.support.providers import deltas, joined, request, settings
@@ -77,3 +77,34 @@ async def test_a_burst_on_one_stream_is_worked_on_in_pieces() -> None:
         # A piece, and the frame that the one before it left unfinished.
         assert max(pieces) <= READ_BYTES + 10_000
         await provider.close()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "used"),
+    [
+        ("ALL_PROXY", "http://proxy.example:3128", "http://proxy.example:3128"),
+        ("HTTPS_PROXY", "proxy.example:3128", "http://proxy.example:3128"),
+        ("HTTPS_PROXY", "", None),
+    ],
+)
+def test_the_proxy_of_the_environment_is_used(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, used: str | None
+) -> None:
+    for name in ("ALL_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv(variable, value)
+    upstream = Upstream("openai", "https://api.example.com/v1", "", settings())
+    assert upstream.proxy == used
+
+
+def test_a_proxy_that_cannot_be_used_is_refused_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("HTTPS_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv("ALL_PROXY", "socks5://user:password@proxy.example:1080")
+    with pytest.raises(SettingsError, match="socks5 proxy") as caught:
+        Upstream("openai", "https://api.example.com/v1", "", settings())
+    assert "password" not in str(caught.value)
