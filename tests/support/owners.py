@@ -20,6 +20,7 @@ UNKNOWN: dict[str, Any] = {
     "document_id": 987654324,
     "tag_name": f"{MARKER}-tag",
     "key_id": "key_00000000000000000000000000000000",
+    "number": 0,
     "user_id": "nobody-of-that-id",
     "model": "no-such-model",
     "filename": f"{MARKER}.md",
