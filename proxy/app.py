@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.types import ASGIApp
 
 from proxy import __version__
@@ -54,6 +55,7 @@ from proxy.source_code.digests import Digests
 from proxy.source_code.roots import SourceRoots
 from proxy.streaming.engine import Engine
 from proxy.turns.begin import Turns
+from proxy.web.clients import add_web_clients
 from proxy.web.cors import CrossOrigin
 from proxy.web.handlers import add_handlers
 from proxy.web.logs import log_reply
@@ -88,6 +90,10 @@ RESOURCES = (
     status,
 )
 """What is served under `/v1`."""
+
+COMPRESSED_FROM_BYTES = 4096
+
+COMPRESSION_LEVEL = 4
 
 
 class Application(FastAPI):
@@ -196,6 +202,13 @@ def create_app(
             ),
             # Chat completions never meet FastAPI, whose matching and injection cost more.
             Middleware(completions.HotPath),
+            # Event streams pass as they are; a source as text keeps its length, for progress bars.
+            Middleware(
+                GZipMiddleware,
+                minimum_size=COMPRESSED_FROM_BYTES,
+                compresslevel=COMPRESSION_LEVEL,
+                exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, "text/plain"),
+            ),
         ],
     )
     describe(app)
@@ -214,4 +227,4 @@ def create_app(
         app.include_router(console.router)
     app.include_router(service.router)
     app.include_router(api)
-    return app
+    return add_web_clients(app, settings)

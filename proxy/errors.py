@@ -76,8 +76,14 @@ class ProxyError(Exception):
         }
 
     def body(self) -> dict[str, Any]:
-        """The JSON body of the answer: `{"detail": "…", "error": {…}}`."""
-        return {"detail": self.detail, "error": self.error(), **self.extra}
+        """The JSON body of the answer: `{"detail": "…", "message": "…", "error": {…}}`."""
+        # Clients differ in where they look for the sentence.
+        return {
+            "detail": self.detail,
+            "message": self.detail,
+            "error": self.error(),
+            **self.extra,
+        }
 
 
 class BadRequest(ProxyError):

@@ -1,6 +1,7 @@
 """Every knob of the server, its unit in its name; nothing else reads the environment."""
 
 import os
+import re
 import tomllib
 from collections.abc import Set as AbstractSet
 from fnmatch import fnmatchcase
@@ -47,6 +48,20 @@ class SettingsError(ValueError):
     """A setting is wrong; the message is one sentence that names it."""
 
 
+RESERVED_PATHS = frozenset(
+    ("v1", "docs", "redoc", "openapi.json", "health", "livez", "readyz", "metrics", "console")
+)
+"""First parts of paths that are the server's own."""
+
+WEB_NAME = re.compile(r"[A-Za-z0-9_-]{0,64}")
+
+
+def web_clients(entries: list[str]) -> dict[str, Path]:
+    """Return the directories of `web_dir` by the first part of their path."""
+    parts = (entry.rpartition("=") for entry in entries)
+    return {name.strip().strip("/"): Path(path.strip()) for name, _, path in parts}
+
+
 NOTHING_SAID = ModelSettings()
 """Of a model that `proxy.toml` does not name."""
 
@@ -85,6 +100,10 @@ class Settings(BaseSettings):
     embedded_restart_mib: int = Field(default=2048, ge=64)
     """Size of the embedded database's directory above which it is restarted when idle."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    web_dir: Annotated[list[str], NoDecode, parted_by(",")] = []
+    """Directories of built web clients: the one at `/`, others as `name=directory` at `/name/`."""
+    show_errors_as_text: bool = False
+    """Whether a failed reply without a text shows its error as its `content` in lists."""
     console: bool = True
     """Whether `/console` is there for browsers."""
     metrics_address: str = ""
@@ -119,6 +138,8 @@ class Settings(BaseSettings):
         "继续说",
     ]
     """User texts (exact after trimming, case-insensitive) that are sent but not stored."""
+    continue_patterns: Annotated[list[str], NoDecode, JSON] = ["If the last step's code block*"]
+    """The same for texts that only begin alike; `*` stands for any characters."""
 
     # Who may come in
     api_keys: Annotated[list[Key], NoDecode, parted_by(",")] = []
@@ -260,6 +281,16 @@ class Settings(BaseSettings):
         most = {"seconds": YEAR_SECONDS, "days": 36_500}.get(name.rpartition("_")[2], 2**53)
         if isinstance(value, int | float) and value > most:
             raise ValueError(f"must be at most {most}")
+        return value
+
+    @field_validator("web_dir")
+    @classmethod
+    def _web_dir(cls, value: list[str]) -> list[str]:
+        for name, directory in web_clients(value).items():
+            if name in RESERVED_PATHS or not WEB_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no name for a client; take letters and digits")
+            if not (directory / "index.html").is_file():
+                raise ValueError(f"{directory} holds no index.html; build the client first")
         return value
 
     @field_validator("mongodb_database")

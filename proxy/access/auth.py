@@ -279,11 +279,15 @@ class Authenticator:
             raise UnsupportedMediaType
 
     def _check_same_origin(self, method: str, headers: Mapping[bytes, bytes]) -> None:
-        """A write that a browser sends with a cookie must come from our own pages."""
-        if method in READS:
-            return
+        """What a browser sends with a cookie must come from our own pages.
+
+        A cookie holds for all ports of a machine: without this, a page of another port could
+        read by it. A read without an origin is no other page's, or one that it cannot see.
+        """
         origin = headers.get(b"origin")
         if origin is None:
+            if method in READS:
+                return
             site = headers.get(b"sec-fetch-site", b"none")
             if site not in (b"none", b"same-origin"):
                 raise foreign_origin()

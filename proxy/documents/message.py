@@ -89,6 +89,15 @@ def payload_of(message: Raw) -> dict[str, Any] | None:
     return payload
 
 
+def with_error_as_text(message: Raw) -> Raw:
+    """Return a message as `wire` does, a failed reply without a text with its error as content."""
+    shown = wire(message)
+    error = shown.get("error")
+    if error and not shown["content"]:
+        shown["content"] = str(error.get("message") or "")
+    return shown
+
+
 def wire(message: Raw) -> Raw:
     """A stored message as it leaves over HTTP; `payload` is OpenAI's message again."""
     out = {key: value for key, value in message.items() if key not in INTERNAL}

@@ -17,7 +17,15 @@ from proxy.documents.message_location import (
 from proxy.documents.project import Project
 from proxy.documents.source_manifest import SourceManifest
 from proxy.responses import Json
-from proxy.schemas.common import EMPTY_IS_ABSENT, Done, Limit, OptionalId, UtcTime
+from proxy.schemas.common import (
+    EMPTY_IS_ABSENT,
+    Done,
+    Fields,
+    Limit,
+    OptionalId,
+    UtcTime,
+    picked,
+)
 from proxy.schemas.conversations import (
     ConversationCreate,
     ConversationCreated,
@@ -72,6 +80,7 @@ async def list_conversations(
         UtcTime | None, EMPTY_IS_ABSENT, Query(description="Only less recently active")
     ] = None,
     query: NameQuery = "",
+    fields: Annotated[Fields, Query()] = "",
 ) -> Json:
     """Newest activity first; empty filters count as absent."""
     most = min(limit, settings.page_messages) if limit else 0
@@ -84,8 +93,8 @@ async def list_conversations(
         limit=0 if names else most,
         matching=names.condition("name"),
     )
-    matching = [raw for raw in found if names.take(raw["name"])]
-    return Json([conversation_out(raw) for raw in matching[: most or None]])
+    matching = [conversation_out(raw) for raw in found if names.take(raw["name"])]
+    return Json(picked(matching[: most or None], fields, ConversationOut))
 
 
 @router.get(
@@ -93,7 +102,9 @@ async def list_conversations(
     response_model=dict[str, list[GroupedConversation]],
     summary="List conversations by project",
 )
-async def list_grouped_conversations(caller: Caller, query: NameQuery = "") -> Json:
+async def list_grouped_conversations(
+    caller: Caller, query: NameQuery = "", fields: Annotated[Fields, Query()] = ""
+) -> Json:
     """Project name → conversations, newest activity first; without a project under `其它`."""
     names = await Project.names(caller.owner)
     groups: dict[str, list[dict[str, Any]]] = {}
@@ -106,7 +117,9 @@ async def list_grouped_conversations(caller: Caller, query: NameQuery = "") -> J
         groups.setdefault(name, []).append(
             {"conversation_id": entry["id"], "project_name": name, **entry}
         )
-    return Json(groups)
+    return Json(
+        {name: picked(entries, fields, GroupedConversation) for name, entries in groups.items()}
+    )
 
 
 @router.get("/{conversation_id}", response_model=ConversationOut, summary="Get a conversation")

@@ -1,6 +1,6 @@
 """Messages and replies: turns, history, edits, stop, resume, regenerate."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
@@ -11,7 +11,7 @@ from proxy.dialects.messages import MessageFormat
 from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.chat_message import ChatMessage
 from proxy.documents.conversation import Conversation
-from proxy.documents.message import wire
+from proxy.documents.message import wire, with_error_as_text
 from proxy.documents.message_location import LocatedMessage, edit_message, list_revisions
 from proxy.documents.message_parts import SHOWN_TYPES, content_of, parts_of
 from proxy.errors import NotFound, TooLarge, Unprocessable
@@ -66,6 +66,7 @@ async def list_messages(
 
     `limit` gives the newest, with `after` those that follow it.
     """
+    shown = with_error_as_text if settings.show_errors_as_text else wire
     if after is not None:
         if before is not None:
             raise Unprocessable("after: send either 'before' or 'after'", param="after")
@@ -75,7 +76,7 @@ async def list_messages(
             after=after,
             limit=min(limit or MAX_ID, settings.page_messages),
         )
-        return Json({"conversation_id": conversation_id, "messages": [wire(m) for m in messages]})
+        return Json({"conversation_id": conversation_id, "messages": [shown(m) for m in messages]})
     if limit is not None or before is not None:
         messages = await Conversation.history_before(
             caller.owner,
@@ -83,17 +84,19 @@ async def list_messages(
             before=before,
             limit=min(limit or MAX_ID, settings.page_messages),
         )
-        return Json({"conversation_id": conversation_id, "messages": [wire(m) for m in messages]})
+        return Json({"conversation_id": conversation_id, "messages": [shown(m) for m in messages]})
     return await json_stream(
         b'{"conversation_id":' + dumps(conversation_id) + b',"messages":[',
-        _encoded(Conversation.history(caller.owner, conversation_id)),
+        _encoded(Conversation.history(caller.owner, conversation_id), shown),
         b"]}",
     )
 
 
-async def _encoded(parts: AsyncIterator[list[Raw]]) -> AsyncIterator[bytes]:
+async def _encoded(
+    parts: AsyncIterator[list[Raw]], shown: Callable[[Raw], Raw]
+) -> AsyncIterator[bytes]:
     async for part in parts:
-        yield dumps([wire(message) for message in part])[1:-1]
+        yield dumps([shown(message) for message in part])[1:-1]
 
 
 @router.post(

@@ -10,6 +10,7 @@ from proxy.database import Database
 from proxy.errors import Unavailable
 from proxy.responses import Json
 from proxy.routers.console import to_console
+from proxy.web.clients import WebClients
 from proxy.web.dependencies import AppSettings
 from proxy.web.metrics import render, sample
 
@@ -33,9 +34,13 @@ NOT_READY: dict[str, Any] = {
 
 @router.get("/", summary="What this is", response_model=dict[str, Any])
 async def get_root(request: Request, settings: AppSettings) -> Response:
-    """Name, version and where to go on; a browser is led to the console."""
-    if settings.console and "text/html" in request.headers.get("accept", ""):
-        return to_console()
+    """Name, version and where to go on; a browser gets the web client, or the console."""
+    if "text/html" in request.headers.get("accept", ""):
+        clients: WebClients | None = request.app.state.web_clients
+        if clients is not None and (page := await clients.page(request.scope)):
+            return page
+        if settings.console:
+            return to_console()
     return Json(
         {
             "name": "Poe OpenAI Proxy",

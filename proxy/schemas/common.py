@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from proxy.documents.base import MAX_ID, as_utc
+from proxy.errors import Unprocessable
 
 HALF_A_CHARACTER = "must be valid Unicode; it holds half of a surrogate pair"
 
@@ -121,6 +122,31 @@ ASKS_A_MODEL: dict[int | str, dict[str, Any]] = {
 """For a route's `responses`: how a provider can fail before the reply begins."""
 
 
+Fields = Annotated[
+    str,
+    Field(max_length=1000, description="Only these, comma-separated: `id,name,updated_at`"),
+]
+"""Which fields of a list's entries are wanted, in a query string."""
+
+
+def picked(rows: list[dict[str, Any]], fields: str, known: type[BaseModel]) -> list[dict[str, Any]]:
+    """Return only the wanted fields of a list's entries; all without any.
+
+    Raises:
+        Unprocessable: there is no field of such a name.
+    """
+    names = {name for part in fields.split(",") if (name := part.strip())}
+    if not names:
+        return rows
+    if unknown := names - known.model_fields.keys():
+        raise Unprocessable(
+            f"fields: there is no field {min(unknown)[:100]!r}; there are "
+            f"{', '.join(known.model_fields)}",
+            param="fields",
+        )
+    return [{name: value for name, value in row.items() if name in names} for row in rows]
+
+
 class Done(BaseModel):
     """`{"message": "Conversation deleted"}`."""
 
@@ -140,5 +166,6 @@ class ErrorBody(BaseModel):
     """What every failure looks like: a sentence for a person, and OpenAI's error object."""
 
     detail: str = Field(examples=["Conversation not found"])
+    message: str = Field(examples=["Conversation not found"], description="The same sentence")
     error: ErrorDetail
     errors: list[dict[str, Any]] | None = None

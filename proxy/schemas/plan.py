@@ -1,5 +1,6 @@
 """Bodies of `/v1/plan`: categories, documents, tags."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -28,7 +29,24 @@ def _stripped(value: Any) -> Any:
     return value.strip() if isinstance(value, str) else value
 
 
-FileName = Annotated[Label, AfterValidator(_one_line)]
+FILE_NAME_CHARACTERS = 500
+
+LINE_ENDS = re.compile("[\t\n\v\f\r\u2028\u2029]")
+
+
+def _file_name(value: Any) -> Any:
+    """Make one line of a name, and shorten it, its ending kept: clients send whole prompts."""
+    if not isinstance(value, str):
+        return value
+    name = " ".join(value.split()) if LINE_ENDS.search(value) else value
+    if len(name) > FILE_NAME_CHARACTERS:
+        stem, dot, ending = name.rpartition(".")
+        ending = dot + ending if stem and ending.isalnum() and len(ending) <= 10 else ""
+        name = name[: FILE_NAME_CHARACTERS - len(ending) - 1].rstrip() + "…" + ending
+    return name
+
+
+FileName = Annotated[Label, BeforeValidator(_file_name), AfterValidator(_one_line)]
 """The name of a plan document's file; a slash in it means nothing."""
 
 CategoryName = Annotated[Label, BeforeValidator(_stripped), AfterValidator(_one_line)]

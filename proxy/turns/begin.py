@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from weakref import WeakValueDictionary
 
 from pymongo.errors import PyMongoError
@@ -34,7 +35,7 @@ from proxy.streaming.sink import MessageSink
 from proxy.turns.append import APPEND_ATTEMPTS, check_length, check_size, move_tail
 from proxy.turns.attached_source import AttachedSource, attach_source
 from proxy.turns.history import composed
-from proxy.turns.prompt import Prompt, build_prompt, document_context
+from proxy.turns.prompt import Prompt, build_prompt, document_context, once
 from proxy.turns.turn import (
     NewTurn,
     first_turn_of,
@@ -45,6 +46,9 @@ from proxy.turns.turn import (
 
 RETRIED_WITHIN = timedelta(minutes=15)
 """How long after a turn began an SDK's own repetition of its call is taken for one."""
+
+CONTINUE_CHARACTERS = 2000
+"""A longer text says more than to go on."""
 
 REPLY_FIELDS = (
     "key_id",
@@ -74,6 +78,7 @@ class Turns:
         self._registry = registry
         self._engine = engine
         self._continue_messages = {text.strip().casefold() for text in settings.continue_messages}
+        self._continue_patterns = [text.strip().casefold() for text in settings.continue_patterns]
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._moving: set[str] = set()
         engine.on_end.append(self._make_room)
@@ -294,7 +299,13 @@ class Turns:
             not turn.stores_all
             and turn.messages[-1].role == "user"
             and turn.messages[-1].payload is None
-            and turn.messages[-1].content.strip().casefold() in self._continue_messages
+            and self._continues(turn.messages[-1].content.strip().casefold())
+        )
+
+    def _continues(self, text: str) -> bool:
+        return text in self._continue_messages or (
+            len(text) <= CONTINUE_CHARACTERS
+            and any(fnmatchcase(text, pattern) for pattern in self._continue_patterns)
         )
 
     async def _prompt(
@@ -309,12 +320,11 @@ class Turns:
         source: AttachedSource | None = None,
     ) -> Prompt:
         documents = await context_documents(owner, conversation, turn.documents)
-        # What changes least comes first: providers cache the part that stays the same.
-        context = (
-            document_context(documents),
-            source.text if source else "",
-            turn.system_prompt_append,
+        documents, append = once(
+            conversation["system_prompt"], documents, turn.system_prompt_append
         )
+        # What changes least comes first: providers cache the part that stays the same.
+        context = (document_context(documents), source.text if source else "", append)
         prompt = await build_prompt(
             owner,
             conversation,

@@ -10,7 +10,7 @@ from proxy.settings import Settings
 from proxy.source_code.digests import Digests
 from proxy.tokenizer.tokens import token_counts
 from proxy.turns.attached_source import attach_source
-from proxy.turns.prompt import build_prompt, document_context, message_tokens
+from proxy.turns.prompt import build_prompt, document_context, message_tokens, once
 from proxy.turns.turn import NewTurn
 
 
@@ -53,9 +53,11 @@ async def count_input(
     source = None
     if turn.source is not None:
         source = await attach_source(digests, owner, conversation, turn.source)
-    documents = document_context(await context_documents(owner, conversation, turn.documents))
+    found = await context_documents(owner, conversation, turn.documents)
+    found, append = once(conversation["system_prompt"], found, turn.system_prompt_append)
+    documents = document_context(found)
     source_text = source.text if source else ""
-    context = (documents, source_text, turn.system_prompt_append)
+    context = (documents, source_text, append)
     window = settings.model_context_tokens(model, routes[0].model)
     new = [message.as_chat_message() for message in turn.messages]
     prompt = await build_prompt(
@@ -66,9 +68,7 @@ async def count_input(
         window_tokens=window,
     )
     counts = await message_tokens(prompt.messages)
-    parts = await token_counts(
-        (conversation["system_prompt"] + turn.system_prompt_append, documents, source_text)
-    )
+    parts = await token_counts((conversation["system_prompt"] + append, documents, source_text))
     system = counts[0] if prompt.messages and prompt.messages[0]["role"] == "system" else 0
     message = sum(await message_tokens(new))
     return InputTokens(

@@ -135,6 +135,19 @@ async def message_tokens(messages: list[dict[str, Any]]) -> list[int]:
     return [MESSAGE_OVERHEAD_TOKENS + count for count in counts]
 
 
+def once(prompt: str, documents: Sequence[Raw], append: str) -> tuple[list[Raw], str]:
+    """Leave out what is in the prompt already, whole; some clients send documents twice."""
+    if append and append in prompt:
+        append = ""
+    there = prompt, append
+    left = [
+        document
+        for document in documents
+        if not (text := document["content"].strip()) or not any(text in part for part in there)
+    ]
+    return left, append
+
+
 def document_context(documents: Sequence[Raw]) -> str:
     """What extends the system prompt of a call that takes documents along; empty without any.
 

@@ -1,19 +1,18 @@
 """Which web pages of other origins may read our answers.
 
-Those of `PROXY_CORS_ORIGINS`, with credentials. While nobody needs a key (a server for this
-machine only), also every page of this machine, on whatever port a developer serves it. The
-access layer decides on its own whether such a request is let in at all.
+Those of `PROXY_CORS_ORIGINS`, and every page of this machine, on whatever port a developer serves
+it. Access control decides on its own whether such a request is let in at all: with keys, a page
+of this machine must send one, and no other page's request is let in by a cookie.
 """
 
 from collections.abc import Awaitable
 
-from pymongo.errors import PyMongoError
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy.access.auth import Authenticator, foreign_origin, is_loopback_origin
+from proxy.access.auth import foreign_origin, is_loopback_origin
 from proxy.settings import Settings
 from proxy.web.handlers import error_response
 
@@ -31,25 +30,11 @@ class CrossOrigin:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request; one that no page sent passes untouched."""
         if scope["type"] == "http" and b"origin" in scope["state"]["headers"]:
-            return self._serve_page(scope, receive, send)
+            return self._rules(scope, receive, send)
         return self.app(scope, receive, send)
-
-    async def _serve_page(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._rules.is_open_here = await _needs_no_key(scope["app"].state.authenticator)
-        await self._rules(scope, receive, send)
-
-
-async def _needs_no_key(authenticator: Authenticator) -> bool:
-    try:
-        return not await authenticator.is_locked()
-    except PyMongoError:
-        # The access layer meets the same database and says so.
-        return False
 
 
 class _Rules(CORSMiddleware):
-    is_open_here = False
-
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         origins = [origin.rstrip("/") for origin in settings.cors_origins]
         super().__init__(
@@ -65,9 +50,7 @@ class _Rules(CORSMiddleware):
 
     def is_allowed_origin(self, origin: str) -> bool:
         """Whether a page of this origin may read what we answer."""
-        if super().is_allowed_origin(origin):
-            return True
-        return self.is_open_here and is_loopback_origin(origin.encode("utf-8"))
+        return super().is_allowed_origin(origin) or is_loopback_origin(origin.encode("utf-8"))
 
     def preflight_response(self, request_headers: Headers) -> Response:
         """The answer to a browser that asks before it sends."""

@@ -50,6 +50,10 @@ PATIENCE_BYTES = 1024 * 1024
 
 NO_STORE = (b"cache-control", b"no-store")
 
+NEVER_KEPT = (b"vary", b"*")
+"""On the API's answers: a service worker that keeps every GET cannot keep these (the `put` of its
+cache refuses them), so that a page sees what is, and after a log-in what its person may see."""
+
 
 class RequestContext:
     """The outermost layer: every response carries `X-Request-Id` and the safe headers.
@@ -78,12 +82,15 @@ class RequestContext:
         if (sent_trace := headers.get(b"traceparent")) is not None:
             traceparent.set(sent_trace.decode("latin-1"))
         began = time.perf_counter()
+        is_api = _path(scope).startswith("/v1/")
 
         def send_stamped(message: Message) -> Awaitable[None]:
             # Every chunk of every stream passes here: no coroutine of its own.
             if message["type"] == "http.response.start":
                 state["status"] = message["status"]
                 message["headers"] = stamped(message.get("headers", ()), id_)
+                if is_api:
+                    message["headers"].append(NEVER_KEPT)
             return send(message)
 
         try:

@@ -306,3 +306,12 @@ async def test_passwords_are_compared_a_few_at_a_time() -> None:
     assert await asyncio.gather(*matches) == [True, False, False, False]
     assert not await verifier.matches(None, "nobody")
     assert not await verifier.matches("not a hash", PASSWORD)
+
+
+async def test_a_page_of_another_port_reads_nothing_by_the_cookie(
+    client: httpx.AsyncClient,
+) -> None:
+    await log_in(client)
+    own = await client.get("/v1/projects", headers={"Origin": str(client.base_url).rstrip("/")})
+    other = await client.get("/v1/projects", headers={"Origin": "http://localhost:5173"})
+    assert (own.status_code, other.status_code) == (200, 403)

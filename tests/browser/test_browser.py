@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
 from playwright.async_api import Page, Request, async_playwright
 from starlette.applications import Starlette
 from starlette.requests import Request as HTTPRequest
@@ -153,19 +152,17 @@ async def test_a_page_on_another_port_does_all_that_a_client_does(mock: Database
             assert missing["body"]["detail"] == "Conversation not found"
 
 
-async def test_with_keys_a_listed_page_sends_one_and_others_are_kept_out(mock: Database) -> None:
+async def test_with_keys_a_page_sends_one_listed_or_of_this_machine(mock: Database) -> None:
     async with serve(PAGE) as listed, serve(PAGE) as other:
         settings = make_settings(api_keys=KEY, cors_origins=listed)
         async with running_app(mock, settings) as app, serve(app) as api:
-            async with browsing(listed, api) as page:
-                key = {"Authorization": f"Bearer {KEY}"}
-                found = await call(page, "GET", "/v1/models", **key)
-                refused = await call(page, "GET", "/v1/models")
-                assert (found["status"], refused["status"]) == (200, 401)
-                assert "valid key" in refused["body"]["detail"]
-            async with browsing(other, api) as page:
-                with pytest.raises(Exception, match="Failed to fetch"):
-                    await call(page, "GET", "/v1/models", **key)
+            for url in (listed, other):
+                async with browsing(url, api) as page:
+                    key = {"Authorization": f"Bearer {KEY}"}
+                    found = await call(page, "GET", "/v1/models", **key)
+                    refused = await call(page, "GET", "/v1/models")
+                    assert (found["status"], refused["status"]) == (200, 401)
+                    assert "valid key" in refused["body"]["detail"]
 
 
 async def test_the_documentation_asks_no_other_host(mock: Database) -> None:

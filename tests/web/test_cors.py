@@ -60,12 +60,28 @@ async def test_with_keys_only_listed_pages_may_read(mock: Database) -> None:
     async with server(mock, api_keys="sk-1", cors_origins=f"{LISTED}/") as client:
         asked = await client.options(LIST, headers=preflight(LISTED))
         answer = await client.get(LIST, headers={"Origin": LISTED, **key})
-        other = await client.get(LIST, headers={"Origin": PAGE, **key})
-        other_asked = await client.options(LIST, headers=preflight(PAGE))
+        elsewhere = "https://elsewhere.example"
+        other = await client.get(LIST, headers={"Origin": elsewhere, **key})
+        other_asked = await client.options(LIST, headers=preflight(elsewhere))
     assert asked.headers["access-control-allow-origin"] == LISTED
     assert answer.headers["access-control-allow-origin"] == LISTED
     assert other_asked.status_code == 403
     assert "access-control-allow-origin" not in other.headers
+
+
+@pytest.mark.parametrize("origin", [PAGE, "http://127.0.0.1:3000"])
+async def test_with_keys_a_page_of_this_machine_may_still_send_one(
+    mock: Database, origin: str
+) -> None:
+    async with server(mock, api_keys="sk-1") as client:
+        asked = await client.options(LIST, headers=preflight(origin))
+        refused = await client.get(LIST, headers={"Origin": origin})
+        key = {"Origin": origin, "Authorization": "Bearer sk-1"}
+        answer = await client.get(LIST, headers=key)
+    assert (asked.status_code, refused.status_code, answer.status_code) == (200, 401, 200)
+    for response in (asked, refused, answer):
+        assert response.headers["access-control-allow-origin"] == origin
+        assert response.headers["access-control-allow-credentials"] == "true"
 
 
 async def test_a_page_reads_errors_too(mock: Database) -> None:

@@ -69,7 +69,7 @@ def test_a_call_that_asks_a_model_says_how_its_provider_fails(path: str) -> None
 
 def test_an_error_is_described_once_and_as_it_is_sent() -> None:
     schemas = DOCUMENT["components"]["schemas"]
-    assert set(schemas["ErrorBody"]["properties"]) == {"detail", "error", "errors"}
+    assert set(schemas["ErrorBody"]["properties"]) == {"detail", "message", "error", "errors"}
     assert schemas["ErrorBody"]["properties"]["error"] == {"$ref": f"{REF}ErrorDetail"}
     assert "HTTPValidationError" not in json.dumps(DOCUMENT)
 
