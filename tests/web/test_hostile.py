@@ -18,7 +18,7 @@ PASSED_ON = {("POST", "/v1/chat/completions")}
 
 @pytest.fixture
 async def client(wire: Database) -> AsyncIterator[httpx.AsyncClient]:
-    async with locked(wire) as client:
+    async with locked(wire, source_write=True) as client:
         client.headers.update(bearer(ADMIN))
         yield client
 
