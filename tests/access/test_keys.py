@@ -161,10 +161,15 @@ async def test_a_scope_opens_its_own_routes_only(wire: Database, scope: str, pat
 
 
 @pytest.mark.parametrize(
-    ("scope", "own"), [("chat", "/v1/chat/"), ("plan", "/v1/plan/"), ("project", "/v1/projects")]
+    ("scope", "own"),
+    [
+        ("chat", ("/v1/chat/", "/v1/responses", "/v1/conversations")),
+        ("plan", ("/v1/plan/",)),
+        ("project", ("/v1/projects",)),
+    ],
 )
 async def test_a_scope_opens_none_of_the_documented_routes_of_another(
-    wire: Database, scope: str, own: str
+    wire: Database, scope: str, own: tuple[str, ...]
 ) -> None:
     async with locked(wire) as client:
         client.headers.update(bearer(await make_key(scopes=[scope])))

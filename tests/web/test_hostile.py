@@ -12,7 +12,11 @@ from tests.support.hostile_server import BODIES, JSON, MUST_FAIL, VALUES
 from tests.support.keys import ADMIN, bearer, locked
 from tests.support.owners import UNKNOWN, Things, bodies, everything_of, queries
 
-PASSED_ON = {("POST", "/v1/chat/completions")}
+PASSED_ON = {
+    ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/responses"),
+    ("POST", "/v1/responses/input_tokens"),
+}
 """What a model's provider judges, not we."""
 
 
