@@ -128,7 +128,7 @@ def create_app(
     providers: Iterable[Provider] | None = None,
     create_indexes: bool = True,
 ) -> FastAPI:
-    """The application.
+    """Yield the application.
 
     `database` and `providers` replace what the settings describe, for tests and embedding;
     a database that is passed in stays the caller's to close.

@@ -35,7 +35,7 @@ _hasher = PasswordHasher()
 
 
 def new_key() -> str:
-    """A key nobody had before: `sk-proxy-` and 49 letters and digits."""
+    """Return a key nobody had before: `sk-proxy-` and 49 letters and digits."""
     body = PREFIX + _base62(secrets.randbits(256), SECRET_CHARACTERS)
     return body + _checksum(body)
 
@@ -53,7 +53,7 @@ def hash_key(key: str) -> str:
 
 
 def new_token() -> str:
-    """A session's secret for a cookie: 256 random bits, safe in a header."""
+    """Return a session's secret for a cookie: 256 random bits, safe in a header."""
     return secrets.token_urlsafe(32)
 
 
@@ -70,7 +70,7 @@ def _base62(number: int, width: int) -> str:
 
 
 async def hash_password(password: str) -> str:
-    """The salted hash to keep: `$argon2id$v=19$m=65536,t=3,p=4$…`."""
+    """Return the salted hash to keep: `$argon2id$v=19$m=65536,t=3,p=4$…`."""
     return await asyncio.to_thread(_hasher.hash, password)
 
 

@@ -114,7 +114,7 @@ class Database:
                 await document.collection().create_indexes(document.NARROW_INDEXES)
 
     def unjournaled(self) -> Any:
-        """The database for counters that may lose a second's writes in a crash."""
+        """Return the database for counters that may lose a second's writes in a crash."""
         return self.database.with_options(write_concern=WriteConcern(w=1))
 
     async def ping(self) -> None:
@@ -141,7 +141,7 @@ class Database:
         return ping.done() and ping.exception() is None
 
     async def collection_stats(self) -> dict[str, int]:
-        """Collection name → estimated number of documents."""
+        """Return collection name → estimated number of documents."""
         return {
             document.get_collection_name(): await document.collection().estimated_document_count()
             for document in DOCUMENTS

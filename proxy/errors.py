@@ -76,7 +76,7 @@ class ProxyError(Exception):
         }
 
     def body(self) -> dict[str, Any]:
-        """The JSON body of the answer: `{"detail": "…", "message": "…", "error": {…}}`."""
+        """Return the JSON body of the answer: `{"detail": "…", "message": "…", "error": {…}}`."""
         # Clients differ in where they look for the sentence.
         return {
             "detail": self.detail,

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 
 def sendable(key: SecretStr) -> SecretStr:
-    """A key as a header can carry it."""
+    """Return a key as a header can carry it."""
     text = key.get_secret_value().strip()
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("a key has only ASCII letters, digits and punctuation; copy it again")
@@ -43,7 +43,7 @@ def _parsed(value: Any) -> Any:
 
 
 def parted_by(separator: str) -> BeforeValidator:
-    """A list that the environment holds as one text."""
+    """Return a list that the environment holds as one text."""
 
     def split(value: Any) -> Any:
         if isinstance(value, str):

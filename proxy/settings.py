@@ -72,7 +72,7 @@ def is_pattern(name: str) -> bool:
 
 
 def _bare(name: str) -> Any:
-    """A setting whose environment variable carries no `PROXY_` prefix."""
+    """Return a setting whose environment variable carries no `PROXY_` prefix."""
     return AliasChoices(name, name.lower())
 
 
@@ -276,7 +276,7 @@ class Settings(BaseSettings):
     @field_validator("*")
     @classmethod
     def _sensible(cls, value: Any, info: ValidationInfo) -> Any:
-        """A number that clocks and counters can hold; it also ends `inf`."""
+        """Return a number that clocks and counters can hold; it also ends `inf`."""
         name = info.field_name or ""
         most = {"seconds": YEAR_SECONDS, "days": 36_500}.get(name.rpartition("_")[2], 2**53)
         if isinstance(value, int | float) and value > most:
@@ -427,7 +427,7 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def _variable(name: str) -> str:
-    """The environment variable of a field, as an operator writes it."""
+    """Return the environment variable of a field, as an operator writes it."""
     head, _, rest = name.partition(".")
     if head.isupper():
         return name

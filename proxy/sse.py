@@ -51,7 +51,7 @@ class SSEDecoder:
         self._between_events = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The data of every event that this chunk completes.
+        """Return the data of every event that this chunk completes.
 
         Raises:
             ValueError: an event is longer than `max_event_bytes`.
@@ -77,7 +77,7 @@ class SSEDecoder:
         return None
 
     def feed_events(self, chunk: bytes) -> list[Event]:  # noqa: PLR0912 - a hot loop, kept flat
-        """The events that this chunk completes, with their names.
+        """Return the events that this chunk completes, with their names.
 
         A named event without data is kept (`event: done` alone), one with neither is not.
 

@@ -87,7 +87,7 @@ class Scripted:
 
 @asynccontextmanager
 async def server() -> AsyncIterator[str]:
-    """A server with the scripted model; its address."""
+    """Yield a server with the scripted model; its address."""
     with tempfile.TemporaryDirectory() as folder, socket.socket() as listener:
         settings = Settings(
             _env_file=None,

@@ -237,7 +237,7 @@ class Authenticator:
         return caller
 
     def _with_defaults(self, caller: CallerInfo, own: Raw | None = None) -> CallerInfo:
-        """The caller with its own limits, the settings' where it has none of its own."""
+        """Return the caller with its own limits, the settings' where it has none of its own."""
         limits: dict[str, Any] = {
             "requests_per_minute": self._settings.key_requests_per_minute,
             "tokens_per_day": self._settings.key_tokens_per_day,
@@ -279,7 +279,7 @@ class Authenticator:
             raise UnsupportedMediaType
 
     def _check_same_origin(self, method: str, headers: Mapping[bytes, bytes]) -> None:
-        """What a browser sends with a cookie must come from our own pages.
+        """Return what a browser sends with a cookie must come from our own pages.
 
         A cookie holds for all ports of a machine: without this, a page of another port could
         read by it. A read without an origin is no other page's, or one that it cannot see.
@@ -303,7 +303,7 @@ class Authenticator:
 
 
 def foreign_origin() -> Forbidden:
-    """The 403 for a web page of another origin."""
+    """Return the 403 for a web page of another origin."""
     return Forbidden(
         "This web page may not use the server; add its origin to PROXY_CORS_ORIGINS",
         code="foreign_origin",
@@ -311,7 +311,7 @@ def foreign_origin() -> Forbidden:
 
 
 def session_token(headers: Mapping[bytes, bytes]) -> str | None:
-    """The session cookie's value."""
+    """Return the session cookie's value."""
     for part in headers.get(b"cookie", b"").decode("latin-1").split(";"):
         name, _, value = part.strip().partition("=")
         if name == SESSION_COOKIE and value:

@@ -168,7 +168,7 @@ class UsageRecorder:
 
 
 def today() -> str:
-    """The day in UTC: `2026-11-22`."""
+    """Return the day in UTC: `2026-11-22`."""
     return _day(int(time.time() // 86_400))
 
 
@@ -182,7 +182,7 @@ def _zeros() -> defaultdict[str, float]:
 
 
 def _whole(values: defaultdict[str, float]) -> dict[str, float]:
-    """Counts as integers; only cost and points have fractions."""
+    """Return counts as integers; only cost and points have fractions."""
     return {
         name: value if name in ("cost", "points") else int(value) for name, value in values.items()
     }

@@ -182,7 +182,10 @@ async def _keys_of(owner: str | None) -> list[Raw]:
 
 
 async def _named_key(arguments: argparse.Namespace) -> Raw:
-    """The key of this id, or the only one of this name; a working one before a revoked one."""
+    """Return the key of this id, or the only one of this name.
+
+    A working one before a revoked one.
+    """
     keys = await _keys_of(arguments.owner)
     found = [raw for raw in keys if arguments.key in (raw["_id"], raw["name"])]
     found = [raw for raw in found if raw["revoked_at"] is None] or found

@@ -37,19 +37,19 @@ def moment(text: str) -> datetime:
 
 
 def count(text: str) -> int:
-    """A whole number; see `duration` for errors."""
+    """Return a whole number; see `duration` for errors."""
     if not re.fullmatch(r"\d{1,15}", text):
         raise argparse.ArgumentTypeError("must be a whole number, 0 or more")
     return int(text)
 
 
 def key_name(text: str) -> str:
-    """A key's or a user's name, normalised; see `duration` for errors."""
+    """Return a key's or a user's name, normalised; see `duration` for errors."""
     return _validated(KeyName, text, "a name has 1 to 100 characters")
 
 
 def owner_name(text: str) -> str:
-    """An owner's name, normalised; see `duration` for errors."""
+    """Return an owner's name, normalised; see `duration` for errors."""
     return _validated(OwnerName, text, "an owner has 1 to 100 letters, digits and . _ @ -")
 
 
@@ -61,12 +61,12 @@ def _validated(type_: Any, text: str, sentence: str) -> str:
 
 
 def when(time: datetime | None) -> str:
-    """A time in UTC, to the minute."""
+    """Return a time in UTC, to the minute."""
     return f"{time:%Y-%m-%d %H:%M}Z" if time else "-"
 
 
 def limit(value: int | None) -> str:
-    """A key's own limit; 0 is none."""
+    """Return a key's own limit; 0 is none."""
     return "the server's default" if value is None else str(value or "none")
 
 

@@ -16,7 +16,7 @@ from proxy.settings import Settings
 async def database_server(
     settings: Settings, on_died: Callable[[str], None] | None = None
 ) -> AsyncIterator[tuple[EmbeddedDatabase | None, Settings]]:
-    """The embedded database while it is needed, and the settings that name it."""
+    """Yield the embedded database while it is needed, and the settings that name it."""
     if settings.mongodb_uri.get_secret_value():
         yield None, settings
         return
@@ -27,7 +27,7 @@ async def database_server(
 
 @asynccontextmanager
 async def beside(settings: Settings) -> AsyncIterator[Settings]:
-    """The database of a running server if there is one, else one for this command alone."""
+    """Yield the database of a running server if there is one, else one for this command alone."""
     uri_file = settings.data_dir / "mongodb-uri"
     if not settings.mongodb_uri.get_secret_value() and await asyncio.to_thread(uri_file.exists):
         uri = (await asyncio.to_thread(uri_file.read_text)).strip()
@@ -49,7 +49,7 @@ async def _answers(address: SplitResult) -> bool:
 
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Database]:
-    """A database connection for as long as a command needs it."""
+    """Yield a database connection for as long as a command needs it."""
     database = connect(settings.mongodb_uri.get_secret_value(), settings.mongodb_database)
     try:
         yield database

@@ -230,7 +230,7 @@ def _serve_many(settings: Settings, listener: socket.socket, numbers: Path) -> i
 
 
 def worker_app(*, on_embedded: bool, numbers: Path) -> FastAPI:
-    """The application of one of several workers, which ends with the process that began it."""
+    """Return the application of a worker, which ends with the process that began it."""
     settings = load_settings()
     configure_logging(settings)
     if (parent := multiprocessing.parent_process()) is not None:

@@ -72,7 +72,7 @@ def ending_frame(
     differs: bool = False,
     omitted_messages: int = 0,
 ) -> bytes:
-    """The last frame before `[DONE]`: a finish reason, or an error that is never content."""
+    """Return the last frame before `[DONE]`: a finish reason, or an error that is never content."""
     if error is not None:
         body = error.error()
         return encode({"error": {key: body[key] for key in ("message", "type", "code")}})

@@ -48,7 +48,7 @@ class DocumentFormat:
         return ending + DONE
 
     def whole(self, error: ProxyError | None, message: Raw) -> Raw:
-        """The document, with `status` and `finish_reason` of the model's reply.
+        """Return the document, with `status` and `finish_reason` of the model's reply.
 
         Raises:
             ProxyError: how it failed; where a part was stored, the body carries its id.
@@ -68,5 +68,5 @@ class DocumentFormat:
 
 
 def nothing_written() -> UpstreamProtocolError:
-    """The failure of a reply that ended well and said nothing."""
+    """Return the failure of a reply that ended well and said nothing."""
     return UpstreamProtocolError("The model answered without any text; no document was stored")

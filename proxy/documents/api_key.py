@@ -95,12 +95,12 @@ class ApiKey(Owned):
 
     @classmethod
     async def named(cls, owner: str, name: str) -> Raw | None:
-        """The owner's key of this name that is not revoked."""
+        """Return the owner's key of this name that is not revoked."""
         return await cls.of(owner).find_one({"name": name, "revoked_at": None}, SHOWN)
 
     @classmethod
     async def list_all(cls, owner: str) -> list[Raw]:
-        """The owner's keys, oldest first, with what they did."""
+        """Return the owner's keys, oldest first, with what they did."""
         mine = cls.of(owner)
         return await _with_activity(await mine.find({}, SHOWN, sort=[("created_at", ASCENDING)]))
 

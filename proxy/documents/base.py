@@ -26,13 +26,13 @@ Raw = dict[str, Any]
 
 
 def utc_now() -> datetime:
-    """The present time as Mongo keeps it: UTC, naive, whole milliseconds."""
+    """Return the present time as Mongo keeps it: UTC, naive, whole milliseconds."""
     now = datetime.now(UTC).replace(tzinfo=None)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 def as_utc(value: datetime) -> datetime:
-    """A time from outside as Mongo keeps it; a naive one is taken for UTC.
+    """Return a time from outside as Mongo keeps it; a naive one is taken for UTC.
 
     Raises:
         ValueError: in UTC it lies before the year 1 or after the year 9999.
@@ -202,7 +202,7 @@ class Stored(Document):
 
     @classmethod
     def collection(cls) -> Any:
-        """The raw asynchronous collection, for work that is already authorised."""
+        """Return the raw asynchronous collection, for work that is already authorised."""
         return cls.get_motor_collection()
 
 
@@ -223,12 +223,12 @@ class Owned(Stored):
 
     @classmethod
     def of(cls, owner: str) -> OwnedCollection:
-        """The collection as this owner sees it."""
+        """Return the collection as this owner sees it."""
         return OwnedCollection(cls.collection(), owner)
 
     @classmethod
     def visible_to(cls, owner: str) -> OwnedCollection:
-        """The owner's documents and everybody's; for reading only."""
+        """Return the owner's documents and everybody's; for reading only."""
         return OwnedCollection(cls.collection(), owner, shared=True)
 
     @classmethod

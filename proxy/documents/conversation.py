@@ -198,7 +198,7 @@ class Conversation(Owned):
 
     @classmethod
     async def with_tail(cls, owner: str, id_: str) -> Raw:
-        """The conversation with its embedded messages: all that most turns need.
+        """Return the conversation with its embedded messages: all that most turns need.
 
         Raises:
             ConversationNotFound: there is none for this owner.
@@ -329,7 +329,7 @@ class Conversation(Owned):
     async def history_before(
         cls, owner: str, id_: str, *, before: int | None, limit: int
     ) -> list[Raw]:
-        """The last `limit` messages with an id below `before`, in order.
+        """Return the last `limit` messages with an id below `before`, in order.
 
         Raises:
             ConversationNotFound: there is none for this owner.
@@ -354,7 +354,7 @@ class Conversation(Owned):
 
     @classmethod
     async def history_after(cls, owner: str, id_: str, *, after: int, limit: int) -> list[Raw]:
-        """The first `limit` messages with an id above `after`, in order, no system prompt.
+        """Return the first `limit` messages with an id above `after`, in order, no system prompt.
 
         Raises:
             ConversationNotFound: there is none for this owner.
@@ -373,7 +373,7 @@ class Conversation(Owned):
 
 
 def prompt_messages(raw: Raw) -> list[Raw]:
-    """The tail's messages that a model may see: no half-written reply, nothing empty."""
+    """Return the tail's messages that a model may see: no half-written reply, nothing empty."""
     return [m for m in raw["messages"] if is_settled(m)]
 
 

@@ -102,7 +102,7 @@ def _laid_out(
     tail_messages: int,
     tail_bytes: int,
 ) -> tuple[Raw, list[Raw], list[Raw]]:
-    """The conversation, its pages and the revisions of its messages, as they are stored."""
+    """Return the conversation, its pages and the revisions of its messages, as they are stored."""
     messages = [
         _message(first_id + position, message, first_id)
         for position, message in enumerate(imported.messages)

@@ -51,7 +51,7 @@ class ProjectReferences(Owned):
 
     @classmethod
     async def of_project(cls, owner: str, project_id: int) -> list[Raw]:
-        """A project's references; one look-up in an index."""
+        """Return a project's references; one look-up in an index."""
         raw = await cls.of(owner).find_one({"project_id": project_id}, {"references": 1})
         return list(raw["references"]) if raw else []
 
@@ -91,7 +91,7 @@ class ConversationReferences:
 
     @classmethod
     async def with_project(cls, owner: str, id_: str) -> tuple[int, list[Raw], list[Raw]]:
-        """A conversation's project, that one's references, and its own without those.
+        """Return a conversation's project, that one's references, and its own without those.
 
         Raises:
             ConversationNotFound: there is none for this owner.
@@ -105,7 +105,7 @@ class ConversationReferences:
 
     @classmethod
     async def of_conversation(cls, owner: str, id_: str) -> list[Raw]:
-        """A conversation's own references.
+        """Return a conversation's own references.
 
         Raises:
             ConversationNotFound: there is none for this owner.
@@ -155,7 +155,7 @@ class ConversationReferences:
 
 
 async def with_documents(owner: str, references: Sequence[Raw]) -> list[tuple[Raw, Raw]]:
-    """References with their documents, without those whose document is gone."""
+    """Return references with their documents, without those whose document is gone."""
     found: dict[int, Raw] = {}
     async for batch in PlanDocument.in_order(owner, [r["document_id"] for r in references]):
         found.update((raw["_id"], raw) for raw in batch)
@@ -169,7 +169,7 @@ async def with_documents(owner: str, references: Sequence[Raw]) -> list[tuple[Ra
 async def context_documents(
     owner: str, conversation: Raw, document_ids: Sequence[int] = ()
 ) -> list[Raw]:
-    """The documents of one call: its project's, its conversation's, and those it names itself.
+    """Return the documents of one call: its project's, its conversation's, and its own.
 
     `conversation` is the stored one. A call outside a project, without references and without
     documents of its own costs no read; a project costs one, documents one more.

@@ -86,7 +86,7 @@ class Left(Protocol):
 
 
 async def attempts_of(worker: str) -> dict[str, Left]:
-    """The attempts that are `streaming` under a worker's name, and where."""
+    """Return the attempts that are `streaming` under a worker's name, and where."""
     fields = {"messages.worker": 1, "messages.attempt": 1}
     drafts = {left.draft["attempt"]: left for left in await PlanDraft.left_by(worker)}
     return drafts | {

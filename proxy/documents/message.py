@@ -21,7 +21,7 @@ def _text_of(payload: Any) -> Any:
 
 
 def packed(payload: dict[str, Any]) -> str:
-    """An OpenAI message as it is stored."""
+    """Return an OpenAI message as it is stored."""
     return orjson.dumps(payload).decode()
 
 
@@ -81,7 +81,7 @@ class Message(BaseModel):
 
 
 def payload_of(message: Raw) -> dict[str, Any] | None:
-    """The OpenAI message that was stored, where it is more than plain text."""
+    """Return the OpenAI message that was stored, where it is more than plain text."""
     text = message.get("payload")
     if not text:
         return None
@@ -99,7 +99,7 @@ def with_error_as_text(message: Raw) -> Raw:
 
 
 def wire(message: Raw) -> Raw:
-    """A stored message as it leaves over HTTP; `payload` is OpenAI's message again."""
+    """Return a stored message as it leaves over HTTP; `payload` is OpenAI's message again."""
     out = {key: value for key, value in message.items() if key not in INTERNAL}
     if "payload" in out:
         out["payload"] = payload_of(message)
@@ -107,6 +107,6 @@ def wire(message: Raw) -> Raw:
 
 
 def size_bytes(message: Raw) -> int:
-    """What a message weighs in its document, near enough to bound it."""
+    """Return what a message weighs in its document, near enough to bound it."""
     texts = (message.get(key) for key in ("content", "reasoning", "payload", "request"))
     return 400 + sum(len(text.encode()) for text in texts if text)

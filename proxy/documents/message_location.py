@@ -54,7 +54,7 @@ class MessageRevision(Owned):
 
 
 def attempt_name(message_id: int, revision: int) -> str:
-    """What names one content of one message."""
+    """Return what names one content of one message."""
     return f"{message_id}:{revision}"
 
 
@@ -72,7 +72,7 @@ class MessageLocation:
         return self.document_id != self.conversation_id
 
     def collection(self) -> Any:
-        """The collection that holds the document."""
+        """Return the collection that holds the document."""
         return (MessagePage if self.in_page else Conversation).collection()
 
     async def write(
@@ -309,7 +309,7 @@ async def remove_conversation(owner: str, id_: str, *, worker: str) -> None:
 
 
 async def list_revisions(owner: str, message: Raw) -> list[Raw]:
-    """The former contents of a message, oldest first."""
+    """Return the former contents of a message, oldest first."""
     found = await MessageRevision.of(owner).find_any("message_id", [message["id"]])
     passed = [raw for raw in found if raw["number"] < message.get("revision", 0)]
     passed.sort(key=lambda raw: int(raw["number"]))

@@ -79,7 +79,7 @@ class MessagePage(Owned):
     async def forward(
         cls, owner: str, conversation_id: str, count: int
     ) -> AsyncIterator[list[Raw]]:
-        """The messages of the pages that count, oldest page first."""
+        """Yield the messages of the pages that count, oldest page first."""
         async for page in cls._read(owner, conversation_id, range(count)):
             yield page["messages"]
 
@@ -87,7 +87,7 @@ class MessagePage(Owned):
     async def backward(
         cls, owner: str, conversation_id: str, count: int, before: int | None = None
     ) -> AsyncIterator[Raw]:
-        """The pages with messages whose ids are below `before`, newest first, and only those."""
+        """Yield the pages with messages below the id `before`, newest first, and only those."""
         if before is not None:
             count = await cls._count_below(owner, conversation_id, count, before)
         async for page in cls._read(owner, conversation_id, range(count - 1, -1, -1)):
@@ -99,7 +99,7 @@ class MessagePage(Owned):
     async def after(
         cls, owner: str, conversation_id: str, count: int, after: int
     ) -> AsyncIterator[list[Raw]]:
-        """The messages with ids above `after`, page by page, oldest first."""
+        """Yield the messages with ids above `after`, page by page, oldest first."""
         first = max(0, await cls._count_below(owner, conversation_id, count, after + 1) - 1)
         async for page in cls._read(owner, conversation_id, range(first, count)):
             yield [m for m in page["messages"] if m["id"] > after]
@@ -245,18 +245,18 @@ class MessagePage(Owned):
 
 
 def page_id(conversation_id: str, number: int) -> str:
-    """The derived `_id` of a page."""
+    """Return the derived `_id` of a page."""
     return f"{conversation_id}:{number:06d}"
 
 
 def _reserved_bytes(message: Raw) -> int:
-    """What a message counts for in its page: one that is being written for all it may become."""
+    """Return what a message counts for in its page: while it is written, all it may become."""
     size = size_bytes(message)
     return max(size, REPLY_BYTES) if message.get("status") == "streaming" else size
 
 
 def _in_order(conversation: Raw) -> list[Raw]:
-    """The messages of a tail that may move: all but the system message."""
+    """Return the messages of a tail that may move: all but the system message."""
     system_id = conversation.get("system_message_id")
     return sorted(
         (m for m in conversation["messages"] if m["id"] != system_id), key=lambda m: int(m["id"])
@@ -264,7 +264,7 @@ def _in_order(conversation: Raw) -> list[Raw]:
 
 
 def _older_half(conversation: Raw, max_messages: int, max_bytes: int) -> list[Raw]:
-    """The oldest messages that must go to bring the tail to half its bounds."""
+    """Return the oldest messages that must go to bring the tail to half its bounds."""
     tail = _in_order(conversation)
     sizes = [size_bytes(m) for m in tail]
     count, total = len(tail), sum(sizes)
@@ -278,7 +278,7 @@ def _older_half(conversation: Raw, max_messages: int, max_bytes: int) -> list[Ra
 
 
 def _fitting(messages: list[Raw]) -> list[Raw]:
-    """The first of them that fill a page, at least one."""
+    """Return the first of them that fill a page, at least one."""
     taken = 0
     for position, message in enumerate(messages):
         taken += _reserved_bytes(message)

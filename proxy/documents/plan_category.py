@@ -71,7 +71,7 @@ class PlanCategory(Owned):
 
     @classmethod
     async def by_id(cls, owner: str) -> list[Raw]:
-        """The built-in categories and the owner's own, by id."""
+        """Return the built-in categories and the owner's own, by id."""
         return await cls.visible_to(owner).find({}, sort=[("_id", ASCENDING)])
 
     @classmethod
@@ -155,7 +155,7 @@ class PlanCategory(Owned):
 
 
 def name_taken(name: str) -> Conflict:
-    """The 409 for a second category of one name."""
+    """Return the 409 for a second category of one name."""
     return Conflict(
         f"There is already a category named {name!r}; choose another name", param="name"
     )

@@ -230,7 +230,7 @@ class PlanDocument(Owned):
 
     @classmethod
     async def newest_of(cls, owner: str, file: Raw) -> Raw | None:
-        """The newest version of a file, without its content."""
+        """Return the newest version of a file, without its content."""
         found = await cls.of(owner).find(
             file, {"content": 0}, sort=[("version", DESCENDING)], limit=1
         )
@@ -238,7 +238,7 @@ class PlanDocument(Owned):
 
     @classmethod
     async def to_compare(cls, owner: str, document: Raw, against: int | None) -> Raw:
-        """The version that a document is compared with.
+        """Return the version that a document is compared with.
 
         `against` is a version number of the same file or else a document's id; without it
         the version before is meant.
@@ -279,7 +279,7 @@ class PlanDocument(Owned):
         skip: int = 0,
         limit: int = 0,
     ) -> AsyncIterator[list[Raw]]:
-        """The newest versions of the files that match."""
+        """Yield the newest versions of the files that match."""
         fields = {"tags": 0}
         files = await PlanFile.of(owner).find(query, fields, sort=sort, skip=skip, limit=limit)
         for start in range(0, len(files), BATCH_DOCUMENTS):

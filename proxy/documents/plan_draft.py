@@ -80,7 +80,10 @@ class PlanDraft(Owned):
 
     @classmethod
     async def with_key(cls, owner: str, key: str) -> Raw | None:
-        """The draft that was begun under a hashed key; one whose document was deleted goes."""
+        """Return the draft that was begun under a hashed key.
+
+        One whose document was deleted goes.
+        """
         found = await cls.of(owner).find_any("key", [key])
         draft = found[0] if found else None
         if draft is not None and draft["is_stored"]:
@@ -92,7 +95,7 @@ class PlanDraft(Owned):
 
     @classmethod
     async def as_reply(cls, owner: str, id_: int) -> Raw | None:
-        """A draft with the fields of a reply; one that has ended with its `document`."""
+        """Return a draft with the fields of a reply; one that has ended with its `document`."""
         draft = await cls.of(owner).find_one({"_id": id_})
         if draft is not None and draft["status"] != "streaming":
             document = await PlanDocument.of(owner).find_one({"_id": draft["document_id"]})
@@ -120,7 +123,7 @@ class PlanDraft(Owned):
 
     @classmethod
     async def left_by(cls, worker: str) -> list["LeftDraft"]:
-        """What a worker has begun and not ended."""
+        """Return what a worker has begun and not ended."""
         return [LeftDraft(raw) async for raw in cls.collection().find({"worker": worker})]
 
 
@@ -164,5 +167,5 @@ async def _stored(owner: str, id_: int) -> Raw | None:
 
 
 def key_hash(owner: str, key: str) -> str:
-    """What stands for an `Idempotency-Key` of an owner."""
+    """Return what stands for an `Idempotency-Key` of an owner."""
     return hashlib.sha256(f"{owner}\n{key}".encode()).hexdigest()

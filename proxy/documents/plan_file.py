@@ -143,7 +143,7 @@ class PlanFile(Owned):
 
     @classmethod
     async def tags_of(cls, owner: str, file: Raw) -> list[Raw]:
-        """The file's tags by name."""
+        """Return the file's tags by name."""
         raw = await cls.of(owner).find_one(file, {"tags": 1})
         return sorted(raw.get("tags", []) if raw else [], key=lambda tag: str(tag["name"]))
 
@@ -191,7 +191,7 @@ class PlanFile(Owned):
 
 
 def file_of(document: Raw) -> Raw:
-    """What names the file of a version."""
+    """Return what names the file of a version."""
     return {key: document[key] for key in ("project_id", "category_id", "filename")}
 
 

@@ -10,7 +10,7 @@ REVISIONS = {"messages.id": 1, "messages.revision": 1}
 
 
 async def stale_ids(owner: str, documents: Sequence[Raw]) -> set[int]:
-    """The ids of those documents whose source messages were edited or deleted since.
+    """Return the ids of those documents whose source messages were edited or deleted since.
 
     Two reads for all of them together, none when no document was made of messages.
     """

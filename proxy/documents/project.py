@@ -100,5 +100,5 @@ class Project(Owned):
 
 
 def name_taken(name: str) -> Conflict:
-    """The 409 for a second project of one name."""
+    """Return the 409 for a second project of one name."""
     return Conflict(f"There is already a project named {name!r}; choose another name", param="name")

@@ -52,7 +52,10 @@ class SourceManifest(Owned):
 
     @classmethod
     async def last(cls, owner: str, conversation_id: str) -> tuple[str, dict[str, str]] | None:
-        """The hash of the last attached digest and its manifest; None when there was none."""
+        """Return the hash of the last attached digest and its manifest.
+
+        None when there was none.
+        """
         raw = await cls.of(owner).find_one({"_id": conversation_id})
         if raw is None:
             return None
@@ -115,7 +118,7 @@ class AnsweredDigest(Owned):
 
     @classmethod
     async def recall(cls, owner: str, project_id: int, name: str) -> dict[str, str] | None:
-        """The manifest, or None when it is not (or no longer) known."""
+        """Return the manifest, or None when it is not (or no longer) known."""
         raw = await cls.of(owner).find_one({"_id": f"{project_id}:{name}"})
         return None if raw is None else await asyncio.to_thread(_unpacked, raw)
 
@@ -126,7 +129,7 @@ class AnsweredDigest(Owned):
 
 
 def _packed(manifest: dict[str, str]) -> Raw | None:
-    """The fields of a manifest; None when they are too large for a document."""
+    """Return the fields of a manifest; None when they are too large for a document."""
     # No displayed path holds a line break.
     names = zlib.compress("\n".join(manifest).encode(), 1)
     hashes = bytes.fromhex("".join(manifest.values()))

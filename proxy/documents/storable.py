@@ -7,7 +7,7 @@ MAX_DEPTH = 50
 
 
 def check_text(value: Any, depth: int = 0) -> None:
-    """A value that is kept as text: no NUL in it, no endless nesting.
+    """Return a value that is kept as text: no NUL in it, no endless nesting.
 
     Raises:
         ValueError: with the end of a sentence ("is nested too deep").
@@ -21,7 +21,7 @@ def check_text(value: Any, depth: int = 0) -> None:
 
 
 def check_fields(value: Any, depth: int = 0) -> None:
-    """A value that is kept as a part of a document: keys and numbers that one can have.
+    """Return a value that is kept as a part of a document: keys and numbers that one can have.
 
     Raises:
         ValueError: with the end of a sentence.

@@ -68,17 +68,20 @@ class Usage(Owned):
 
     @classmethod
     def between(cls, owner: str, first_day: str, last_day: str) -> AsyncIterator[Raw]:
-        """The owner's roll-ups of these days, both included."""
+        """Return the owner's roll-ups of these days, both included."""
         return cls.of(owner).iterate({"day": {"$gte": first_day, "$lte": last_day}})
 
 
 def bucket_of(milliseconds: int) -> str:
-    """The name of the bucket that a latency falls into."""
+    """Return the name of the bucket that a latency falls into."""
     return str(bisect_left(BUCKETS_MS, milliseconds))
 
 
 def percentile(buckets: dict[str, int], share: float) -> int | None:
-    """A percentile in milliseconds, interpolated within its bucket; None without any count."""
+    """Return a percentile in milliseconds, interpolated within its bucket.
+
+    None without any count.
+    """
     total = sum(buckets.values())
     if not total:
         return None

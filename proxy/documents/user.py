@@ -68,7 +68,7 @@ class User(Owned):
 
     @classmethod
     async def by_login(cls, name: str) -> Raw | None:
-        """The user of this name, with the password's hash: for logging in only."""
+        """Return the user of this name, with the password's hash: for logging in only."""
         found: Raw | None = await cls.collection().find_one({"login": login_name(name)})
         return found
 
@@ -164,7 +164,7 @@ class Session(Stored):
 
     @classmethod
     async def by_hash(cls, hash_: str) -> Raw | None:
-        """The session of a cookie, expired or not."""
+        """Return the session of a cookie, expired or not."""
         found: Raw | None = await cls.collection().find_one({"_id": hash_})
         return found
 
@@ -180,10 +180,10 @@ class Session(Stored):
 
 
 def login_name(name: str) -> str:
-    """A name as log-in compares it."""
+    """Return a name as log-in compares it."""
     return name.strip().casefold()
 
 
 def name_taken(name: str) -> Conflict:
-    """The 409 for a second user of one name."""
+    """Return the 409 for a second user of one name."""
     return Conflict(f"There is already a user named {name!r}; choose another name")

@@ -11,7 +11,7 @@ from proxy.documents.base import Raw, Stored, utc_now
 
 
 def new_worker_id() -> str:
-    """A name nobody had before, readable in a shell."""
+    """Return a name nobody had before, readable in a shell."""
     return f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
 
 
@@ -58,7 +58,7 @@ class Worker(Stored):
 
     @classmethod
     async def stop_requests(cls, worker_id: str) -> list[str]:
-        """The attempts that should stop."""
+        """Return the attempts that should stop."""
         found = await cls.collection().find_one({"_id": worker_id}, {"stops": 1})
         return list(found.get("stops", [])) if found else []
 

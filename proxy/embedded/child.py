@@ -45,7 +45,7 @@ class News:
         return True
 
     async def wait(self) -> str:
-        """The text, at once when it is there."""
+        """Return the text, at once when it is there."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[str] = loop.create_future()
         with self._guard:
@@ -129,7 +129,7 @@ class Child(threading.Thread):
         return process
 
     def last_words(self) -> str:
-        """The last line of what it said."""
+        """Return the last line of what it said."""
         lines = self.log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return lines[-1] if lines else "it said nothing"
 

@@ -98,7 +98,7 @@ def check_not_taken(directory: Path) -> None:
 
 
 def find_program() -> tuple[Path, str]:
-    """The server's executable and the version of the package it came with.
+    """Return the server's executable and the version of the package it came with.
 
     Raises:
         EmbeddedError: it is not installed; asks for PROXY_MONGODB_URI.
@@ -119,7 +119,10 @@ def find_program() -> tuple[Path, str]:
 
 
 def flags(host: str, port: int, storage: Path, configuration: Path) -> list[str]:
-    """The program's flags; docs/decisions/0001-embedded-database.md says what each is for."""
+    """Return the program's flags.
+
+    Docs/decisions/0001-embedded-database.md says what each is for.
+    """
     return [
         *("--config", str(configuration)),
         *("--host", host),

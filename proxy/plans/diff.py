@@ -24,7 +24,7 @@ Stretch = tuple[int, int, int, int]
 
 
 def unified_diff(a: str, b: str, a_name: str, b_name: str, *, seconds: float = math.inf) -> str:
-    """What turns `a` into `b`, in the format of `diff -u`; empty when they are equal.
+    """Return what turns `a` into `b`, in the format of `diff -u`; empty when they are equal.
 
     Lines end at LF only; a last line without one is marked as `diff` does. What is not compared
     within `seconds` is shown as replaced: it is a diff still, and a longer one.
@@ -46,7 +46,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _changes(a: list[str], b: list[str], deadline: float) -> list[Stretch]:
-    """The stretches that differ, in order."""
+    """Return the stretches that differ, in order."""
     changes: list[Stretch] = []
     stack = [((0, len(a), 0, len(b)), 0)]
     while stack:
@@ -112,7 +112,7 @@ def _anchors(a: list[str], b: list[str], stretch: Stretch) -> list[tuple[int, in
 
 
 def _hunks(changes: list[Stretch]) -> Iterator[list[Stretch]]:
-    """Changes that share their lines of context."""
+    """Yield changes that share their lines of context."""
     hunk: list[Stretch] = []
     for change in changes:
         if hunk and change[0] - hunk[-1][1] > 2 * CONTEXT_LINES:

@@ -107,7 +107,7 @@ class Source:
 
 
 def document_of(reply: Reply, message: Raw) -> Raw | None:
-    """The version that a reply became; `message` are its stored fields."""
+    """Return the version that a reply became; `message` are its stored fields."""
     sink = reply.generation.sink if reply.generation is not None else None
     if isinstance(sink, DraftSink):
         return sink.document
@@ -209,7 +209,7 @@ async def _source(owner: str, plan: NewPlan, budget_tokens: int) -> Source:
 
 
 async def _conversation_source(owner: str, plan: NewPlan, budget_tokens: int) -> Source:
-    """The newest messages that fit, or all the named ones; what was said, by whom."""
+    """Return the newest messages that fit, or all the named ones; what was said, by whom."""
     conversation = await Conversation.with_tail(owner, plan.conversation_id)
     named = set(plan.message_ids)
     kept: list[Raw] = []

@@ -9,7 +9,7 @@ PLACEHOLDER = re.compile(r"\{(doc|env)\}")
 
 
 def fill(template: str, *, doc: str, env: str) -> str:
-    """A template with `{doc}` and `{env}` replaced, once, from left to right.
+    """Return a template with `{doc}` and `{env}` replaced, once, from left to right.
 
     Nothing else in it means anything: other braces, `%`, `$` and backslashes stay, and what
     is inserted is not looked at again. A template without `{doc}` is followed by the document,

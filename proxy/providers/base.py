@@ -104,7 +104,7 @@ class Provider(Protocol):
         ...
 
     async def list_models(self) -> list[dict[str, Any]]:
-        """The models as OpenAI model objects: `{"id", "object": "model", "created", "owned_by"}`.
+        """Return the models as OpenAI objects: `{"id", "object": "model", "created", "owned_by"}`.
 
         Raises:
             UpstreamError: the upstream does not answer.

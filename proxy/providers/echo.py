@@ -56,7 +56,7 @@ class EchoProvider:
         )
 
     async def list_models(self) -> list[dict[str, Any]]:
-        """The one model there is."""
+        """Return the one model there is."""
         return [{"id": MODEL, "object": "model", "created": 0, "owned_by": "proxy"}]
 
     async def close(self) -> None:

@@ -28,7 +28,7 @@ async def ask_in_turn(
     budget_seconds: float,
     has_begun: Callable[[], bool] = lambda: False,
 ) -> T:
-    """What the first route that answers gives.
+    """Return what the first route that answers gives.
 
     Once `has_begun` says that something of an answer arrived, nothing is tried again.
 

@@ -54,13 +54,16 @@ class Faults:
         self._api_key = api_key
 
     def unreadable(self) -> UpstreamProtocolError:
-        """The error for an answer that is not the protocol's; it was paid, so nobody asks again."""
+        """Return the error for an answer that is not the protocol's.
+
+        It was paid, so nobody asks again.
+        """
         return UpstreamProtocolError(
             f"Provider '{self._name}' sent an answer that cannot be read", retryable=False
         )
 
     def transport(self, error: BaseException) -> UpstreamError:
-        """The typed error of a transport fault."""
+        """Return the typed error of a transport fault."""
         if isinstance(error, TimeoutError):
             return UpstreamTimeout(f"Provider '{self._name}' did not answer in time")
         if isinstance(error, aiohttp.ClientResponseError):
@@ -80,7 +83,7 @@ class Faults:
         error: Mapping[str, Any],
         model: str = "",
     ) -> UpstreamError:
-        """The typed error of an HTTP status or of an in-band error object.
+        """Return the typed error of an HTTP status or of an in-band error object.
 
         `error` is OpenAI's error object (`{"message", "type", "param", "code"}`) or empty.
         """
@@ -135,7 +138,7 @@ class Faults:
         return UpstreamError(f"Provider '{self._name}' failed to answer{because}", **known)
 
     def in_band(self, error: Any, model: str = "") -> UpstreamError:
-        """The typed error of what a 200 answer says of its failure: an object, a text, a list."""
+        """Return the typed error of what a 200 answer says of its failure."""
         if isinstance(error, list) and error:
             error = error[0]
         error = error if isinstance(error, dict) else {"message": error}
@@ -144,12 +147,12 @@ class Faults:
         return self.refusal(_status_of(error), {}, error, model)
 
     def _label(self, value: Any) -> str | None:
-        """A code or a parameter's name, where it is one and holds no key."""
+        """Return a code or a parameter's name, where it is one and holds no key."""
         found = _short(value)
         return found if found is not None and self.safe(found) == found else None
 
     def safe(self, text: str) -> str:
-        """An upstream's explanation as one short line without keys."""
+        """Return an upstream's explanation as one short line without keys."""
         if self._api_key:
             text = text.replace(self._api_key, "…")
         text = " ".join(_SECRETS.sub("…", text).split())
@@ -179,7 +182,7 @@ def error_object(body: bytes) -> dict[str, Any]:
 
 
 def explanation_of(error: Mapping[str, Any]) -> str:
-    """What an error object says in words; empty where it says nothing."""
+    """Return what an error object says in words; empty where it says nothing."""
     for key in ("message", "detail", "error", "msg", "error_message", "error_msg"):
         value = error.get(key)
         if isinstance(value, list) and value:
@@ -192,7 +195,7 @@ def explanation_of(error: Mapping[str, Any]) -> str:
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """The wait that `retry-after-ms` or `Retry-After` (seconds or an HTTP date) asks for."""
+    """Return the wait that `retry-after-ms` or `Retry-After` (seconds or an HTTP date) asks for."""
     for name, factor in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = headers.get(name)
         if value is None:
@@ -210,7 +213,7 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 
 
 def _status_of(error: Mapping[str, Any]) -> int:
-    """The HTTP status that an in-band error object stands for; 500 where it does not say."""
+    """Return the HTTP status that an in-band error object stands for; 500 where it does not say."""
     for key in ("status", "status_code", "http_code", "code"):
         value = error.get(key)
         if isinstance(value, str) and len(value) == 3 and value.isdecimal():

@@ -114,7 +114,7 @@ class OpenAIProvider:
         return RawResponse(self._upstream, response, model)
 
     async def list_models(self) -> list[dict[str, Any]]:
-        """The models that the upstream lists."""
+        """Return the models that the upstream lists."""
         return await self._upstream.list_models(self._upstream.base_url + "/models")
 
     async def close(self) -> None:

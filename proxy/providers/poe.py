@@ -78,7 +78,7 @@ class PoeProvider:
             upstream.finish(response, complete=complete)
 
     async def list_models(self) -> list[dict[str, Any]]:
-        """The bots that Poe lists publicly, as OpenAI model objects."""
+        """Return the bots that Poe lists publicly, as OpenAI model objects."""
         return await self._upstream.list_models(self._models_url)
 
     async def close(self) -> None:

@@ -64,7 +64,7 @@ class EventReader:
         self._replace = False
 
     def feed(self, data: bytes) -> Delta | None:
-        """What these bytes amount to; None where they hold nothing of the reply."""
+        """Return what these bytes amount to; None where they hold nothing of the reply."""
         try:
             events = self._decoder.feed_events(data)
         except ValueError:
@@ -91,7 +91,7 @@ class EventReader:
         return self._delta()
 
     def end(self) -> Delta | None:
-        """What was still undecided when the stream ended without `done`."""
+        """Return what was still undecided when the stream ended without `done`."""
         self._check()
         self._flush()
         return self._delta()
@@ -246,7 +246,7 @@ _HANDLERS = {
 
 
 def _link(file: dict[str, Any]) -> str:
-    """A file as Markdown: a reference that the text names, an image, or a link."""
+    """Return a file as Markdown: a reference that the text names, an image, or a link."""
     url = file["url"].replace(" ", "%20").replace(")", "%29")
     if isinstance(reference := file.get("inline_ref"), str) and reference:
         return f"[{reference}]: {url}"

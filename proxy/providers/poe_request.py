@@ -57,7 +57,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 
 def query_body(request: CompletionRequest) -> bytes:
-    """The JSON body of a query, made once a call.
+    """Return the JSON body of a query, made once a call.
 
     Parameters that neither OpenAI's API nor the protocol names (and `reasoning_effort`) go to
     the bot as the last user message's own `parameters`, Poe's way for a bot's custom ones.
@@ -97,7 +97,7 @@ def query_body(request: CompletionRequest) -> bytes:
 
 
 def _parameters(parameters: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The query's own fields, and what is left for the bot."""
+    """Return the query's own fields, and what is left for the bot."""
     known: dict[str, Any] = {}
     custom: dict[str, Any] = {}
     for key, value in parameters.items():
@@ -190,7 +190,7 @@ def _image(image: Any) -> Attachment:
 
 
 def _tools(tools: Any) -> list[dict[str, Any]]:
-    """Function tools with the keys that the protocol requires and OpenAI's API does not."""
+    """Return function tools with the keys that the protocol requires and OpenAI's API does not."""
     complete: list[dict[str, Any]] = []
     for tool in tools if isinstance(tools, list) else [tools]:
         function = tool.get("function") if isinstance(tool, dict) else None
@@ -203,7 +203,10 @@ def _tools(tools: Any) -> list[dict[str, Any]]:
 
 
 def _identifier(tag: str, value: str) -> str:
-    """An identifier in the protocol's form, `<tag>-<32 characters>`; it tells nothing of ours."""
+    """Return an identifier in the protocol's form, `<tag>-<32 characters>`.
+
+    It tells nothing of ours.
+    """
     if not value:
         return ""
     try:

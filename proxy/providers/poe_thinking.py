@@ -30,7 +30,7 @@ class Preamble:
         self._had_quote = False
 
     def feed(self, text: str) -> tuple[str, str]:
-        """The answer and the reasoning in the next piece, as far as it is decided."""
+        """Return the answer and the reasoning in the next piece, as far as it is decided."""
         if self._in_answer:
             return text, ""
         thoughts: list[str] = []
@@ -50,7 +50,7 @@ class Preamble:
         return text, "".join(thoughts)
 
     def end(self) -> str:
-        """What was held back and is answer after all, because nothing more comes."""
+        """Return what was held back and is answer after all, because nothing more comes."""
         return self._answer() if self._held.strip() or not self._had_quote else ""
 
     def _answer(self) -> str:
@@ -81,7 +81,7 @@ class Preamble:
 
 
 def _after_marker(held: str) -> str | None:
-    """What follows a marker, its line end and the first `>`, where that is near enough."""
+    """Return what follows a marker, its line end and the first `>`, where that is near enough."""
     text = held.lstrip()
     for marker in _MARKERS:
         if text.startswith(marker):

@@ -42,7 +42,7 @@ class Route:
     """For a name that nobody lists: the error to give when the provider does not know it."""
 
     def accepts(self, settings: ModelSettings) -> Accepts:
-        """What a history may hold for this model, by its provider and by `proxy.toml`."""
+        """Return what a history may hold for this model, by its provider and by `proxy.toml`."""
         accepts: Accepts = getattr(self.provider, "accepts", Accepts())
         if settings.alternate_roles is not None:
             accepts = replace(accepts, alternates=settings.alternate_roles)
@@ -187,7 +187,7 @@ class Registry:
         return await self._listed(model) or Route(self._default, model)
 
     async def _listed(self, model: str) -> Route | None:
-        """The provider that lists a name, or that the name begins with."""
+        """Return the provider that lists a name, or that the name begins with."""
         prefix, _, rest = model.partition("/")
         has_prefix = bool(rest) and prefix in self.providers
         if has_prefix or self._compares_lists:

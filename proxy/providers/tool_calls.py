@@ -70,7 +70,10 @@ class ToolCalls:
         return out | self._frames.rest(rest) if rest else out
 
     def _call_of(self, index: Any, id_: str, name: str, text: str) -> int:
-        """The number of the call that a fragment belongs to; the next one where it begins one."""
+        """Return the number of the call that a fragment belongs to.
+
+        The next one where it begins one.
+        """
         known = isinstance(index, int) and not isinstance(index, bool)
         last = len(self._calls) - 1
         found = self._of_index.get(index) if known else last
@@ -94,7 +97,7 @@ class ToolCalls:
 
     @staticmethod
     def _new_in_name(call: dict[str, str], name: str) -> str:
-        """What a fragment adds to a name; one that comes again whole is the same name."""
+        """Return what a fragment adds to a name; one that comes again whole is the same name."""
         if not name or name == call["name"] or call["text"]:
             return ""
         told = name.removeprefix(call["name"]) if call["name"] else name

@@ -113,7 +113,7 @@ class Upstream:
         raise self.faults.refusal(response.status, response.headers, error_object(raw), model)
 
     async def read(self, response: aiohttp.ClientResponse) -> bytes:
-        """What has arrived since the last read, 1 to `READ_BYTES` bytes; `b""` at the end.
+        """Return what has arrived since the last read, 1 to `READ_BYTES` bytes; `b""` at the end.
 
         Raises:
             UpstreamError: the connection broke or was silent for too long.
@@ -133,7 +133,7 @@ class Upstream:
             raise self.faults.transport(error) from error
 
     async def read_json(self, response: aiohttp.ClientResponse) -> dict[str, Any]:
-        """The whole body as a JSON object.
+        """Return the whole body as a JSON object.
 
         Raises:
             UpstreamError: the connection broke, or the body is not a JSON object.
@@ -154,7 +154,7 @@ class Upstream:
         return payload
 
     async def list_models(self, url: str) -> list[dict[str, Any]]:
-        """The model objects of an OpenAI model list, `created` and `owned_by` always set.
+        """Return the model objects of an OpenAI model list, `created` and `owned_by` always set.
 
         Raises:
             UpstreamError: the upstream does not answer, or with something else.
@@ -207,7 +207,7 @@ class Upstream:
 
 
 def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
-    """A large body as a file, which aiohttp writes in parts that do not hold up the loop."""
+    """Return a large body as a file, which aiohttp writes in parts that do not hold up the loop."""
     return body if body is None or len(body) <= LARGE_BODY_BYTES else io.BytesIO(body)
 
 
@@ -222,7 +222,7 @@ def _checked_url(name: str, base_url: str) -> URL:
 
 
 def _proxy_of(name: str, url: URL) -> str | None:
-    """The HTTP proxy that the machine's environment names for this upstream.
+    """Return the HTTP proxy that the machine's environment names for this upstream.
 
     Looked up once: aiohttp's own `trust_env` reads the environment and `.netrc` at every
     request. A loopback upstream never goes through one.

@@ -31,7 +31,7 @@ async def create_session(
     limits: RequestLimits,
     verifier: PasswordVerifier,
 ) -> Json:
-    """The answer sets a cookie; on a server without keys and users any name is right."""
+    """Set a cookie; on a server without keys and users any name is right."""
     name = body.user_name.strip()
     if not await authenticator.is_locked():
         return Json({"name": name, "user": name})
@@ -66,7 +66,7 @@ async def create_session(
 
 @router.post("/logout", response_model=Done, summary="Log out")
 async def delete_session(request: Request, authenticator: Authentication) -> Json:
-    """Ends the session of the cookie, if there is one."""
+    """End the session of the cookie, if there is one."""
     if token := session_token(dict(request.scope["headers"])):
         await Session.end(hash_key(token))
         authenticator.forget()
@@ -79,7 +79,7 @@ async def delete_session(request: Request, authenticator: Authentication) -> Jso
 
 @router.get("/me", response_model=WhoAmI, summary="Who am I?")
 async def get_caller(caller: Caller) -> Json:
-    """The key's or the session's name, owner and scopes."""
+    """Return the key's or the session's name, owner and scopes."""
     by = "session" if caller.by_cookie else "key" if caller.key_id else "open"
     return Json(
         {
@@ -93,7 +93,7 @@ async def get_caller(caller: Caller) -> Json:
 
 
 def wrong_login() -> Unauthorized:
-    """The 401 for a wrong name and for a wrong password."""
+    """Return the 401 for a wrong name and for a wrong password."""
     return Unauthorized("Invalid username or password", code="invalid_credentials")
 
 

@@ -110,7 +110,7 @@ class HotPath:
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """The whole body of a request; None when its client left before."""
+    """Return the whole body of a request; None when its client left before."""
     parts: list[bytes] = []
     more = True
     while more:

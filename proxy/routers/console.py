@@ -109,14 +109,14 @@ async def get_console_folder() -> Response:
 
 @router.api_route("/", methods=["GET", "HEAD"])
 async def get_console(request: Request) -> Response:
-    """The page."""
+    """Return the page."""
     console = await _console(request)
     return _answer(request, console.page, "no-cache")
 
 
 @router.api_route("/{version}/{path:path}", methods=["GET", "HEAD"])
 async def get_console_file(version: str, path: str, request: Request) -> Response:
-    """A script, a style sheet, a licence.
+    """Return a script, a style sheet, a licence.
 
     Raises:
         NotFound: there is no such file, or no longer: the server was updated.
@@ -169,7 +169,7 @@ def _asset(path: str, content: bytes) -> Asset:
 
 
 def _joined(folder: list[str], relative: str) -> str:
-    """The path of an import, seen from the folder of the file that has it."""
+    """Return the path of an import, seen from the folder of the file that has it."""
     parts = list(folder)
     for part in relative.split("/"):
         if part == "..":

@@ -149,7 +149,10 @@ async def update_conversation(
 async def fork_conversation(
     conversation_id: ConversationId, body: ConversationFork, caller: Caller, turns: TurnMaker
 ) -> Json:
-    """The copy goes on another way; the original stays as it is. Ids of messages are new ones."""
+    """Return the copy goes on another way.
+
+    The original stays as it is. Ids of messages are new ones.
+    """
     located = await LocatedMessage.find(caller.owner, body.message_id)
     if located.location.conversation_id != conversation_id:
         raise MessageNotFound

@@ -67,7 +67,7 @@ def _policy(page: bytes) -> str:
 
 @router.get("/openapi.json")
 async def get_description(request: Request) -> Response:
-    """The description of every call, written once: it takes 13 ms."""
+    """Return the description of every call, written once: it takes 13 ms."""
     state = request.app.state
     if not hasattr(state, "openapi_json"):
         description = request.app.openapi()

@@ -113,7 +113,7 @@ async def _chained(first: list[Raw], rest: AsyncIterator[list[Raw]]) -> AsyncIte
 
 
 def _disposition(name: str, extension: str) -> str:
-    """A file name for every browser: plain letters, and the true name beside them."""
+    """Return a file name for every browser: plain letters, and the true name beside them."""
     true_name = re.sub(r'[\x00-\x1f/\\:*?"<>|]+', " ", name).strip(" .")[:NAME_CHARACTERS].strip()
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", true_name).strip("-.") or "conversation"
     full = quote(f"{true_name or 'conversation'}.{extension}", safe="")

@@ -22,7 +22,7 @@ Owner = Annotated[
 
 
 def _owner(caller: CallerInfo, wanted: str | None) -> str:
-    """The owner whose keys are meant.
+    """Return the owner whose keys are meant.
 
     Raises:
         Forbidden: another owner's, and the caller does not run this server.
@@ -68,7 +68,7 @@ async def _within_own_limits(caller: CallerInfo, wanted: Raw) -> Raw:
 
 @router.post("", response_model=KeyCreated, summary="Create a key")
 async def create_key(body: KeyCreate, caller: Caller, authenticator: Authentication) -> Json:
-    """The key is in the answer, this once; only its hash is kept."""
+    """Show the key in the answer, this once; only its hash is kept."""
     if body.expires_at is not None and body.expires_at <= utc_now():
         raise Unprocessable("expires_at: must be in the future", param="expires_at")
     fields = body.model_dump(exclude={"owner", "name"})
@@ -88,7 +88,7 @@ async def list_keys(caller: Caller, owner: Owner = None) -> Json:
 
 @router.get("/{key_id}", response_model=KeyOut, summary="Get a key")
 async def get_key(key_id: KeyId, caller: Caller, owner: Owner = None) -> Json:
-    """What is known of one key."""
+    """Return what is known of one key."""
     return Json(key_out(await ApiKey.get_one(_owner(caller, owner), key_id)))
 
 
@@ -96,7 +96,10 @@ async def get_key(key_id: KeyId, caller: Caller, owner: Owner = None) -> Json:
 async def rotate_key(
     key_id: KeyId, caller: Caller, authenticator: Authentication, owner: Owner = None
 ) -> Json:
-    """A new key under the same id, name and limits; the former one stops within two seconds."""
+    """Return a new key under the same id, name and limits.
+
+    The former one stops within two seconds.
+    """
     secret, raw = await ApiKey.rotate(_owner(caller, owner), key_id)
     authenticator.forget()
     return Json({**key_out(raw), "key": secret})

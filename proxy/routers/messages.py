@@ -116,7 +116,7 @@ async def create_message(
     settings: AppSettings,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """The message is stored, then the model is asked; with `stream` the reply comes as events."""
+    """Store the message, then ask the model; with `stream` the reply comes as events."""
     reply = await turns.begin(
         caller.owner,
         conversation_id,
@@ -145,7 +145,7 @@ async def answer(
     options: ReplyOptions,
     settings: Settings,
 ) -> Response:
-    """A reply as the client asked for it."""
+    """Return a reply as the client asked for it."""
     return await deliver(
         request,
         engine,
@@ -161,7 +161,7 @@ async def answer(
 
 @router.post("/stop-stream", response_model=StreamStopped, summary="Stop a stream")
 async def stop_stream(body: StreamStop, caller: Caller, engine: ReplyEngine) -> Json:
-    """The upstream connection is closed; the text so far is kept."""
+    """Close the upstream connection; the text so far is kept."""
     session = str(body.session_id)
     if not session.isdecimal() or not 0 < int(session) <= MAX_ID:
         raise StreamSessionNotFound
@@ -203,7 +203,7 @@ async def get_message(message_id: PathId, caller: Caller) -> Json:
 async def get_part(
     message_id: PathId, number: Annotated[int, Path(ge=0, le=MAX_ID)], caller: Caller
 ) -> Response:
-    """What a message holds besides text; the text links to it.
+    """Return what a message holds besides text; the text links to it.
 
     Pictures, sounds and PDFs have their own content type, everything else is a download.
     """
@@ -223,7 +223,7 @@ async def get_part(
 async def update_message(
     message_id: PathId, body: MessageUpdate, caller: Caller, settings: AppSettings
 ) -> Json:
-    """The former text is kept as a revision."""
+    """Keep the former text as a revision."""
     if len(body.content.encode()) > settings.message_bytes:
         raise TooLarge(f"The message is larger than {settings.message_bytes} bytes; shorten it")
     await edit_message(caller.owner, message_id, body.content, body.created_at)
@@ -252,7 +252,7 @@ async def join_stream(
     after: Annotated[int, Query(ge=0, le=MAX_ID, description="Characters already seen")] = 0,
     accept_replace: bool = False,
 ) -> Response:
-    """The same frames as the original stream from character `after` on (Unicode code points)."""
+    """Return the frames of the original stream from character `after` on (Unicode code points)."""
     located = await LocatedMessage.find(caller.owner, message_id)
     if located.message["role"] != "assistant":
         raise NotFound("Only a reply of the assistant can be streamed", code="not_a_reply")

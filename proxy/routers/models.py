@@ -30,6 +30,6 @@ async def get_model(model: str, registry: Models, settings: AppSettings) -> Json
 
 
 def _configured(settings: Settings, model: Raw) -> Raw:
-    """A listed model with what `proxy.toml` says of it."""
+    """Return a listed model with what `proxy.toml` says of it."""
     said = settings.model_settings(model["id"]).model_dump(exclude={"route"}, exclude_none=True)
     return {**model, **said}

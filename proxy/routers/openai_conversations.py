@@ -125,7 +125,7 @@ async def list_items(
     limit: PageLimit = 20,
     order: Order = "desc",
 ) -> Json:
-    """A page behind the item `after`; newest first by default."""
+    """Return a page behind the item `after`; newest first by default."""
     cursor = None
     if after:
         cursor = read_item_id(after)
@@ -180,7 +180,10 @@ async def get_item(conversation_id: Id, item_id: ItemPath, caller: Caller) -> Js
 async def update_item(
     conversation_id: Id, item_id: ItemPath, body: ItemUpdate, caller: Caller, settings: AppSettings
 ) -> Json:
-    """The new text of a message; the former one is kept as a revision. Only ours has this."""
+    """Return the new text of a message.
+
+    The former one is kept as a revision. Only ours has this.
+    """
     located = await _located(caller.owner, conversation_id, item_id)
     _item(located.message, item_id)
     if not item_id.startswith("msg_"):
@@ -199,7 +202,7 @@ async def update_item(
 async def delete_item(
     conversation_id: Id, item_id: ItemPath, caller: Caller, engine: ReplyEngine
 ) -> Json:
-    """Returns the conversation, as OpenAI does; a reply may keep its other items."""
+    """Delete one item and return the conversation, as OpenAI does; a reply keeps its others."""
     while True:
         located = await _located(caller.owner, conversation_id, item_id)
         message = located.message

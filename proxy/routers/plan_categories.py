@@ -19,7 +19,7 @@ router = APIRouter(prefix="/plan/categories", tags=["Plan categories"])
 
 @router.get("", response_model=list[CategoryOut], summary="List plan categories by id")
 async def list_categories(caller: Caller) -> Json:
-    """The built-in ones (1 to 5) and the caller's own."""
+    """Return the built-in ones (1 to 5) and the caller's own."""
     return Json([category_out(raw) for raw in await PlanCategory.by_id(caller.owner)])
 
 

@@ -62,7 +62,10 @@ OptionalText = Annotated[Label | None, EMPTY_IS_ABSENT, Query()]
 
 @router.post("", response_model=DocumentOut, summary="Save a plan document")
 async def create_document(body: DocumentCreate, caller: Caller, settings: AppSettings) -> Json:
-    """The next version of the file (project, category, filename); none is ever overwritten."""
+    """Return the next version of the file (project, category, filename).
+
+    None is ever overwritten.
+    """
     _check_size(body.content, settings)
     await PlanCategory.get_one(caller.owner, body.category_id)
     fields = body.model_dump(exclude_none=True, include={*COPIED})
@@ -137,7 +140,7 @@ async def search_by_tags(
     project_id: Annotated[OptionalId, Query()] = None,
     match: Annotated[Literal["any", "all"], BeforeValidator(lambda v: v or "any")] = "any",
 ) -> Response:
-    """The newest version of each file that has any, or all, of the tags."""
+    """Return the newest version of each file that has any, or all, of the tags."""
     names = [name.strip() for name in tags.split(",") if name.strip()]
     if not names:
         raise Unprocessable("tags: name at least one tag", param="tags")
@@ -230,7 +233,7 @@ async def get_document(document_id: PathId, caller: Caller) -> Json:
 async def update_document(
     document_id: PathId, body: DocumentUpdate, caller: Caller, settings: AppSettings
 ) -> Json:
-    """Appends a new version and returns it; under another filename it is another file's."""
+    """Append a new version and return it; under another filename it is another file's."""
     document = await PlanDocument.get_one(caller.owner, document_id)
     file = file_of(document)
     if body.filename is not None:
@@ -262,7 +265,7 @@ async def diff_document(
         Query(description="A version of the same file, else a document id; the version before"),
     ] = None,
 ) -> Json:
-    """A unified diff from the other version to this one."""
+    """Return a unified diff from the other version to this one."""
     document = await PlanDocument.get_one(caller.owner, document_id)
     other = await PlanDocument.to_compare(caller.owner, document, against)
     diff = await asyncio.get_running_loop().run_in_executor(
@@ -283,7 +286,7 @@ async def diff_document(
     "/{document_id}/restore", response_model=DocumentOut, summary="Make an old version the newest"
 )
 async def restore_document(document_id: PathId, caller: Caller) -> Json:
-    """Appends a copy of it as the next version; the newest one itself is returned as it is."""
+    """Append a copy of it as the next version; the newest one itself is returned as it is."""
     document = await PlanDocument.get_one(caller.owner, document_id)
     file = file_of(document)
     newest = await PlanDocument.newest_of(caller.owner, file)
@@ -313,7 +316,7 @@ def _filter(**conditions: object) -> Raw:
 
 
 def _literal(text: str) -> str:
-    """A regular expression that finds the text itself."""
+    """Return a regular expression that finds the text itself."""
     return re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", text)
 
 

@@ -32,7 +32,7 @@ async def generate_document(
     engine: ReplyEngine,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Fills the category's template and stores the answer as the file's next version.
+    """Fill the category's template and store the answer as the file's next version.
 
     With `stream` the text comes as events like a reply's; the last one before `[DONE]` is
     the document. What arrived is stored also when the reply breaks off or is stopped;

@@ -23,7 +23,7 @@ router = APIRouter(prefix="/plan/documents/{document_id}", tags=["Plan documents
 
 
 async def load_file(document_id: PathId, caller: Caller) -> Raw:
-    """The file of the version named in the path.
+    """Return the file of the version named in the path.
 
     Raises:
         DocumentNotFound: there is none for this caller.
@@ -56,14 +56,14 @@ async def create_tag(
 async def delete_tag(
     tag_name: Annotated[str, Path(max_length=200)], file: LoadedFile, caller: Caller
 ) -> Json:
-    """Removing a tag that is not there is a success."""
+    """Remove a tag; one that is not there is a success."""
     count = await PlanFile.remove_tags(caller.owner, file, [tag_name.strip()])
     return Json({"message": "Tag removed", "removed_count": count})
 
 
 @router.post("/tags:batch", response_model=TagsUpdated, summary="Add and remove tags")
 async def update_tags(body: TagsUpdate, file: LoadedFile, caller: Caller) -> Json:
-    """Removes first, then adds."""
+    """Remove first, then add."""
     remove, add = body.remove or [], body.add or []
     removed = await PlanFile.remove_tags(caller.owner, file, remove) if remove else 0
     added = sum([(await PlanFile.add_tag(caller.owner, file, name))[1] for name in add])

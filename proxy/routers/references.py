@@ -37,7 +37,7 @@ async def ids_to_remove(
         Query(description="May be repeated; without any, all references are removed"),
     ] = None,
 ) -> list[int] | None:
-    """The documents that a DELETE names, in its query or its body; None means all."""
+    """Return the documents that a DELETE names, in its query or its body; None means all."""
     named = [*(document_id or []), *((body and body.document_ids) or [])]
     if named or (body is not None and body.document_ids is not None):
         return named
@@ -48,7 +48,7 @@ IdsToRemove = Annotated[list[int] | None, Depends(ids_to_remove)]
 
 
 async def _out(owner: str, references: Sequence[Raw], **holder: Any) -> list[Raw]:
-    """References under their wire names; those whose document is gone are left out."""
+    """Return references under their wire names; those whose document is gone are left out."""
     return [
         reference_out(reference, document, **holder)
         for reference, document in await with_documents(owner, references)
@@ -144,7 +144,7 @@ async def delete_conversation_references(
     summary="List what a conversation's calls take along",
 )
 async def list_referenced_documents(conversation_id: ConversationId, caller: Caller) -> Json:
-    """The references of its project, then its own."""
+    """Return the references of its project, then its own."""
     project_id, of_project, own = await ConversationReferences.with_project(
         caller.owner, conversation_id
     )

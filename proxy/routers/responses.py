@@ -136,7 +136,10 @@ async def create_response(
     openapi_extra=BODY,
 )
 async def count_response_tokens(request: Request, caller: Caller, sealer: ReasoningSealer) -> Json:
-    """What the input and the instructions come to; a history that is not sent is not counted."""
+    """Return what the input and the instructions come to.
+
+    A history that is not sent is not counted.
+    """
     call = read_call(await _body(request, needs_input=False), sealer.unseal)
     messages = chat_messages(call, await resolved(caller.owner, call))
     texts = [str(message.get("content") or "") for message in messages]
@@ -171,7 +174,7 @@ async def get_response(
 
 @router.delete("/{response_id}", summary="Delete a response", response_model=Deleted)
 async def delete_response(response_id: str, caller: Caller, engine: ReplyEngine) -> Json:
-    """The reply and what its call brought are deleted; the conversation stays."""
+    """Return the reply and what its call brought are deleted; the conversation stays."""
     found = await Found.find(caller.owner, read_response_id(response_id))
     ids = [found.message["id"]]
     if found.request.ids is not None:
@@ -206,7 +209,7 @@ async def list_input_items(
     limit: PageLimit = 20,
     order: Order = "desc",
 ) -> Json:
-    """What the call itself brought, not the history before it; newest first by default."""
+    """Return what the call itself brought, not the history before it; newest first by default."""
     found = await Found.find(caller.owner, read_response_id(response_id))
     first, last = found.request.ids or (0, 0)
     if not first and found.message.get("reply_to"):

@@ -99,7 +99,7 @@ async def get_readyz(request: Request) -> Json:
 
 @router.get("/metrics", include_in_schema=False)
 async def get_metrics(request: Request) -> Response:
-    """The server's numbers for Prometheus; of several workers, all of them."""
+    """Return the server's numbers for Prometheus; of several workers, all of them."""
     state = request.app.state
     sample(state.engine)
     accept = request.headers.get("accept", "")

@@ -143,7 +143,7 @@ async def _text(digest: Digest) -> AsyncIterator[bytes]:
 async def _json(
     digest: Digest, since: dict[str, object] | None, text: bool
 ) -> AsyncIterator[bytes]:
-    """The body, without ever holding the escaped text as a whole."""
+    """Yield the body, without ever holding the escaped text as a whole."""
     yield b'{"completeSourceCode":"'
     for chunk in chunks(digest.pieces if text else ()):
         yield orjson.dumps(chunk.decode())[1:-1]
@@ -153,7 +153,7 @@ async def _json(
 
 
 def _bare(etag: str) -> str:
-    """What stands between the quotes, of the text's ETag that of the whole answer."""
+    """Return what stands between the quotes, of the text's ETag that of the whole answer."""
     return etag.strip().removeprefix("W/").strip('"').removesuffix("-text").removesuffix(NO_TEXT)
 
 

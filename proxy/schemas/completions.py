@@ -30,7 +30,7 @@ def read_object(raw: bytes) -> dict[str, Any]:
 
 
 def read_body(raw: bytes) -> dict[str, Any]:
-    """The JSON object of a chat completion call; only what is ours to know is checked.
+    """Return the JSON object of a chat completion call; only what is ours to know is checked.
 
     Raises:
         BadRequest: one sentence that names what is wrong.
@@ -53,7 +53,7 @@ def read_body(raw: bytes) -> dict[str, Any]:
 
 
 def wrong(parameter: str, rule: str) -> BadRequest:
-    """The 400 that names a parameter, as OpenAI's API does."""
+    """Return the 400 that names a parameter, as OpenAI's API does."""
     return BadRequest(f"{parameter}: {rule}", param=parameter, code="invalid_value")
 
 

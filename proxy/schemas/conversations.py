@@ -76,5 +76,5 @@ class GroupedConversation(ConversationOut):
 
 
 def conversation_out(raw: Raw) -> dict[str, Any]:
-    """A stored conversation under its wire names."""
+    """Return a stored conversation under its wire names."""
     return {"id": raw["_id"], **{key: value for key, value in raw.items() if key != "_id"}}

@@ -88,6 +88,6 @@ class KeyCreated(KeyOut):
 
 
 def key_out(raw: Raw) -> dict[str, Any]:
-    """A stored key under its wire names."""
+    """Return a stored key under its wire names."""
     fields = {name: raw.get(name) for name in KeyOut.model_fields}
     return {**fields, "id": raw["_id"], "requests": raw.get("requests", 0)}

@@ -109,7 +109,7 @@ class CategoryOut(BaseModel):
 
 
 def category_fields(body: CategoryUpdate) -> Raw:
-    """What a body sets; `auto_save_category_id` below 1 clears it."""
+    """Return what a body sets; `auto_save_category_id` below 1 clears it."""
     fields = body.model_dump(exclude_none=True)
     if fields.get("auto_save_category_id", 1) < 1:
         fields["auto_save_category_id"] = None
@@ -117,7 +117,7 @@ def category_fields(body: CategoryUpdate) -> Raw:
 
 
 def category_out(raw: Raw) -> Raw:
-    """A stored category under its wire names."""
+    """Return a stored category under its wire names."""
     return {
         "id": raw["_id"],
         "name": raw["name"],
@@ -186,7 +186,7 @@ class DocumentOut(BaseModel):
 
 
 def document_out(raw: Raw, stale: bool | None = None) -> Raw:
-    """A stored version under its wire names."""
+    """Return a stored version under its wire names."""
     fields: Raw = {
         "id": raw["_id"],
         "project_id": raw["project_id"],
@@ -330,7 +330,7 @@ class TagsUpdated(BaseModel):
 
 
 def tag_out(document_id: int, tag: Raw) -> Raw:
-    """A stored tag under its wire names."""
+    """Return a stored tag under its wire names."""
     return {
         "id": tag["id"],
         "document_id": document_id,

@@ -53,7 +53,7 @@ class ProjectOut(BaseModel):
 
 
 def project_out(raw: Raw) -> Raw:
-    """A stored project under its wire names."""
+    """Return a stored project under its wire names."""
     fields = {key: raw.get(key, "") for key in ProjectUpdate.model_fields}
     return {
         "id": raw["_id"],

@@ -62,7 +62,7 @@ def reference_out(
     project_id: int | None = None,
     conversation_id: str | None = None,
 ) -> Raw:
-    """A stored reference with its document, under its wire names."""
+    """Return a stored reference with its document, under its wire names."""
     return {
         "id": reference["id"],
         "project_id": project_id,

@@ -80,7 +80,7 @@ class Deadline:
         return time.monotonic() > self._at
 
     def check(self) -> None:
-        """Raises `RequestTimedOut` (408) when the time is over."""
+        """Raise `RequestTimedOut` (408) when the time is over."""
         if self.has_passed:
             raise RequestTimedOut(
                 f"Reading the source took longer than {self._seconds:g} s; "
@@ -99,7 +99,7 @@ class Deadline:
 
 
 def display_path(raw: bytes) -> str:
-    """A path for people and programs; quoted as git quotes it if it is no plain text.
+    """Return a path for people and programs; quoted as git quotes it if it is no plain text.
 
     Plain: `src/程序.py`. Quoted, in double quotes with escapes: control characters,
     double quotes, backslashes and bytes that are no UTF-8. So no path contains a line

@@ -42,12 +42,12 @@ _TOKENS = 1 + CachedFile._fields.index("tokens")
 
 
 def count_of(counts: Counts, name: str) -> int | None:
-    """The number of a name."""
+    """Return the number of a name."""
     return int(counts[counts.index(name) + 1]) if name in counts else None
 
 
 def stamp(status: os.stat_result) -> Stamp:
-    """What changes when a file is written."""
+    """Return what changes when a file is written."""
     return _packed(
         *(status.st_dev, status.st_ino, status.st_size),
         *(status.st_mtime_ns, status.st_ctime_ns),
@@ -64,7 +64,7 @@ class DigestCache:
         self._lock = threading.Lock()
 
     def get(self, key: Key, wanted: Stamp) -> CachedFile | None:
-        """The entry if the file has not been written since."""
+        """Return the entry if the file has not been written since."""
         with self._lock:
             found = self._files.get(key)
             if found is None or found[0] != wanted:

@@ -69,7 +69,7 @@ class _Block:
         return bool(self.title or self.fields)
 
     def edit(self) -> Edit:
-        """What the lines of the block say together."""
+        """Return what the lines of the block say together."""
         wanted = " ".join(self.fields.get("action", "").lower().split())
         action, path = ACTIONS.get(wanted), self.fields.get("path", "")
         return Edit(
@@ -190,7 +190,10 @@ class _Reader:
         return spare
 
     def _content(self, start: int, end: int) -> str:
-        """The text between two fences; as far as the opening one is indented, its lines are."""
+        """Return the text between two fences.
+
+        As far as the opening one is indented, its lines are.
+        """
         opening = self._lines[start]
         indent = len(opening) - len(opening.lstrip(" "))
         lines = self._lines[start + 1 : end]

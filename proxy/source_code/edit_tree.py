@@ -241,7 +241,7 @@ class EditTree:
 
     @contextmanager
     def _parent(self, parts: tuple[str, ...], *, create: bool) -> Iterator[int]:
-        """The descriptor of the directory that holds the last name."""
+        """Yield the descriptor of the directory that holds the last name."""
         fd = os.dup(self._fd)
         try:
             for part in parts[:-1]:

@@ -159,7 +159,7 @@ class Edits:
                 return tree.write_file(parts, content, index), ""
 
     def _preview(self, edit: Edit, parts: tuple[str, ...], content: bytes) -> str:
-        """What a step would change, as a unified diff; of folders the names."""
+        """Return what a step would change, as a unified diff; of folders the names."""
         name = "/".join(parts)
         if edit.action == "create_folder":
             return f"new directory {name}\n"
@@ -183,7 +183,7 @@ class Edits:
         )
 
     def _shown(self, data: bytes | None, name: str) -> str | None:
-        """A text without its secrets; None for one that is no text."""
+        """Return a text without its secrets; None for one that is no text."""
         try:
             text, _ = to_utf8(data or b"")
         except NotTextError:

@@ -55,7 +55,7 @@ def file_part(
 
 
 def removed_part(form: Format, path: str) -> bytes:
-    """The note that a file of the earlier digest is gone."""
+    """Return the note that a file of the earlier digest is gone."""
     if form == "json":
         return b"," + orjson.dumps({"path": path, "removed": True}) + b"\n"
     if form == "xml":
@@ -66,7 +66,7 @@ def removed_part(form: Format, path: str) -> bytes:
 
 
 def opening(form: Format, tree: str | None) -> bytes:
-    """What stands before the first file."""
+    """Return what stands before the first file."""
     if form == "json":
         shown = b"" if tree is None else b'"tree":' + orjson.dumps(tree) + b",\n"
         return b"{" + shown + b'"files":[\n'
@@ -79,12 +79,12 @@ def opening(form: Format, tree: str | None) -> bytes:
 
 
 def closing(form: Format) -> bytes:
-    """What stands behind the last file."""
+    """Return what stands behind the last file."""
     return {"json": b"]}\n", "xml": b"</source>\n"}.get(form, b"")
 
 
 def draw_tree(paths: Iterable[str], tokens: Mapping[str, int] | None = None) -> str:
-    """The tree of the paths, a line each, directories with the sum of their tokens."""
+    """Return the tree of the paths, a line each, directories with the sum of their tokens."""
     top: dict[str, Any] = {}
     sums: dict[str, int] = {}
     for path in paths:

@@ -143,7 +143,7 @@ def _character_set(pattern: bytes, start: int) -> tuple[bytes, int]:
 
 
 def _ranges(members: list[int]) -> Iterator[bytes]:
-    """Runs instead of single bytes: up to 255 of them would be slow to compile."""
+    """Return runs instead of single bytes: up to 255 of them would be slow to compile."""
     first = last = members[0]
     for member in (*members[1:], 0x200):
         if member != last + 1:
@@ -174,7 +174,7 @@ def _members(pattern: bytes, index: int, previous: int) -> tuple[set[int], int, 
 
 
 def _escaped(pattern: bytes, index: int) -> tuple[int, int]:
-    """The byte at `index`, or the one behind a backslash there, and its index."""
+    """Return the byte at `index`, or the one behind a backslash there, and its index."""
     if _at(pattern, index) == 0x5C:
         index += 1
     char = _at(pattern, index)

@@ -72,7 +72,7 @@ def redact(
 
 @cache
 def _search() -> tuple[BytesAhoCorasick, list[list[int]], int]:
-    """The search, the rules of each needle, and the first needle of a private key."""
+    """Return the search, the rules of each needle, and the first needle of a private key."""
     needles: dict[bytes, list[int]] = {}
     for number, rule in enumerate(RULES):
         for needle in rule.needles:
@@ -114,7 +114,7 @@ def _spans(text: bytes, check: Callable[[], None]) -> Iterator[_Span]:
 
 
 def _blocks(text: bytes) -> Iterator[tuple[int, int]]:
-    """The text in pieces, each but the last ending with a line where lines are short."""
+    """Yield the text in pieces, each but the last ending with a line where lines are short."""
     begin = 0
     while begin < len(text):
         end = begin + _BLOCK_BYTES
@@ -127,7 +127,7 @@ def _blocks(text: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _window(text: bytes, at: int) -> tuple[int, int, int]:
-    """The line around `at` or a part of it, and from where a rule must be tried again."""
+    """Return the line around `at` or a part of it, and from where a rule must be tried again."""
     left = max(text.rfind(b"\n", max(at - _BEFORE_BYTES, 0), at) + 1, at - _BEFORE_BYTES, 0)
     right = text.find(b"\n", at, at + _AFTER_BYTES)
     if right >= 0:

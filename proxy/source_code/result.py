@@ -88,7 +88,7 @@ class Digest:
         yield orjson.dumps(rest)[1:]
 
     def etag(self) -> str:
-        """A hash of the answer: of the text, what is said of it and what it stands for."""
+        """Return a hash of the answer: of the text, what is said of it and what it stands for."""
         total = hashlib.sha256()
         for piece in self.summary():
             total.update(piece)
@@ -135,7 +135,7 @@ class GrowingText:
             self.pieces += pieces
 
     def check(self, size_bytes: int) -> None:
-        """Raises `TooLarge` (413) for a text of so many bytes."""
+        """Raise `TooLarge` (413) for a text of so many bytes."""
         if size_bytes > self._limit_bytes:
             raise TooLarge(
                 f"The source is more than {self._limit_bytes} bytes of text; "
@@ -143,7 +143,7 @@ class GrowingText:
             )
 
     def sha256(self) -> str:
-        """The hash of what was begun with and added."""
+        """Return the hash of what was begun with and added."""
         return self._hash.hexdigest()
 
 
@@ -169,7 +169,7 @@ def chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
 def changed_paths(
     manifest: Mapping[str, str], since: Mapping[str, str]
 ) -> tuple[set[str], set[str]]:
-    """The paths that are new or different, and those that are gone."""
+    """Return the paths that are new or different, and those that are gone."""
     changed = {path for path, content in manifest.items() if since.get(path) != content}
     return changed, since.keys() - manifest.keys()
 

@@ -27,7 +27,7 @@ class SourceFile(NamedTuple):
     status: os.stat_result
 
     def read(self, limit_bytes: int) -> tuple[bytes, os.stat_result]:
-        """The content, and the status the content was read under.
+        """Return the content, and the status the content was read under.
 
         Raises:
             UnreadableError: it is gone, was replaced, grew over the limit or is binary.

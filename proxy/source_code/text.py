@@ -39,7 +39,7 @@ class NotTextError(ValueError):
 
 
 def to_utf8(data: bytes) -> tuple[bytes, str]:
-    """The text as UTF-8 without a byte order mark, line ends kept, and its encoding.
+    """Return the text as UTF-8 without a byte order mark, line ends kept, and its encoding.
 
     Encodings: `utf-8`, `utf-8-sig`, `utf-16`, `utf-32` (with a mark), `gb18030`, `big5`,
     `shift_jis`, `euc-kr`.
@@ -115,7 +115,7 @@ def _decodes(sample: bytes, codec: str) -> bool:
 
 
 def _sample(data: bytes) -> bytes:
-    """The lines that are not ASCII: only they tell encodings apart."""
+    """Return the lines that are not ASCII: only they tell encodings apart."""
     telling: list[bytes] = []
     size = 0
     for line in data.split(b"\n"):

@@ -204,7 +204,7 @@ class _Walker:
         return self._repository.prefix + path
 
     def _known(self) -> Tracked:
-        """What git tracks."""
+        """Return what git tracks."""
         if self._tracked is None:
             try:
                 self._tracked = self._repository.tracked()

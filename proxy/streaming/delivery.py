@@ -128,7 +128,7 @@ async def reply_frames(
     accept_replace: bool = False,
     cancel_on_disconnect: bool = False,
 ) -> AsyncGenerator[bytes, None]:
-    """The frames of a reply: ids, content, how it ended, `[DONE]`.
+    """Yield the frames of a reply: ids, content, how it ended, `[DONE]`.
 
     Works for a reply of this worker, of another one, and for one that ended long ago.
     """
@@ -192,7 +192,7 @@ async def cancelled_with(request: Request | None, generation: Generation) -> Asy
 
 
 def ending_error(message: Raw) -> ProxyError | None:
-    """The error that a stored message ended with."""
+    """Return the error that a stored message ended with."""
     status = message.get("status")
     if status == "truncated":
         return ReplyTruncated()

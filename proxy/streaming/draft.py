@@ -226,7 +226,7 @@ class Draft:
     async def follow(
         self, after: int = 0, *, accept_replace: bool = False
     ) -> AsyncGenerator[Progress, None]:
-        """What arrives from character `after` on, until the reply has ended.
+        """Yield what arrives from character `after` on, until the reply has ended.
 
         Pieces that came together are given together. Who has seen characters of the text has
         seen the reasoning that came before. Where the upstream replaced the text, a follower
@@ -302,7 +302,7 @@ def _with_whole_characters(delta: Delta) -> Delta:
 
 
 def _continuation(had: str, text: str) -> tuple[str, str | None]:
-    """What can be said by appending to `had`, and what is still held against the new text."""
+    """Return what can be said by appending to `had`, and what is still held back."""
     if text.startswith(had):
         return text[len(had) :], None
     return "", had

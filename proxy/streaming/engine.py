@@ -109,7 +109,7 @@ class Engine:
         return self._stopping
 
     def check_open(self) -> None:
-        """Raises `Unavailable` once the server is shutting down."""
+        """Raise `Unavailable` once the server is shutting down."""
         if self._stopping:
             raise Unavailable(
                 "The server is shutting down; try again in a moment", retry_after_seconds=5
@@ -326,7 +326,7 @@ class Engine:
 
 
 async def stored_reply(owner: str, id_: int) -> Raw:
-    """A reply as it is stored: a message, or the draft of a plan document.
+    """Return a reply as it is stored: a message, or the draft of a plan document.
 
     Raises:
         MessageNotFound: there is none for this owner.

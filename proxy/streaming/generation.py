@@ -307,7 +307,7 @@ class Generation(Draft):
             return True
 
     def _without_text(self) -> Raw:
-        """The end of a reply whose page is full: its text stays as it was last written."""
+        """Return the end of a reply whose page is full: its text stays as it was last written."""
         self._fail(TooLarge("The reply does not fit beside its neighbours; its start is stored"))
         kept = ("status", "updated_at", "model", "provider", "duration_ms", "usage", "error")
         return {key: self.result[key] for key in kept}

@@ -36,12 +36,12 @@ class Reply:
 
 
 def fingerprint(*parts: Any) -> str:
-    """A hash of what a request asks for."""
+    """Return a hash of what a request asks for."""
     return hashlib.sha256(dumps(parts)).hexdigest()
 
 
 def ids_of(reply: Reply) -> Raw:
-    """The first frame of a stream."""
+    """Return the first frame of a stream."""
     return {
         "user_message_id": reply.user_message_id,
         "assistant_message_id": reply.message_id,
@@ -51,7 +51,7 @@ def ids_of(reply: Reply) -> Raw:
 
 
 def stored_ids(reply: Reply) -> Raw:
-    """The ids in the body of an answer that is not streamed."""
+    """Return the ids in the body of an answer that is not streamed."""
     return {
         "conversation_id": reply.conversation_id,
         "user_message_id": reply.user_message_id,

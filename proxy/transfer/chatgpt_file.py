@@ -22,7 +22,7 @@ def is_chatgpt(item: Any) -> bool:
 
 
 def read_chatgpt(item: dict[str, Any]) -> ImportedConversation:
-    """A conversation out of ChatGPT's export.
+    """Return a conversation out of ChatGPT's export.
 
     Raises:
         Unprocessable: one sentence that says what is wrong.
@@ -72,7 +72,7 @@ def read_chatgpt(item: dict[str, Any]) -> ImportedConversation:
 
 
 def _branch(mapping: dict[str, Any], current: Any) -> list[dict[str, Any]]:
-    """The nodes from the root to `current_node`, or to the newest leaf where there is none."""
+    """Return the nodes from the root to `current_node`, or to the newest leaf."""
     if not isinstance(current, str) or current not in mapping:
         leaves = [key for key, node in mapping.items() if _is_leaf(node)]
         current = max(leaves, key=lambda key: _created(mapping[key]), default=None)
@@ -101,7 +101,7 @@ def _created(node: dict[str, Any]) -> float:
 
 
 def _fields(message: dict[str, Any], default_time: datetime) -> Raw | None:
-    """The message's fields; None for one that ChatGPT itself does not show."""
+    """Return the message's fields; None for one that ChatGPT itself does not show."""
     metadata = message.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     content = message.get("content")
@@ -133,7 +133,10 @@ def _fields(message: dict[str, Any], default_time: datetime) -> Raw | None:
 
 
 def _text(content: dict[str, Any]) -> str:
-    """What a content shows; pictures and files, which the export holds elsewhere, by name."""
+    """Return what a content shows.
+
+    Pictures and files, which the export holds elsewhere, by name.
+    """
     parts = content.get("parts")
     if isinstance(parts, list):
         text = "\n\n".join(filter(None, map(_part, parts)))

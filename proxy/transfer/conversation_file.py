@@ -141,7 +141,7 @@ async def as_openai(conversation: Raw, parts: AsyncIterator[list[Raw]]) -> Async
 
 
 async def as_markdown(conversation: Raw, parts: AsyncIterator[list[Raw]]) -> AsyncIterator[bytes]:
-    """A title, then each message under a heading that says who spoke, and when."""
+    """Yield a title, then each message under a heading that says who spoke, and when."""
     title = " ".join(conversation["name"].split()) or "Conversation"
     yield f"# {title}\n\n{_time(conversation['created_at'])}\n".encode()
     async for messages in parts:
@@ -173,7 +173,7 @@ def _body(message: Raw) -> str:
 
 
 def _closed(text: str) -> str:
-    """The text with its last code block closed: what follows must not become part of that."""
+    """Return the text with its last code block closed, so that what follows stands outside."""
     fence = ""
     for line in text.split("\n"):
         found = FENCE.match(line)
@@ -188,7 +188,7 @@ def _closed(text: str) -> str:
 
 
 def _shown(part: dict[str, Any]) -> str:
-    """A picture or a file of a message; its text stands there already."""
+    """Return a picture or a file of a message; its text stands there already."""
     kind = str(part.get("type", ""))
     if kind in ("", "text"):
         return ""
@@ -283,7 +283,7 @@ class ConversationFile(BaseModel):
 
 
 def read_file(item: Any) -> ImportedConversation:
-    """A conversation out of our own JSON.
+    """Return a conversation out of our own JSON.
 
     Raises:
         Unprocessable: one sentence that says what is wrong and where.

@@ -89,7 +89,10 @@ def _read(item: Any, settings: Settings) -> ImportedConversation:
 
 
 async def _items(body: AsyncIterator[bytes], settings: Settings) -> AsyncIterator[Any]:
-    """The items of a JSON list, or the one object; a broken file ends with an `Unprocessable`."""
+    """Yield the items of a JSON list, or the one object.
+
+    A broken file ends with an `Unprocessable`.
+    """
     found: list[Any] = []
     parser: Any = None
     guard = DepthGuard(MAX_DEPTH)

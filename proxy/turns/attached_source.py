@@ -29,7 +29,7 @@ class AttachedSource:
 async def attach_source(
     digests: Digests, owner: str, conversation: Raw, wanted: SourceAttachment
 ) -> AttachedSource:
-    """The digest of the conversation's project, or what changed since the last attached one.
+    """Return the digest of the conversation's project, or what changed since the last attached one.
 
     Raises:
         Conflict: the conversation has no project, or the project no source directory.

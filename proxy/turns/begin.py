@@ -382,7 +382,9 @@ class Turns:
         return message
 
     async def _retried(self, owner: str, conversation: Raw, turn: NewTurn) -> Reply | None:
-        """The reply that an SDK asks for again by itself, after its time-out; None where none is.
+        """Return the reply that an SDK asks for again by itself, after its time-out.
+
+        None where none is.
 
         One of which nothing came is tried again, in its place.
         """
@@ -410,7 +412,7 @@ class Turns:
         return None
 
     async def _earlier(self, owner: str, conversation: Raw, turn: NewTurn) -> Reply | None:
-        """The reply that this idempotency key began in this conversation."""
+        """Return the reply that this idempotency key began in this conversation."""
         found = _with_key(conversation["messages"], turn.idempotency_key)
         if found is None and conversation["page_count"]:
             page = await MessagePage.collection().find_one(

@@ -72,7 +72,7 @@ def _for_provider(message: dict[str, Any], accepts: Accepts, provider: str) -> d
 
 
 def _reply_for(message: dict[str, Any], accepts: Accepts, provider: str) -> dict[str, Any]:
-    """A message of the assistant: what only its own provider knows goes to that one only."""
+    """Return a message of the assistant: what only its own provider knows goes to that one only."""
     written_by = message.get(WRITTEN_BY)
     is_own = written_by in (None, provider)
     calls = calls_of(message)
@@ -173,7 +173,7 @@ def _paired(messages: Iterable[dict[str, Any]]) -> ChatMessages:
 def _result_of(
     call: dict[str, Any], messages: ChatMessages, index: int, taken: set[int]
 ) -> dict[str, Any] | None:
-    """The first result of a call behind it that is no other call's."""
+    """Return the first result of a call behind it that is no other call's."""
     for position in range(index + 1, len(messages)):
         message = messages[position]
         is_result = message["role"] == "tool" and message.get("tool_call_id") == call["id"]
@@ -196,7 +196,10 @@ def _has_whole_arguments(call: dict[str, Any]) -> bool:
 
 
 def _with_whole_arguments(call: dict[str, Any]) -> dict[str, Any]:
-    """A call whose arguments are an object, as strict servers want it; cut ones stay readable."""
+    """Return a call whose arguments are an object, as strict servers want it.
+
+    Cut ones stay readable.
+    """
     if call["type"] == "custom":
         return call
     text = call["function"]["arguments"]

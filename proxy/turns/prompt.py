@@ -55,7 +55,7 @@ async def build_prompt(
     window_tokens: int,
     before: int | None = None,
 ) -> Prompt:
-    """The prompt of one call: system prompt, the newest history that fits, the new messages.
+    """Return the prompt of one call: system prompt, the newest history that fits, the new messages.
 
     The history is the tail, and older pages only as far as the window reaches back.
     `system_context` extends the system prompt of this call. With `before`, history ends
@@ -110,7 +110,7 @@ def _first_question(history: list[dict[str, Any]]) -> int:
 async def _newest_that_fit(
     messages: list[dict[str, Any]], budget: int
 ) -> tuple[list[dict[str, Any]], int, int]:
-    """The newest messages within `budget` tokens; those, how many are left out, what is left."""
+    """Return the newest messages within `budget` tokens, how many are left out, what is left."""
     start = len(messages)
     costs = await message_tokens(messages)
     while start and costs[start - 1] <= budget:
@@ -149,7 +149,9 @@ def once(prompt: str, documents: Sequence[Raw], append: str) -> tuple[list[Raw],
 
 
 def document_context(documents: Sequence[Raw]) -> str:
-    """What extends the system prompt of a call that takes documents along; empty without any.
+    """Return what extends the system prompt of a call that takes documents along.
+
+    Empty without any.
 
     The same documents give the same bytes, so that providers can cache the prompt. A closing
     tag inside a content does not end the document: its own tag gets a longer name then.

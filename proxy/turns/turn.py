@@ -46,7 +46,10 @@ class NewTurn:
     """Whether a client's SDK sends it again by itself."""
 
     def kept_request(self) -> str | None:
-        """What a regeneration needs besides the messages, as it is stored; None without any."""
+        """Return what a regeneration needs besides the messages, as it is stored.
+
+        None without any.
+        """
         kept: Raw = {}
         if self.parameters:
             kept["parameters"] = self.parameters
@@ -66,7 +69,7 @@ class NewTurn:
 
 
 def first_turn_of(message: Raw) -> NewTurn:
-    """The turn that a stored reply answers, without its messages."""
+    """Return the turn that a stored reply answers, without its messages."""
     kept = orjson.loads(message["request"]) if message.get("request") else {}
     source = kept.get("source")
     if source is not None:
@@ -85,7 +88,7 @@ def first_turn_of(message: Raw) -> NewTurn:
 
 
 def message_of(message_id: int, new: ChatMessage) -> Raw:
-    """A new message as it is stored."""
+    """Return a new message as it is stored."""
     now = utc_now()
     message: Raw = {
         "id": message_id,
@@ -103,7 +106,7 @@ def message_of(message_id: int, new: ChatMessage) -> Raw:
 
 
 def not_stored_yet(new: Sequence[ChatMessage], stored: list[Raw]) -> Sequence[ChatMessage]:
-    """The new messages without the last reply's tool calls, which clients send with the results."""
+    """Return the new messages without the last reply's tool calls, which clients send again."""
     called = _call_ids(payload_of(stored[-1])) if stored else []
     if called and len(new) > 1 and _call_ids(new[0].payload) == called:
         return new[1:]

@@ -53,7 +53,7 @@ class _Rules(CORSMiddleware):
         return super().is_allowed_origin(origin) or is_loopback_origin(origin.encode("utf-8"))
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """The answer to a browser that asks before it sends."""
+        """Return the answer to a browser that asks before it sends."""
         if not self.is_allowed_origin(request_headers["origin"]):
             return error_response(foreign_origin())
         return super().preflight_response(request_headers)

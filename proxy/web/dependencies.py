@@ -22,7 +22,7 @@ from proxy.turns.begin import Turns
 
 
 async def settings_of(request: Request) -> Settings:
-    """The server's settings."""
+    """Return the server's settings."""
     settings: Settings = request.app.state.settings
     return settings
 
@@ -40,43 +40,43 @@ async def caller(request: Request) -> CallerInfo:
 
 
 async def engine_of(request: Request) -> Engine:
-    """The replies that this worker writes."""
+    """Return the replies that this worker writes."""
     engine: Engine = request.app.state.engine
     return engine
 
 
 async def turns_of(request: Request) -> Turns:
-    """What begins replies."""
+    """Return what begins replies."""
     turns: Turns = request.app.state.turns
     return turns
 
 
 async def registry_of(request: Request) -> Registry:
-    """The configured providers."""
+    """Return the configured providers."""
     registry: Registry = request.app.state.registry
     return registry
 
 
 async def authenticator_of(request: Request) -> Authenticator:
-    """What knows keys and sessions."""
+    """Return what knows keys and sessions."""
     authenticator: Authenticator = request.app.state.authenticator
     return authenticator
 
 
 async def limits_of(request: Request) -> Limits:
-    """What counts."""
+    """Return what counts."""
     limits: Limits = request.app.state.limits
     return limits
 
 
 async def sealer_of(request: Request) -> Sealer:
-    """What seals and opens the reasoning that clients carry."""
+    """Return what seals and opens the reasoning that clients carry."""
     sealer: Sealer = request.app.state.sealer
     return sealer
 
 
 async def verifier_of(request: Request) -> Verifier:
-    """What compares passwords."""
+    """Return what compares passwords."""
     verifier: Verifier = request.app.state.verifier
     return verifier
 
@@ -94,7 +94,7 @@ PathId = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 
 async def load_project(project_id: PathId, caller: Caller) -> Raw:
-    """The project named in the path.
+    """Return the project named in the path.
 
     Raises:
         ProjectNotFound: there is none for this caller.

@@ -36,7 +36,7 @@ NO_OBJECT = ("missing", "model_attributes_type", "dict_type")
 
 
 def error_response(error: ProxyError) -> Json:
-    """The answer to an error, with `Retry-After` in whole seconds where one is known."""
+    """Return the answer to an error, with `Retry-After` in whole seconds where one is known."""
     headers = {}
     if isinstance(error, TooManyRequests):
         LIMITED.add((error.code or error.type,))

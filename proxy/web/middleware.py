@@ -220,7 +220,7 @@ class AccessControl:
 
 
 def _path(scope: Scope) -> str:
-    """The path that routing sees."""
+    """Return the path that routing sees."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     return path[len(root) :] if root and path.startswith(root) else path
@@ -237,7 +237,7 @@ def stamped(given: Iterable[tuple[bytes, bytes]], id_: bytes) -> list[tuple[byte
 
 
 def _bounded(receive: Receive, limit: int, headers: Mapping[bytes, bytes]) -> Receive:
-    """The body, which becomes an error where it is larger than its limit.
+    """Return the body, which becomes an error where it is larger than its limit.
 
     Raises:
         HTTPException: it says itself that it is.
@@ -268,7 +268,7 @@ def _bounded(receive: Receive, limit: int, headers: Mapping[bytes, bytes]) -> Re
 
 
 def too_large(limit: int, *, close: bool = False) -> HTTPException:
-    """The 413 for a body over its limit; `close` where the rest of it is not waited for.
+    """Return the 413 for a body over its limit; `close` where the rest of it is not waited for.
 
     FastAPI turns what is raised while it reads a body into a 400, except an `HTTPException`.
     """

@@ -140,7 +140,7 @@ EXAMPLES: dict[str, Any] = {
 
 
 def example_of(name: str, schemas: dict[str, Schema]) -> Any:
-    """An example of the schema of this name, field by field."""
+    """Return an example of the schema of this name, field by field."""
     return {
         key: EXAMPLES[f"{name}.{key}"]
         if f"{name}.{key}" in EXAMPLES

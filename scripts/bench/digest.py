@@ -37,7 +37,7 @@ IGNORED = "__pycache__/\nsite-packages/\n"
 
 
 def copy_library(target: Path) -> None:
-    """The standard library as installed, without what is not Python's own."""
+    """Return the standard library as installed, without what is not Python's own."""
     source = sysconfig.get_path("stdlib")
     shutil.copytree(
         source, target, symlinks=True, ignore=shutil.ignore_patterns("site-packages", "__pycache__")
@@ -118,7 +118,7 @@ def run(
 
 
 def _watch(session: int, stop: threading.Event, peaks: list[int]) -> None:
-    """The proportional memory in KiB of a session's processes, summed, at its highest."""
+    """Return the proportional memory in KiB of a session's processes, summed, at its highest."""
     while not stop.wait(0.05):
         total = 0
         for process in Path("/proc").glob("[0-9]*"):
@@ -132,7 +132,7 @@ def _watch(session: int, stop: threading.Event, peaks: list[int]) -> None:
 
 
 def worker(tree: Path, warm: int) -> None:
-    """A server's first and further digests of a tree, in this fresh process; prints JSON."""
+    """Return a server's first and further digests of a tree, in this fresh process; prints JSON."""
     from proxy.source_code.base import DigestLimits  # noqa: PLC0415
     from proxy.source_code.cache import DigestCache  # noqa: PLC0415
     from proxy.source_code.digest import digest  # noqa: PLC0415
@@ -161,7 +161,7 @@ def worker(tree: Path, warm: int) -> None:
 
 
 def _own_peak() -> float:
-    """The peak memory of this process and of the one that counts tokens for it, in MiB."""
+    """Return the peak memory of this process and of the one that counts tokens for it, in MiB."""
     pids = [os.getpid()]
     for children in Path("/proc/self/task").glob("*/children"):
         pids += map(int, children.read_text().split())
@@ -270,7 +270,7 @@ def _ask(port: int, stop: threading.Event, waits: list[float]) -> None:
 
 
 def table(results: dict[str, Any]) -> str:
-    """The results as Markdown."""
+    """Return the results as Markdown."""
     rows = []
     for title, tree in results["trees"].items():
         said = tree["server"]

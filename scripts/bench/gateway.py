@@ -148,7 +148,7 @@ class Machine:
 
 
 def wait_until_healthy(port: int) -> None:
-    """The port is there before the database answers; a request waits for both."""
+    """Return the port is there before the database answers; a request waits for both."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60) as answer:
         answer.read()
 

@@ -85,7 +85,7 @@ class Counted(CommandListener):
 
 
 async def fill(id_: str, count: int) -> None:
-    """A history as turns would have left it: pages of the older half, a tail."""
+    """Return a history as turns would have left it: pages of the older half, a tail."""
     for start in range(0, count, 50):
         size = min(50, count - start)
         first = await Counter.reserve("messages", size)
@@ -109,7 +109,10 @@ async def fill(id_: str, count: int) -> None:
 
 
 async def ask(app: Any, path: str, content: str) -> tuple[float, float]:
-    """A streamed turn, without a network; when it was asked and when its first frame came."""
+    """Return a streamed turn, without a network.
+
+    When it was asked and when its first frame came.
+    """
     first = 0.0
     body = json.dumps({"content": content, "stream": True}).encode()
     scope = {

@@ -56,7 +56,7 @@ class Client(asyncio.Protocol):
             self.done.set_exception(ConnectionError("closed in the middle of an answer"))
 
     async def ask(self, request: bytes) -> tuple[bytes, list[float]]:
-        """The body, and when each part of it came."""
+        """Return the body, and when each part of it came."""
         self.body, self.times = [], []
         self.parser = httptools.HttpResponseParser(self)
         self.done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -88,14 +88,14 @@ def completion(model: str, stream: bool) -> bytes:
 
 
 async def turn(client: Client, model: str, stream: bool) -> bytes:
-    """A turn in a new conversation of its own."""
+    """Return a turn in a new conversation of its own."""
     body, _ = await client.ask(post(CONVERSATIONS, {"model": model}))
     path = f"{CONVERSATIONS}/{orjson.loads(body)['conversation_id']}/messages"
     return post(path, {"content": QUESTION, "stream": stream})
 
 
 def said(body: bytes, stream: bool) -> str:
-    """The text of an answer of either API."""
+    """Return the text of an answer of either API."""
     if not stream:
         whole = orjson.loads(body)
         return str(

@@ -23,7 +23,7 @@ def free_port() -> int:
 def process(
     command: list[str], cores: str, port: int, seconds: float = 60, **environment: str
 ) -> Iterator[int]:
-    """A server on its cores, once its port answers; gives its pid."""
+    """Yield a server on its cores, once its port answers; gives its pid."""
     printed = tempfile.TemporaryFile()  # noqa: SIM115 - the process writes to it to its end
     running = subprocess.Popen(
         ["taskset", "-c", cores, *command],
@@ -57,12 +57,12 @@ def answers(port: int) -> bool:
 
 
 def with_workers(pid: int) -> list[int]:
-    """A server and its worker processes; a database that it started is none of them."""
+    """Return a server and its worker processes; a database that it started is none of them."""
     return [pid, *(worker for child in children(pid, b"python") for worker in with_workers(child))]
 
 
 def database_of(pid: int) -> int | None:
-    """The process of the embedded database that a server started."""
+    """Return the process of the embedded database that a server started."""
     return next(iter(children(pid, b"secantusd")), None)
 
 

@@ -280,7 +280,7 @@ async def measure(url: str, rounds: int, database_pid: int) -> dict[str, Any]:
 
 
 def fts5(count: int, words: list[str]) -> dict[str, Any]:
-    """What each way of SQLite finds of what a plain scan finds: `[found, true]`."""
+    """Return what each way of SQLite finds of what a plain scan finds: `[found, true]`."""
     texts = [fold(text) for text in corpus(count)]
     recall: dict[str, Any] = {}
     for tokenizer in ("trigram", "unicode61"):

@@ -282,7 +282,10 @@ async def run(messages: int, kills: int, seed: int) -> Report:
 
 
 def memory_mib(*, reset_peak: bool = False) -> float:
-    """The most memory that this process had at once since `reset_peak`; 0 where Linux is not."""
+    """Return the most memory that this process had at once since `reset_peak`.
+
+    0 where Linux is not.
+    """
     if not Path("/proc/self/clear_refs").exists():
         return 0
     if reset_peak:

@@ -42,7 +42,7 @@ class WholeFrames:
         """Whether what was given last ends within a frame."""
 
     def feed(self, data: bytes) -> bytes:
-        """The whole frames that these bytes complete."""
+        """Return the whole frames that these bytes complete."""
         if self._held:
             data = self._held + data
             self._held = b""
@@ -65,7 +65,7 @@ class WholeFrames:
         return data[:end]
 
     def rest(self) -> bytes:
-        """What is left at the end."""
+        """Return what is left at the end."""
         rest, self._held = self._held, b""
         return rest
 
@@ -96,7 +96,7 @@ class Tail:
             self._text_bytes += sum(map(len, _TEXTS.findall(block)))
 
     def end(self) -> tuple[bytes, int]:
-        """The last whole frames, and about how many bytes of text there were in all."""
+        """Return the last whole frames, and about how many bytes of text there were in all."""
         self._count()
         end = b"".join(self._kept)
         if len(end) > READ_BYTES:
@@ -197,7 +197,9 @@ class Relayed:
         return sifted
 
     async def read(self) -> bytes:
-        """The stream's next whole frames, those together that arrived together; `b""` at the end.
+        """Return the stream's next whole frames, those together that arrived together.
+
+        `b""` at the end.
 
         Raises:
             UpstreamError: it broke, said that it failed, or ended early; all whole frames
@@ -263,7 +265,7 @@ _MARKS = (b'"error"', b'"detail"', b'"message"', b"NaN", b"Infinity", b"[DONE]")
 def sift(
     block: bytes, new_reader: Callable[[], ReplyReader]
 ) -> tuple[bytes, UpstreamError | None, bool]:
-    """What of these frames a client gets, the failure among them, and whether `[DONE]` was.
+    """Return what of these frames a client gets, the failure among them, and whether `[DONE]` was.
 
     A frame that is no JSON object is left out; one with a whole message or odd numbers is
     written anew; all others leave as they came.
@@ -330,7 +332,7 @@ def _refuse(constant: str) -> None:
 
 
 def _as_chunk(payload: dict[str, Any]) -> dict[str, Any]:
-    """A frame with whole messages as a chunk with deltas."""
+    """Return a frame with whole messages as a chunk with deltas."""
     choices = payload.get("choices")
     if not isinstance(choices, list):
         return payload

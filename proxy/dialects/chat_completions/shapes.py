@@ -52,7 +52,7 @@ def usage_object(usage: Raw | None) -> Raw | None:
 
 
 def further_keys(payload: Raw) -> Raw:
-    """What a message holds besides text and calls, where OpenAI's clients can read it.
+    """Return what a message holds besides text and calls, where OpenAI's clients can read it.
 
     Pictures are in `images`, where OpenRouter and the clients that know it have them.
     """
@@ -85,7 +85,7 @@ def _is_citation(annotation: Any) -> bool:
 def completion(
     message: Raw, *, completion_id: str, model: str, extra: Raw | None = None
 ) -> dict[str, Any]:
-    """A `chat.completion` of a reply's stored fields (`content`, `finish_reason`, …)."""
+    """Return a `chat.completion` of a reply's stored fields (`content`, `finish_reason`, …)."""
     payload = payload_of(message) or {}
     calls = calls_of(payload)
     answer: dict[str, Any] = {
@@ -144,11 +144,11 @@ class CompletionFormat:
         self._said_tool_calls = False
 
     def first(self) -> bytes:
-        """The role, before any text."""
+        """Return the role, before any text."""
         return self._chunk({"role": "assistant", "content": ""}, extra=self._first_extra)
 
     def progress(self, progress: Progress) -> bytes:
-        """What has come since the last frame."""
+        """Return what has come since the last frame."""
         delta: dict[str, Any] = {}
         if progress.text:
             delta["content"] = progress.text
@@ -160,7 +160,7 @@ class CompletionFormat:
         return self._chunk(delta)
 
     def ending(self, error: ProxyError | None, message: Raw, *, differs: bool) -> bytes:
-        """What is left to say of a reply with these stored fields, and how it ended."""
+        """Return what is left to say of a reply with these stored fields, and how it ended."""
         frames = b""
         if differs:
             frames += self._chunk({"content": SEPARATOR + message.get("content", "")})
@@ -180,7 +180,7 @@ class CompletionFormat:
         return frames + DONE
 
     def whole(self, error: ProxyError | None, message: Raw) -> Raw:
-        """A `chat.completion`; OpenAI's API has none for a reply that broke off.
+        """Return a `chat.completion`; OpenAI's API has none for a reply that broke off.
 
         Raises:
             ProxyError: `error`.
@@ -195,7 +195,7 @@ class CompletionFormat:
         )
 
     def ids(self) -> Raw:
-        """The ids of the turn, where there is one."""
+        """Return the ids of the turn, where there is one."""
         return self._whole_extra
 
     def _chunk(

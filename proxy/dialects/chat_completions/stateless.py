@@ -53,13 +53,13 @@ class Call(NamedTuple):
     routes: list[Route]
 
     def body_for(self, model: str) -> bytes:
-        """What the upstream gets: the client's own bytes wherever nothing has to change."""
+        """Return what the upstream gets: the client's own bytes wherever nothing has to change."""
         if self.body.get("model") == model and OWN_KEYS.isdisjoint(self.body):
             return self.raw
         return dumps({**passed_on(self.body), "model": model})
 
     def request_for(self, model: str) -> CompletionRequest:
-        """The same for a provider of another protocol."""
+        """Return the same for a provider of another protocol."""
         parameters = passed_on(self.body)
         parameters.pop("model", None)
         del parameters["messages"]
@@ -72,7 +72,7 @@ class Call(NamedTuple):
 
 
 def passed_on(body: dict[str, Any]) -> dict[str, Any]:
-    """A body without the keys that are ours."""
+    """Return a body without the keys that are ours."""
     return {key: value for key, value in body.items() if key not in OWN_KEYS}
 
 

@@ -33,7 +33,9 @@ _NOT_STORABLE: dict[str, tuple[Any, ...]] = {
 
 
 def conversation_of(body: Raw, headers: Mapping[bytes, bytes]) -> str:
-    """The conversation that a call names: in `conversation`, a header, or `metadata`; else "".
+    """Return the conversation that a call names: in `conversation`, a header, or `metadata`.
+
+    Else "".
 
     Raises:
         BadRequest: it is not an id.
@@ -58,7 +60,7 @@ RETRY_HEADER = b"x-stainless-retry-count"
 def new_turn(
     body: Raw, idempotency_key: str | None, headers: Mapping[bytes, bytes] | None = None
 ) -> NewTurn:
-    """The turn that a call asks for.
+    """Return the turn that a call asks for.
 
     Raises:
         BadRequest: a message or a parameter that a conversation cannot hold.

@@ -89,7 +89,7 @@ class ResponseFormat:
         return frames + self._event("response.in_progress", response=response)
 
     def progress(self, progress: Progress) -> bytes:
-        """What has come since the last frame, in the order that it came in."""
+        """Return what has come since the last frame, in the order that it came in."""
         frames = b""
         reasoning, text = progress.reasoning, progress.text
         if progress.order is not None and reasoning and text:
@@ -124,7 +124,7 @@ class ResponseFormat:
         return frames
 
     def ending(self, error: ProxyError | None, message: Raw, *, differs: bool) -> bytes:
-        """What is left to say, the ends of all items, the whole response, `[DONE]`."""
+        """Return what is left to say, the ends of all items, the whole response, `[DONE]`."""
         if not message:
             return self._event("error", **_flat(error)) + DONE
         message = {**self._message, **message}
