@@ -5,12 +5,15 @@ sees the line around what was found. So a text costs little more than reading it
 text, however hostile, keeps one expression busy for long.
 """
 
+import base64
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 
-from ahocorasick_rs import BytesAhoCorasick
+from ahocorasick_rs import BytesAhoCorasick, Implementation
 
+from proxy.source_code.named_secrets import HEADER_NEEDLES, NEEDLES, assigned, in_header
 from proxy.source_code.secret_rules import (
     KEY_BYTES,
     PRIVATE_KEY_NEEDLES,
@@ -22,6 +25,7 @@ from proxy.source_code.secret_rules import (
     is_placeholder,
     is_secret_name,
     netrc_passwords,
+    pgpass_passwords,
     private_key_body,
     putty_body,
     token_tail,
@@ -32,6 +36,16 @@ _OVERLAP_BYTES = 32
 _BEFORE_BYTES = 128
 _AFTER_BYTES = 1024
 _WORD = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
+# What ends just before a token though its last character is a letter or a digit: `\n`, `%20`,
+# `=3D`, `\u0022`.
+_escape_before = re.compile(rb"(?:\\[nrtbfv0]|[%=][0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4})\Z").search
+_ENCODED_PEM, _JWK = b"LS0tLS1CRUdJTi", b'"kty"'
+_encoded = re.compile(rb"[A-Za-z0-9+/=]{64,65536}+").match
+_jwk_secrets = re.compile(
+    rb""""(?:d|p|q|dp|dq|qi|k)"[ \t\r\n]{0,20}:[ \t\r\n]{0,20}"([A-Za-z0-9_-]{16,8192})"(?!\w)"""
+).finditer
+_JWK_BYTES = 4096
+_NAMED = "secret variable"
 _AROUND_KEY = b" \t\r\n\"'+,.()#*>|;-\\"
 _TRIM = frozenset(b" \t\r\n=:\"'`")
 
@@ -47,12 +61,13 @@ def redact(
     inside of a secret stay, so the numbers of lines do not move. `check` is called between
     two steps, each of some milliseconds at most; what it raises ends the work.
     """
-    spans = list(_spans(text, check))
+    spans = list(_spans(text, name, check))
     if holds_variables(name):
         spans.extend(_variables(text, name, check))
     if not spans:
         return text, {}
-    spans.sort(key=lambda span: (span[0], -span[1]))
+    # A token's own name says more than that of a variable.
+    spans.sort(key=lambda span: (span[0], span[2] == _NAMED, -span[1]))
     counts: Counter[str] = Counter()
     out: list[bytes] = []
     done = 0
@@ -71,31 +86,66 @@ def redact(
 
 
 @cache
-def _search() -> tuple[BytesAhoCorasick, list[list[int]], int]:
-    """Return the search, the rules of each needle, and the first needle of a private key."""
+def _search() -> tuple[BytesAhoCorasick, list[list[int]], int, int]:
+    """Return the search, the rules of each needle, the first needle of a key, and of a name."""
     needles: dict[bytes, list[int]] = {}
     for number, rule in enumerate(RULES):
         for needle in rule.needles:
             needles.setdefault(needle, []).append(number)
-    found = BytesAhoCorasick([*needles, *PRIVATE_KEY_NEEDLES])
-    return found, list(needles.values()), len(needles)
+    others = (*PRIVATE_KEY_NEEDLES, _ENCODED_PEM, _JWK, *HEADER_NEEDLES, *NEEDLES)
+    # With that many needles, the default costs twice the time.
+    found = BytesAhoCorasick([*needles, *others], implementation=Implementation.DFA)
+    first_name = len(needles) + len(others) - len(NEEDLES)
+    return found, list(needles.values()), len(needles), first_name
 
 
-def _spans(text: bytes, check: Callable[[], None]) -> Iterator[_Span]:
-    search, rules, first_key = _search()
+def _others(text: bytes, name: str, at: int, number: int) -> Iterator[_Span]:
+    """Find what no single expression tells, by the number of its needle."""
+    kinds = len(PRIVATE_KEY_NEEDLES)
+    if number >= kinds + 2:
+        if found := in_header(text, at):
+            yield *found, _NAMED
+    elif number < kinds:
+        yield from _private_key(text, at)
+    elif number == kinds:
+        yield from _encoded_key(text, at)
+    else:
+        begin = max(text.rfind(b"{", max(at - _JWK_BYTES, 0), at), at - _JWK_BYTES, 0)
+        end = text.find(b"}", at, at + _JWK_BYTES)
+        for match in _jwk_secrets(text, begin, end if end >= 0 else at + _JWK_BYTES):
+            yield *match.span(1), "private key"
+
+
+def _encoded_key(text: bytes, at: int) -> Iterator[_Span]:
+    match = _encoded(text, at)
+    if match and b"PRIVATE KEY" in base64.b64decode(match[0][:64]):
+        yield *match.span(), "private key"
+
+
+def _spans(  # noqa: PLR0912
+    text: bytes, name: str, check: Callable[[], None]
+) -> Iterator[_Span]:
+    search, rules, first_key, first_name = _search()
     done = [0] * len(RULES)
     taken = 0
     for begin, end in _blocks(text):
         check()
-        for needle, start, _ in search.find_matches_as_indexes(text[begin:end]):
+        for needle, start, _ in search.find_matches_as_indexes(text[begin:end], overlapping=True):
             at = begin + start
             if at < taken:
                 # Within what a rule took already; else a chain of needles is quadratic.
                 continue
+            if needle >= first_name:
+                # By far the most hits.
+                if found := assigned(text, at, name):
+                    check()
+                    yield *found, _NAMED
+                continue
             check()
             if needle >= first_key:
-                for span in _private_key(text, at):
-                    taken = span[1]
+                for span in _others(text, name, at, needle - first_key):
+                    if span[2] != _NAMED:
+                        taken = max(taken, span[1])
                     yield span
                 continue
             for number in rules[needle]:
@@ -157,7 +207,9 @@ def _secret(rule: SecretRule, text: bytes, start: int, end: int) -> Iterator[_Sp
 
 
 def _in_word(text: bytes, at: int) -> bool:
-    return at > 0 and text[at - 1] in _WORD
+    if at == 0 or text[at - 1] not in _WORD or text[at - 1] == 0x5F:
+        return False
+    return _escape_before(text, max(at - 6, 0), at) is None
 
 
 def _private_key(text: bytes, at: int) -> Iterator[_Span]:
@@ -179,7 +231,10 @@ def _variables(text: bytes, name: str, check: Callable[[], None]) -> Iterator[_S
         start, end = match.span(3)
         if len(value) > 2 and value[:1] in (b"'", b'"') and value[-1:] == value[:1]:
             start, end = start + 1, end - 1
-        yield start, end, "secret variable"
+        yield start, end, _NAMED
     if name.endswith("netrc"):
         for match in netrc_passwords(text):
-            yield *match.span(1), "secret variable"
+            yield *match.span(1), _NAMED
+    if "pgpass" in name:
+        for match in pgpass_passwords(text):
+            yield *match.span(1), _NAMED

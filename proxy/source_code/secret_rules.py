@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 from functools import cache, cached_property
 
+from proxy.source_code.vendor_rules import TOKENS, WITHIN
+
 token_tail = re.compile(rb"[A-Za-z0-9_\-]*").match
 """What still belongs to a token behind the part that its rule names."""
 
@@ -53,7 +55,7 @@ _GITLAB = ("glpat- gldt- glft- glsoat- glrt-", "GR1348941", "glcbt-", "glimt-", 
 RULES = (
     _known(
         *("AWS access key", "AKIA ASIA ABIA ACCA A3T", "aws:AWSKeyDetector:0"),
-        here=r"(?<!\w)[A-Z0-9]{20}",
+        here=r"[A-Z0-9]{20}",
     ),
     _known(
         *("AWS secret key", "aws AWS Aws", "aws:AWSKeyDetector:1"),
@@ -95,8 +97,8 @@ RULES = (
         *("Telegram token", ":AA", "telegram_token:TelegramBotTokenDetector:0"),
         here=r":[\w-]{35}",
     ),
-    _known("Twilio key", "AC", "twilio:TwilioKeyDetector:0", here=r"(?<!\w)AC[a-z0-9]{32}"),
-    _known("Twilio key", "SK", "twilio:TwilioKeyDetector:1", here=r"(?<!\w)SK[a-z0-9]{32}"),
+    _known("Twilio key", "AC", "twilio:TwilioKeyDetector:0", here=r"AC[a-z0-9]{32}"),
+    _known("Twilio key", "SK", "twilio:TwilioKeyDetector:1", here=r"SK[a-z0-9]{32}"),
     _own("Azure storage key", "AccountKey=", r"([A-Za-z0-9+/]{86}==)", group=1, token=False),
     _own(
         *("password in a URL", "://", r"""[^\s/:@"'<>]{0,256}:([^\s/@"'<>]{1,256})@"""),
@@ -124,6 +126,8 @@ RULES = (
     _own("Alibaba Cloud key", "LTAI", r"[A-Za-z0-9]{12,26}"),
     _own("Tencent Cloud key", "AKID", r"[A-Za-z0-9]{32,}"),
     _own("DigitalOcean token", "dop_v1_", r"[a-f0-9]{64}"),
+    *(_own(label, start, rest) for label, start, rest in TOKENS),
+    *(_own(label, start, rest, group=1, token=False) for label, start, rest in WITHIN),
 )
 
 PRIVATE_KEY_NEEDLES = (b"PRIVATE KEY", b"PuTTY-User-Key-File-")
@@ -150,20 +154,27 @@ KEY_BYTES = 40
 """Less than this is no key."""
 
 holds_variables = re.compile(
-    r"""\.env(?:rc|\..+)? | .+\.env | \.flaskenv | \.npmrc | \.pypirc | [._]netrc | \.my\.cnf
+    r"""\.env(?:rc|\..+)? | \.?pgpass(?:\.conf)? | .+\.env | \.flaskenv | \.npmrc | \.pypirc
+    | [._]netrc | \.my\.cnf
     | \.s3cfg | credentials | secrets?\.(?:ya?ml|toml|json|ini|env|txt)
-    | .+\.(?:tfvars|properties)""",
+    | credentials\.toml | .+\.tfvars""",
     re.IGNORECASE | re.VERBOSE,
 ).fullmatch
 """Names of files that hold variables, and among them secrets."""
 
 assignments = re.compile(
-    rb"""^[ \t]*(?:(?:export|set)[ \t]+)?
+    rb"""^[ \t]*(?:\#[ \t#]*)?(?:(?:export|set)[ \t]+)?
     (?: ["']?([^\s="']+)["']?[ \t]*= | ["']?([\w.\-]+)["']?[ \t]*: )
-    [ \t]*("(?:[^"\\]++|\\.)*+"|'[^']*'|[^\r\n]*)""",
+    [ \t]*(
+        (?: "(?:[^"\\]++|\\.)*+" | '[^']*' )(?=[ \t,;}]*(?:\#|\r?$)) | [^\r\n]*
+    )""",
     re.MULTILINE | re.DOTALL | re.VERBOSE,
 ).finditer
 """Groups: the name before `=`, or before `:`, and the value."""
+
+pgpass_passwords = re.compile(
+    rb"^(?!\#)(?:(?:[^:\\\r\n]|\\.){1,200}:){4}([^\r\n]{1,500})", re.MULTILINE
+).finditer
 
 netrc_passwords = re.compile(rb"\bpassword[ \t]+(\S+)").finditer
 

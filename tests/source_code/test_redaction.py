@@ -145,7 +145,7 @@ def test_a_password_in_a_url_is_taken_out_unless_it_is_a_placeholder() -> None:
     )
 
 
-@pytest.mark.parametrize("name", [".env", ".env.local", "prod.env", "app.properties", ".npmrc"])
+@pytest.mark.parametrize("name", [".env", ".env.local", "prod.env", ".npmrc"])
 def test_secret_variables_are_taken_out_and_the_others_stay(name: str) -> None:
     source = (
         "DEBUG=true\r\nexport DB_PASSWORD=hunter2 # 数据库\r\nSECRET_KEY='a b # c'\r\n"
