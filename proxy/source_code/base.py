@@ -81,7 +81,7 @@ class Deadline:
 
     def check(self) -> None:
         """Raise `RequestTimedOut` (408) when the time is over."""
-        if self.has_passed:
+        if time.monotonic() > self._at:
             raise RequestTimedOut(
                 f"Reading the source took longer than {self._seconds:g} s; "
                 "narrow it with 'include' or 'exclude'"

@@ -137,8 +137,8 @@ def _spans(  # noqa: PLR0912
                 continue
             if needle >= first_name:
                 # By far the most hits.
+                check()
                 if found := assigned(text, at, name):
-                    check()
                     yield *found, _NAMED
                 continue
             check()

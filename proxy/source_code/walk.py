@@ -250,13 +250,14 @@ class _Walker:
         raw_name = key[:-1] if is_directory else key
         raw_path = directory.path + raw_name
         full = self._full(directory.path + key)
-        ignored = directory.only_tracked or is_left_out(directory.rules, full.decode("latin-1"))
+        text = full.decode("latin-1")
+        ignored = directory.only_tracked or is_left_out(directory.rules, text)
         if ignored:
             known = self._known()
             if full not in (known.directories if is_directory else known.files):
                 reason = "ignored directory" if is_directory else "ignored"
                 return Skipped(display_path(directory.path + key), reason)
-        path = (directory.path + key).decode("latin-1")
+        path = text[len(self._repository.prefix) :]
         if self._exclude and self._exclude.verdict(path):
             return Skipped(display_path(directory.path + key), "excluded")
         included = directory.included
