@@ -45,6 +45,8 @@ def test_no_route_hides_from_the_walk() -> None:
         router = importlib.import_module(f"proxy.routers.{module.name}").router
         if router.include_in_schema:
             for route in router.routes:
+                if not route.include_in_schema:
+                    continue
                 operations = (
                     documented.get(f"/v1{route.path_format}", {}) or documented[route.path_format]
                 )
