@@ -77,9 +77,8 @@ class User(Owned):
         """Return whether there is, or once was, any user."""
         if await cls.collection().find_one({}, {"name": 1}) is not None:
             return True
-        return (
-            await Counter.collection().find_one({"_id": "users", "value": {"$gt": 0}}) is not None
-        )
+        counter = await Counter.collection().find_one({"_id": "users"})
+        return counter is not None and counter["value"] > 0
 
     @classmethod
     async def _remember_users(cls) -> None:

@@ -140,13 +140,13 @@ async def test_streams_of_a_key_are_exact_and_come_back(live: LiveServer, wire: 
 
 
 async def test_a_refused_turn_gives_its_slot_back(live: LiveServer, wire: Database) -> None:
-    async with live(api_keys=[ADMIN]) as client:
+    async with live(api_keys=[ADMIN], message_bytes=1024) as client:
         client.headers.update(bearer(await make_key(streams=1)))
         id_ = await create(client)
         path = f"/v1/chat/conversations/{id_}/messages"
         for _ in range(3):
-            response = await client.post(path, json={"content": "Hi", "model": "nothing/at-all"})
-            assert response.status_code == 404
+            response = await client.post(path, json={"content": "x" * 2048})
+            assert response.status_code == 413
             assert (await client.post(path, json={})).status_code == 422
 
 

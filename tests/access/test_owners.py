@@ -28,6 +28,9 @@ NOT_OF_AN_OWNER = {
     ("POST", "/v1/auth/login"),
     ("POST", "/v1/auth/logout"),
     ("GET", "/v1/auth/me"),
+    ("POST", "/v1/users"),
+    ("GET", "/v1/users"),
+    ("GET", "/v1/status"),
 }
 
 
@@ -35,6 +38,7 @@ def normal(text: str, ids: dict[str, Any]) -> str:
     """An answer without the ids that were asked for and without times."""
     for name, value in ids.items():
         text = re.sub(rf"(?<!\w){re.escape(str(value))}(?!\w)", f"<{name}>", text)
+    text = re.sub(r"(?<!\w)(msg|resp)_\d+(_\d+)?(?!\w)", "<item>", text)
     return re.sub(r"\d{4}-\d\d-\d\dT[0-9:.]+Z|req_[0-9a-f]+", "<time>", text)
 
 

@@ -115,7 +115,15 @@ async def test_replies_of_a_dead_worker_are_counted_under_their_keys(
             await two.until("Hel")
             # The copy that a broken move leaves.
             raw = await Conversation.with_tail(DEFAULT_OWNER, id_)
-            page = {"conversation_id": id_, "owner": DEFAULT_OWNER, "number": 0, "changes": 0}
+            page = {
+                "_id": f"{id_}:000000",
+                "conversation_id": id_,
+                "owner": DEFAULT_OWNER,
+                "number": 0,
+                "first_id": one.message_id,
+                "last_id": one.message_id,
+                "changes": 0,
+            }
             messages = [m for m in raw["messages"] if m["id"] == one.message_id]
             await MessagePage.collection().insert_one({**page, "messages": messages})
             worker = client.app.state.engine.worker_id  # type: ignore[attr-defined]

@@ -35,6 +35,11 @@ def bodies(ids: dict[str, Any]) -> dict[tuple[str, str], Any]:
     return {
         ("POST", conversation): {"project_id": ids["project_id"]},
         ("PUT", conversation + "/{conversation_id}"): {"name": "taken over"},
+        ("POST", conversation + "/{conversation_id}/input-tokens"): {"content": "taken over"},
+        ("POST", "/v1/users"): {"name": "somebody", "password": "a long sentence"},
+        ("PUT", "/v1/users/{user_id}"): {"password": "a long sentence"},
+        ("POST", "/v1/search"): {"q": "x"},
+        ("POST", "/v1/write-source-code"): {"root_dir": "/nowhere", "files_content": "x"},
         ("POST", conversation + "/{conversation_id}/messages"): {
             "content": "taken over",
             "documents": [ids["document_id"]],
@@ -119,6 +124,7 @@ def queries(ids: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
     file = {key: ids[key] for key in ("project_id", "category_id", "filename")}
     references = {"document_id": ids["document_id"]}
     return {
+        ("GET", "/v1/search"): {"q": "x"},
         ("DELETE", "/v1/plan/documents"): file,
         ("GET", "/v1/plan/documents/history"): file,
         ("GET", "/v1/plan/documents/latest"): {"query": MARKER},

@@ -122,7 +122,7 @@ async def test_a_turn_never_sees_a_half_written_reply(
             go_on.set()
             await stream.rest()
         await say(client, id_, "three")
-    assert [m["content"] for m in openai.requests[1].json["messages"]] == ["one", "two"]
+    assert [m["content"] for m in openai.requests[1].json["messages"]] == ["one\n\ntwo"]
     assert [m["content"] for m in openai.requests[2].json["messages"]] == [
         "one",
         "half whole",

@@ -46,8 +46,15 @@ def wrong(schema: dict[str, Any]) -> Iterator[Any]:
             yield [value]
 
 
+READ_AS_BYTES = ("/v1/chat/completions", "/v1/responses", "/v1/conversations")
+"""Their bodies are not read by FastAPI: half a character is found before any field is."""
+
+
 def bodies() -> Iterator[Any]:
     for path, operations in DOCUMENT["paths"].items():
+        if path == "/v1/write-source-code":
+            # Off here; its own tests send wrong bodies.
+            continue
         for method, operation in operations.items():
             content = operation.get("requestBody", {}).get("content", {})
             schema = resolved(content.get("application/json", {}).get("schema", {}))
@@ -88,7 +95,7 @@ async def test_a_wrong_field_is_named_in_one_sentence(
     for value in wrong(field):
         response = await client.request(
             method,
-            path.format_map({"key_id": "x", **ids}),
+            path.format_map({"key_id": "x", "user_id": "x", "item_id": "msg_1", **ids}),
             content=json.dumps({**good, name: value}),
             headers={"Content-Type": "application/json"},
         )
@@ -97,7 +104,7 @@ async def test_a_wrong_field_is_named_in_one_sentence(
         # A body that is passed on is looked at as bytes.
         sentence = response.json()["detail"]
         assert value != "\ud800" or "surrogate pair" in sentence
-        assert name in sentence or (path == "/v1/chat/completions" and "surrogate" in sentence)
+        assert name in sentence or (path.startswith(READ_AS_BYTES) and "surrogate" in sentence)
 
 
 @pytest.mark.parametrize("database", ["mock"], indirect=True)

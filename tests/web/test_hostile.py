@@ -84,7 +84,7 @@ async def test_no_field_takes_an_operator(client: httpx.AsyncClient) -> None:
                     method, path.format(**ids), json={**body, field: operator}
                 )
                 where = f"{method} {path} {field}: {operator}"
-                assert response.status_code == 422, f"{where}: {response.text}"
+                assert response.status_code in (400, 422), f"{where}: {response.text}"
                 check(response, where)
                 tried += 1
     assert tried > 300
