@@ -36,11 +36,7 @@ async def count_input_tokens(
             model=body.model or "",
             documents=body.documents,
             system_prompt_append=body.system_prompt_append,
-            source=(
-                body.attach.source_code.attachment()
-                if body.attach and body.attach.source_code
-                else None
-            ),
+            source=body.source,
         ),
         settings=settings,
         registry=registry,

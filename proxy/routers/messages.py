@@ -125,11 +125,7 @@ async def create_message(
             model=body.model or "",
             documents=body.documents,
             system_prompt_append=body.system_prompt_append,
-            source=(
-                body.attach.source_code.attachment()
-                if body.attach and body.attach.source_code
-                else None
-            ),
+            source=body.source,
             idempotency_key=idempotency_key,
             fingerprint=fingerprint(body.model_dump()) if idempotency_key else "",
         ),

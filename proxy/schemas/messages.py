@@ -52,6 +52,12 @@ class MessageCreate(ReplyOptions):
     system_prompt_append: Text = ""
     attach: Attach | None = None
 
+    @property
+    def source(self) -> SourceAttachment | None:
+        """The source code that goes along, as a turn takes it."""
+        wanted = self.attach.source_code if self.attach else None
+        return wanted.attachment() if wanted else None
+
     model_config = {
         "json_schema_extra": {
             "examples": [
