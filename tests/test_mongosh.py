@@ -33,7 +33,9 @@ def documented_queries() -> dict[str, str]:
     queries = {}
     for block in re.findall(r"```js\n(.*?)```", text, re.S):
         for title, query in re.findall(r"^// (.+)\n((?:(?!//).*\n?)+)", block, re.M):
-            queries[title.strip()] = query.strip()
+            # What a query gives stands below it, behind the same slashes.
+            if query.strip():
+                queries[title.strip()] = query.strip()
     return queries
 
 

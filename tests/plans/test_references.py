@@ -3,6 +3,7 @@
 import asyncio
 
 import httpx
+import pytest
 
 from proxy.database import Database
 from proxy.documents.document_reference import CONTEXT_BYTES
@@ -24,6 +25,14 @@ FIELDS = {
 
 async def referenced(client: httpx.AsyncClient, url: str) -> list[int]:
     return [reference["document_id"] for reference in (await client.get(url)).json()]
+
+
+@pytest.fixture(params=["project", "conversation"])
+async def url(request: pytest.FixtureRequest, client: httpx.AsyncClient) -> str:
+    """The references of a project and of a conversation in turn."""
+    if request.param == "project":
+        return PROJECT
+    return f"{await conversation(client)}/document-references"
 
 
 async def test_post_replaces_the_set_and_counts(client: httpx.AsyncClient, url: str) -> None:

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import httpx
-import pytest
 
 from proxy.documents.base import Raw
 
@@ -39,14 +38,6 @@ async def refer(client: httpx.AsyncClient, url: str, *ids: int) -> Raw:
     assert response.status_code == 200, response.text
     answer: Raw = response.json()
     return answer
-
-
-@pytest.fixture(params=["project", "conversation"])
-async def url(request: pytest.FixtureRequest, client: httpx.AsyncClient) -> str:
-    """The references of a project and of a conversation in turn."""
-    if request.param == "project":
-        return PROJECT
-    return f"{await conversation(client)}/document-references"
 
 
 GENERATE = f"{DOCUMENTS}/generate"

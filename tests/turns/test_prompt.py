@@ -134,7 +134,7 @@ async def test_an_empty_reply_is_not_shown(openai: OpenAIUpstream, live: LiveSer
         id_ = await create(client)
         await say(client, id_, "one")
         await say(client, id_, "two")
-    assert [m["content"] for m in prompt_of(openai)] == ["one", "two"]
+    assert [m["content"] for m in prompt_of(openai)] == ["one\n\ntwo"]
 
 
 async def test_consecutive_replies_are_sent_as_one(

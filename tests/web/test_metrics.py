@@ -37,10 +37,10 @@ async def numbers(client: httpx.AsyncClient) -> dict[str, float]:
 
 
 def risen(before: dict[str, float], after: dict[str, float], name: str, *parts: str) -> float:
-    """How much the only number of this name with all these parts in its labels has risen."""
+    """How much the numbers of this name with all these parts in their labels have risen."""
     keys = [key for key in after if key.startswith(name + "{") and all(p in key for p in parts)]
-    assert len(keys) == 1, keys
-    return after[keys[0]] - before.get(keys[0], 0.0)
+    assert keys, name
+    return sum(after[key] - before.get(key, 0.0) for key in keys)
 
 
 async def test_a_turn_is_counted_once_wherever_it_can_be(live: LiveServer) -> None:

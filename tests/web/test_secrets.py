@@ -151,4 +151,6 @@ async def test_a_project_never_reads_a_servers_data_directory(
     assert "embedded" not in answer.text
     if not directory:
         assert "main.py" in answer.text
-        assert {"path": "data/", "reason": "a server's data directory"} in answer.json()["skipped"]
+        assert {"path": "data/", "reason": "the server's data directory"} in answer.json()[
+            "skipped"
+        ]
