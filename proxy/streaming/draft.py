@@ -100,7 +100,7 @@ class Draft:
         for run in order:
             if run[0] == "c":
                 fragments += run[1]
-                run[1] = len(joined_calls(self._calls[:fragments])) - calls
+                run[1] = len({str(f.get("index")) for f in self._calls[:fragments]}) - calls
                 calls += run[1]
         return [run for run in order if run[1]]
 

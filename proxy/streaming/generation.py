@@ -206,8 +206,6 @@ class Generation(Draft):
         }
         if self._reasoning:
             fields["reasoning"] = self.reasoning
-        if (order := self.order) is not None:
-            fields["order"] = order
         if self.omitted_messages:
             fields["omitted_messages"] = self.omitted_messages
         if self.finish_reason is not None:
@@ -217,7 +215,11 @@ class Generation(Draft):
         if self.error is not None:
             fields["error"] = _error_fields(self.error)
         left_out = []
-        for name, lay_out in (("usage", self._usage_fields), ("payload", self._payload)):
+        for name, lay_out in (
+            ("usage", self._usage_fields),
+            ("payload", self._payload),
+            ("order", lambda: self.order),
+        ):
             try:
                 if (value := lay_out()) is not None:
                     fields[name] = value

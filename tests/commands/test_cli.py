@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -250,7 +251,8 @@ def test_a_database_that_is_silent_or_refuses_is_one_sentence(tmp_path: Path) ->
 
     assert "does not answer" in told("mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=9")
     with running(tmp_path):
-        port = json.loads((tmp_path / "data" / "embedded.json").read_text())["port"]
-        said = told(f"mongodb://somebody:geheim@127.0.0.1:{port}/?retryWrites=false")
+        uri = urlsplit((tmp_path / "data" / "mongodb-uri").read_text().strip())
+        other = uri._replace(netloc=f"somebody:geheim@{uri.hostname}:{uri.port}")
+        said = told(other.geturl())
         assert "refuses the user or password" in said
         assert "geheim" not in said

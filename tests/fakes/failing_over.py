@@ -8,7 +8,8 @@ async with FailingOver(uri) as members:
 
 import asyncio
 import struct
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -54,6 +55,7 @@ class FailingOver:
         trace: TracebackType | None,
     ) -> None:
         self._server.close()
+        await asyncio.sleep(0)  # what was accepted already is served, and so closed, too
         self.drop_connections()
         for task in list(self._tasks):
             task.cancel()
@@ -80,24 +82,33 @@ class FailingOver:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server_reader, server_writer = await asyncio.open_connection(*self._target)
-        self._writers |= {writer, server_writer}
-        # One command at a time on a connection: a refusal cannot overtake an answer.
-        passing = [
-            asyncio.create_task(self._requests(reader, writer, server_writer)),
-            asyncio.create_task(self._answers(server_reader, writer)),
-        ]
+        async with AsyncExitStack() as opened:
+            await opened.enter_async_context(self._open(writer))
+            server_reader, server_writer = await asyncio.open_connection(*self._target)
+            await opened.enter_async_context(self._open(server_writer))
+            # One command at a time on a connection: a refusal cannot overtake an answer.
+            passing = [
+                asyncio.create_task(self._requests(reader, writer, server_writer)),
+                asyncio.create_task(self._answers(server_reader, writer)),
+            ]
+            try:
+                await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in passing:
+                    task.cancel()
+                await asyncio.gather(*passing, return_exceptions=True)
+
+    @asynccontextmanager
+    async def _open(self, writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+        """Know a connection while it is open, and close it whatever happens."""
+        self._writers.add(writer)
         try:
-            await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
+            yield
         finally:
-            for task in passing:
-                task.cancel()
-            await asyncio.gather(*passing, return_exceptions=True)
-            self._writers -= {writer, server_writer}
-            for each in (writer, server_writer):
-                each.transport.abort()
-                with suppress(OSError):
-                    await each.wait_closed()
+            self._writers.discard(writer)
+            writer.transport.abort()
+            with suppress(OSError):
+                await writer.wait_closed()
 
     async def _requests(
         self,

@@ -9,7 +9,7 @@ from proxy.database import Database, connect
 from tests.conftest import LiveServer
 from tests.fakes.failing_over import FailingOver
 from tests.fakes.openai_upstream import OpenAIUpstream
-from tests.support.replies import create, history, provider, streaming
+from tests.support.replies import create, history, provider, say, streaming
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -50,3 +50,21 @@ async def test_a_reply_that_runs_through_a_failover_is_stored_whole(
         assert frames[-1] == {"content": "", "finish_reason": "stop"}
         _, reply = await history(client, id_)
         assert (reply["status"], reply["content"]) == ("complete", "before after")
+
+
+async def test_a_turn_during_a_failover_is_refused_and_its_retry_happens_once(
+    members: FailingOver, failing: Database, live: LiveServer, openai: OpenAIUpstream
+) -> None:
+    openai.play(openai.reply("answer"))
+    async with live(providers=[provider(openai)], database=failing, **SETTINGS) as client:
+        id_ = await create(client)
+        members.step_down()
+        refused = await say(client, id_, "hello", key="k")
+        assert refused.status_code == 503
+        assert refused.json()["error"]["type"] == "storage_error"
+        assert int(refused.headers["retry-after"]) >= 1
+        members.elect()
+        for _ in range(2):
+            assert (await say(client, id_, "hello", key="k")).status_code == 200
+        assert [m["content"] for m in await history(client, id_)] == ["hello", "answer"]
+        assert len(openai.requests) == 1
