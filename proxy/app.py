@@ -147,7 +147,7 @@ def create_app(
             engine = Engine(settings)
             app.state.engine = engine
             app.state.turns = Turns(settings, registry, engine, app.state.digests)
-            recorder = UsageRecorder(settings)
+            recorder = UsageRecorder(settings, registry)
             engine.on_completion += [recorder.completed, reply_counter(settings), log_reply]
             app.state.last_answers = LastAnswers()
             engine.on_completion.append(app.state.last_answers.completed)

@@ -24,6 +24,7 @@
         ├── UpstreamProtocolError       502  upstream_protocol_error
         ├── UpstreamOutOfCredit         402  insufficient_quota
         ├── UpstreamRateLimited         429  rate_limit_error
+        ├── UpstreamOverloaded          503  overloaded_error
         ├── UpstreamTimeout             504  upstream_timeout
         ├── UpstreamBadRequest          400  invalid_request_error
         ├── UpstreamTooLarge            413  context_length_exceeded
@@ -258,6 +259,14 @@ class UpstreamRateLimited(UpstreamError):
     type = "rate_limit_error"
     usual_code = "rate_limit_exceeded"
     message = "The model's provider limits the rate of requests; wait and try again"
+
+
+class UpstreamOverloaded(UpstreamError):
+    """529: more is asked of the provider than it can answer now."""
+
+    status = 503
+    type = "overloaded_error"
+    message = "The model's provider is overloaded; wait and try again"
 
 
 class UpstreamTimeout(UpstreamError):

@@ -378,10 +378,13 @@ class Settings(BaseSettings):
         )
         return self.models.get(max(fitting, key=len, default=""), NOTHING_SAID)
 
-    def model_context_tokens(self, *models: str) -> int:
-        """Return a model's window in tokens, by the first of its names that has one."""
+    def model_context_tokens(self, *models: str, listed: int | None = None) -> int:
+        """Return a model's window in tokens, by the first of its names that has one.
+
+        `listed` is what its provider's list says.
+        """
         windows = (self.model_settings(model).context_tokens for model in models)
-        return next(filter(None, windows), self.context_tokens)
+        return next(filter(None, windows), listed or self.context_tokens)
 
 
 class _TomlFile(TomlConfigSettingsSource):

@@ -15,7 +15,10 @@ from proxy.caller import current_caller
 from proxy.documents.api_key import KeyActivity
 from proxy.documents.base import as_utc
 from proxy.documents.usage import Usage, bucket_of
+from proxy.providers.model_facts import ModelFacts
+from proxy.providers.registry import Registry
 from proxy.providers.token_usage import bounded
+from proxy.setting_types import ModelSettings
 from proxy.settings import Settings
 from proxy.streaming.engine import Completed
 
@@ -42,8 +45,9 @@ class Labels(NamedTuple):
 class UsageRecorder:
     """Gathers counts and flushes them; a crash loses at most the last second's."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, registry: Registry) -> None:
         self._settings = settings
+        self._registry = registry
         self._counts: defaultdict[Labels, defaultdict[str, float]] = defaultdict(_zeros)
         self._used: dict[str, tuple[int, float]] = {}
         self._tokens: dict[str, tuple[str, float, int]] = {}
@@ -89,13 +93,23 @@ class UsageRecorder:
         tokens_out = usage.total_tokens - tokens_in
         counts["prompt_tokens"] += tokens_in
         counts["completion_tokens"] += tokens_out
-        cost = tokens_in * (prices.input_price_per_million_tokens or 0) / 1e6
-        cost += tokens_out * (prices.output_price_per_million_tokens or 0) / 1e6
-        if cost:
+        if cost := self._cost(call, tokens_in, tokens_out):
             counts["cost"] += cost
         if key_id in self._tokens:
             known_day, until, tokens = self._tokens[key_id]
             self._tokens[key_id] = (known_day, until, tokens + tokens_in + tokens_out)
+
+    def _cost(self, call: Completed, tokens_in: int, tokens_out: int) -> float:
+        """Return what a call costs, by `proxy.toml`, else by what its provider lists."""
+        said = self._settings.model_settings(f"{call.provider}/{call.model}")
+        listed = self._registry.facts(call.provider, call.model)
+        prices: ModelSettings | ModelFacts = said
+        fixed = 0.0
+        own = (said.input_price_per_million_tokens, said.output_price_per_million_tokens)
+        if own == (None, None):
+            prices, fixed = listed, listed.price_per_request or 0
+        cost = fixed + tokens_in * (prices.input_price_per_million_tokens or 0) / 1e6
+        return cost + tokens_out * (prices.output_price_per_million_tokens or 0) / 1e6
 
     def key_used(self, key_id: str) -> None:
         """Count one request of a key."""

@@ -132,7 +132,7 @@ async def begin_plan(
     category = await PlanCategory.get_one(owner, plan.category_id)
     model = registry.wanted(plan.model, category["summary_model"])
     routes = await registry.resolve(model)
-    window = settings.model_context_tokens(model, routes[0].model)
+    window = registry.context_tokens(model, routes[0])
     (template_tokens,) = await token_counts([category["prompt_template"]])
     budget = window - window // REPLY_SHARE - template_tokens
     source = await _source(owner, plan, budget)

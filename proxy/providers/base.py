@@ -67,6 +67,9 @@ class Accepts:
     alternates: bool = False
     parts: frozenset[str] | None = None
     data_urls: bool = True
+    pictures_before: bool = True
+    """False: pictures before the newest question are named in a line of text, those of that
+    question stay, so that the provider can refuse them."""
 
 
 @dataclass(frozen=True, slots=True)

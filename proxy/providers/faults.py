@@ -19,6 +19,7 @@ from proxy.errors import (
     UpstreamError,
     UpstreamForbidden,
     UpstreamOutOfCredit,
+    UpstreamOverloaded,
     UpstreamProtocolError,
     UpstreamRateLimited,
     UpstreamRejectedKey,
@@ -95,7 +96,7 @@ class Faults:
         wait = retry_after_seconds(headers)
         known: dict[str, Any] = {"code": code, "retry_after_seconds": wait}
 
-        if "insufficient_quota" in (code, kind) or status == 402:
+        if {"insufficient_quota", "insufficient_credits"} & {code, kind} or status == 402:
             return UpstreamOutOfCredit(
                 f"The account at provider '{self._name}' has no credit left", **known
             )
@@ -106,7 +107,8 @@ class Faults:
             return ModelNotFound(
                 f"Provider '{self._name}' does not know the model '{model[:100]}'; {hint}", **known
             )
-        if status == 401 or (status == 403 and not _NOT_THE_KEY.search(f"{message} {code}")):
+        about_403 = f"{message} {code} {kind}"
+        if status == 401 or (status == 403 and not _NOT_THE_KEY.search(about_403)):
             return UpstreamRejectedKey(
                 f"Provider '{self._name}' rejected this server's key; check its API key setting"
                 + because,
@@ -124,6 +126,10 @@ class Faults:
             return UpstreamRateLimited(
                 f"Provider '{self._name}' limits the rate of requests; wait and try again{because}",
                 **known,
+            )
+        if status == 529:
+            return UpstreamOverloaded(
+                f"Provider '{self._name}' is overloaded; wait and try again{because}", **known
             )
         if 400 <= status < 500 and status != 409:
             return UpstreamBadRequest(
@@ -222,13 +228,16 @@ def _status_of(error: Mapping[str, Any]) -> int:
             return value
     words = " ".join(str(error.get(key)) for key in ("type", "code", "status")).lower()
     for status, pattern in (
-        (402, "insufficient_quota|insufficient_balance"),
+        (402, "insufficient_quota|insufficient_balance|insufficient_credits"),
+        (413, "request_too_large"),
+        (403, "moderation_error"),
+        (529, "overloaded"),
         (429, "rate_limit|too_many_requests|resource_exhausted"),
         (401, "authentication|invalid_api_key|permission|unauthenticated"),
         (404, "not_found"),
         (400, "invalid_request|invalid_argument|context_length_exceeded"),
         (408, "timeout|deadline_exceeded"),
-        (503, "unavailable|overloaded"),
+        (503, "unavailable"),
     ):
         if re.search(pattern, words):
             return status

@@ -14,7 +14,9 @@ from yarl import URL
 
 from proxy.errors import UpstreamError
 from proxy.providers.base import Accepts, CompletionRequest, Delta
+from proxy.providers.model_facts import NOTHING_LISTED, ModelFacts, facts_of
 from proxy.providers.poe_events import EventReader
+from proxy.providers.poe_parameters import check_request
 from proxy.providers.poe_request import query_body
 from proxy.providers.upstream import Upstream
 from proxy.settings import Settings
@@ -35,19 +37,28 @@ class PoeProvider:
         )
         """What its histories may hold."""
         self._upstream = Upstream(name, base_url, api_key, settings)
+        self._settings = settings
+        self._facts: dict[str, ModelFacts] = {}
 
     async def stream(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
         """Ask the bot and yield a delta per network read.
 
         Only the protocol's `done` event gives a finish reason. `replace_response` becomes a
         delta with `replace` set where text was given before it.
+
+        Raises:
+            UpstreamError: also before the call, where its list says that the bot does not take
+                what it is sent.
         """
         upstream = self._upstream
+        facts = self._facts.get(request.model.casefold(), NOTHING_LISTED)
+        said = self._settings.model_settings(f"{self.name}/{request.model}")
+        check_request(request, facts, sees_images=said.images)
         url = URL(f"{upstream.base_url}/{quote(request.model, safe='')}", encoded=True)
         if len(request.messages) > LONG_HISTORY_MESSAGES:
-            body = await asyncio.to_thread(query_body, request)
+            body = await asyncio.to_thread(query_body, request, facts)
         else:
-            body = query_body(request)
+            body = query_body(request, facts)
         response = await upstream.request("POST", url, body, model=request.model)
         complete = False
         try:
@@ -79,7 +90,9 @@ class PoeProvider:
 
     async def list_models(self) -> list[dict[str, Any]]:
         """Return the bots that Poe lists publicly, as OpenAI model objects."""
-        return await self._upstream.list_models(self._models_url)
+        listed = await self._upstream.list_models(self._models_url)
+        self._facts = {entry["id"].casefold(): facts_of(entry) for entry in listed}
+        return listed
 
     async def close(self) -> None:
         """Close the connection pool."""

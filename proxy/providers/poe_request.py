@@ -19,6 +19,8 @@ from pydantic import ValidationError
 
 from proxy.errors import UpstreamBadRequest
 from proxy.providers.base import CompletionRequest
+from proxy.providers.model_facts import NOTHING_LISTED, ModelFacts
+from proxy.providers.poe_parameters import check_parameters
 
 _ROLES: dict[Any, Literal["system", "user", "bot"]] = {
     "system": "system",
@@ -56,11 +58,12 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 """Parameters that the protocol does not have, with the values that ask for nothing."""
 
 
-def query_body(request: CompletionRequest) -> bytes:
+def query_body(request: CompletionRequest, facts: ModelFacts = NOTHING_LISTED) -> bytes:
     """Return the JSON body of a query, made once a call.
 
     Parameters that neither OpenAI's API nor the protocol names (and `reasoning_effort`) go to
-    the bot as the last user message's own `parameters`, Poe's way for a bot's custom ones.
+    the bot as the last user message's own `parameters`, Poe's way for a bot's custom ones; what
+    its list says of those holds.
 
     Raises:
         UpstreamBadRequest: a parameter or a message part that the protocol cannot carry.
@@ -68,6 +71,7 @@ def query_body(request: CompletionRequest) -> bytes:
     known, custom = _parameters(request.parameters)
     messages = _messages(request.messages)
     if custom:
+        check_parameters(request.model, custom, facts)
         last = next((each for each in reversed(messages) if each.role == "user"), None)
         if last is None:
             raise _refused(next(iter(custom)))

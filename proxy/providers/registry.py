@@ -16,6 +16,7 @@ from proxy.errors import ModelNotFound, UpstreamError
 from proxy.providers.base import Accepts, Provider
 from proxy.providers.echo import MODEL as ECHO_MODEL
 from proxy.providers.echo import EchoProvider
+from proxy.providers.model_facts import NOTHING_LISTED, ModelFacts, facts_of
 from proxy.providers.openai import OpenAIProvider
 from proxy.setting_types import ModelSettings, ProviderSettings
 from proxy.settings import Settings, SettingsError, is_pattern
@@ -40,12 +41,16 @@ class Route:
     model: str
     not_found: Callable[[], ModelNotFound] | None = field(default=None, compare=False)
     """For a name that nobody lists: the error to give when the provider does not know it."""
+    facts: ModelFacts = field(default=NOTHING_LISTED, compare=False)
+    """What the provider's list says of the model."""
 
     def accepts(self, settings: ModelSettings) -> Accepts:
         """Return what a history may hold for this model, by its provider and by `proxy.toml`."""
         accepts: Accepts = getattr(self.provider, "accepts", Accepts())
         if settings.alternate_roles is not None:
             accepts = replace(accepts, alternates=settings.alternate_roles)
+        if settings.images is None and self.facts.images is False:
+            accepts = replace(accepts, pictures_before=False)
         if settings.images is False:
             seen = frozenset({"input_audio", "file"}) if accepts.parts is None else accepts.parts
             accepts = replace(accepts, parts=seen - {"image_url"})
@@ -90,6 +95,7 @@ class Registry:
         self._index: dict[str, Route] = {}
         self._merged: list[dict[str, Any]] = []
         self._named: dict[str, dict[str, Any]] = {}
+        self._facts: dict[tuple[str, str], ModelFacts] = {}
         self._due_at: float | None = None
         self._refreshing: asyncio.Task[None] | None = None
         self._merge()
@@ -164,6 +170,15 @@ class Registry:
             raise ModelNotFound
         return self._named[name]
 
+    def facts(self, provider: str, model: str) -> ModelFacts:
+        """Return what a provider's list says of a model."""
+        return self._facts.get((provider, model.casefold()), NOTHING_LISTED)
+
+    def context_tokens(self, name: str, route: Route) -> int:
+        """Return a model's window: of `proxy.toml`, else of its provider's list, else the usual."""
+        listed = route.facts.context_tokens
+        return self._settings.model_context_tokens(name, route.model, listed=listed)
+
     async def models_by_provider(self) -> dict[str, int]:
         """Return each provider's name with the number of models that it lists."""
         await self._fresh()
@@ -195,7 +210,8 @@ class Registry:
         if model in self._index:
             return self._index[model]
         if has_prefix:
-            return Route(self.providers[prefix], rest, partial(self._not_found, rest))
+            facts = self.facts(prefix, rest)
+            return Route(self.providers[prefix], rest, partial(self._not_found, rest), facts)
         return self._index.get(model.casefold())
 
     def _is_known(self, name: str) -> bool:
@@ -245,6 +261,7 @@ class Registry:
         index: dict[str, Route] = {}
         merged: dict[str, dict[str, Any]] = {}
         qualified: dict[str, dict[str, Any]] = {}
+        facts: dict[tuple[str, str], ModelFacts] = {}
         for name, model in self._settings.models.items():
             if model.route and not is_pattern(name):
                 merged[name] = {"id": name, "object": "model", "created": 0, "owned_by": "proxy"}
@@ -256,14 +273,16 @@ class Registry:
             ]
             for entry in unlisted + self._lists.get(provider.name, []):
                 name = entry["id"]
-                route = Route(provider, name)
+                known = facts[provider.name, name.casefold()] = facts_of(entry)
+                route = Route(provider, name, facts=known)
                 index.setdefault(name, route)
                 index.setdefault(name.casefold(), route)
                 full_name = f"{provider.name}/{name}"
+                entry = {**entry, **known.shown()}  # noqa: PLW2901
                 qualified[full_name] = {**entry, "id": full_name}
                 shown = name if name not in merged else full_name
                 merged.setdefault(shown, {**entry, "id": shown})
-        self._index = index
+        self._index, self._facts = index, facts
         self._merged = list(merged.values())
         self._named = qualified | merged
 

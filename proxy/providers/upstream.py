@@ -15,6 +15,7 @@ from yarl import URL
 
 from proxy.errors import UpstreamProtocolError
 from proxy.providers.faults import Faults, error_object
+from proxy.providers.model_facts import in_seconds
 from proxy.settings import Settings, SettingsError
 
 ERROR_BODY_BYTES = 64 * 1024
@@ -154,7 +155,7 @@ class Upstream:
         return payload
 
     async def list_models(self, url: str) -> list[dict[str, Any]]:
-        """Return the model objects of an OpenAI model list, `created` and `owned_by` always set.
+        """Return the model objects of an OpenAI model list, `created` (seconds) and `owned_by` set.
 
         Raises:
             UpstreamError: the upstream does not answer, or with something else.
@@ -170,7 +171,12 @@ class Upstream:
         if not isinstance(models, list):
             raise self.faults.unreadable()
         return [
-            {"created": 0, "owned_by": self.name, **model, "object": "model"}
+            {
+                "owned_by": self.name,
+                **model,
+                "object": "model",
+                "created": in_seconds(model.get("created")),
+            }
             for model in models
             if isinstance(model, dict) and isinstance(model.get("id"), str)
         ]

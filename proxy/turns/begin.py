@@ -139,9 +139,8 @@ class Turns:
             source = None
             if turn.source is not None:
                 source = await attach_source(self._digests, owner, conversation, turn.source)
-            prompt = await self._prompt(
-                owner, conversation, turn, new, (model, routes[0].model), source=source
-            )
+            window = self._registry.context_tokens(model, routes[0])
+            prompt = await self._prompt(owner, conversation, turn, new, window, source=source)
             stored = new if stores_last else new[:-1]
             reply_id = first_id + len(stored)
             user_id = reply_id - 1 if stores_last else None
@@ -256,13 +255,13 @@ class Turns:
             conversation = await Conversation.with_tail(owner, location.conversation_id)
             name = self._registry.wanted(model, _model_of(message), conversation["model"])
             routes = await self._registry.resolve(name)
-            names = (name, routes[0].model)
+            window = self._registry.context_tokens(name, routes[0])
             first = first_turn_of(message)
             source = None
             if first.source is not None:
                 source = await attach_source(self._digests, owner, conversation, first.source)
             prompt = await self._prompt(
-                owner, conversation, first, [], names, before=message_id, source=source
+                owner, conversation, first, [], window, before=message_id, source=source
             )
             fields = self._reply_fields(routes[0], prompt)
             if source is not None:
@@ -314,7 +313,7 @@ class Turns:
         conversation: Raw,
         turn: NewTurn,
         new: Sequence[ChatMessage],
-        models: tuple[str, ...],
+        window_tokens: int,
         *,
         before: int | None = None,
         source: AttachedSource | None = None,
@@ -330,7 +329,7 @@ class Turns:
             conversation,
             system_context="\n\n".join(part for part in context if part),
             new_messages=[message.as_chat_message() for message in new],
-            window_tokens=self._settings.model_context_tokens(*models),
+            window_tokens=window_tokens,
             before=before,
         )
         if prompt.omitted_messages and not turn.truncates:

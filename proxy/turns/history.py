@@ -6,6 +6,7 @@ that were cut, two questions in a row after a failed turn. What is sent never is
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from proxy.documents.base import Raw
@@ -31,6 +32,10 @@ KNOWN = frozenset({"role", "content", "name", "tool_calls"})
 """What every provider knows of a message of the assistant."""
 
 
+KNOWN_PARTS = frozenset({"image_url", "input_audio", "file"})
+"""Types of OpenAI's content parts besides text."""
+
+
 def as_chat_message(message: Raw) -> dict[str, Any]:
     """Return a stored message as OpenAI's protocol has it."""
     return payload_of(message) or {"role": message["role"], "content": message["content"]}
@@ -49,7 +54,15 @@ def as_history(message: Raw) -> dict[str, Any]:
 
 def composed(messages: ChatMessages, accepts: Accepts, provider: str) -> ChatMessages:
     """Return messages that the provider takes: `{"role", "content", …}`, system prompt first."""
-    history = _paired(_for_provider(message, accepts, provider) for message in messages)
+    before = accepts
+    if not accepts.pictures_before:
+        seen = KNOWN_PARTS if accepts.parts is None else accepts.parts
+        before = replace(accepts, parts=seen - {"image_url"})
+    newest = max((i for i, each in enumerate(messages) if each["role"] == "user"), default=-1)
+    history = _paired(
+        _for_provider(message, accepts if index >= newest else before, provider)
+        for index, message in enumerate(messages)
+    )
     return _alternating(history) if accepts.alternates else history
 
 

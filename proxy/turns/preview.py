@@ -58,7 +58,7 @@ async def count_input(
     documents = document_context(found)
     source_text = source.text if source else ""
     context = (documents, source_text, append)
-    window = settings.model_context_tokens(model, routes[0].model)
+    window = registry.context_tokens(model, routes[0])
     new = [message.as_chat_message() for message in turn.messages]
     prompt = await build_prompt(
         owner,

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from proxy.access.usage import today
@@ -190,6 +191,7 @@ async def test_the_first_day_of_all_is_a_day(client: httpx.AsyncClient) -> None:
     assert response.json()["from"] == "0001-01-01"
 
 
+@hypothesis_settings(deadline=None)
 @given(st.lists(st.integers(0, 1_000_000), min_size=1))
 def test_a_percentile_lies_in_the_bucket_of_the_true_one(values: list[int]) -> None:
     buckets: dict[str, int] = {}

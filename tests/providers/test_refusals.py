@@ -38,7 +38,7 @@ async def test_refused_connection(kind: type[OpenAIProvider | PoeProvider]) -> N
         (502, errors.UpstreamError, True),
         (503, errors.UpstreamError, True),
         (504, errors.UpstreamTimeout, True),
-        (529, errors.UpstreamError, True),
+        (529, errors.UpstreamOverloaded, True),
         (302, errors.UpstreamProtocolError, False),
     ],
 )
