@@ -15,6 +15,7 @@ from proxy import __version__
 from proxy.access.auth import Authenticator
 from proxy.access.last_answers import LastAnswers
 from proxy.access.limits import Limits, paths_that_begin_replies
+from proxy.access.poe_points import PoePoints
 from proxy.access.usage import UsageRecorder
 from proxy.credentials import Verifier
 from proxy.database import Database, connect
@@ -151,7 +152,10 @@ def create_app(
             engine.on_completion += [recorder.completed, reply_counter(settings), log_reply]
             app.state.last_answers = LastAnswers()
             engine.on_completion.append(app.state.last_answers.completed)
-            app.state.usage = recorder
+            app.state.usage, app.state.poe_points = (
+                recorder,
+                PoePoints(settings, registry, engine, recorder),
+            )
             app.state.limits = Limits(settings, opened, engine, recorder)
             app.state.authenticator = Authenticator(settings)
             app.state.verifier, app.state.sealer = (
@@ -163,6 +167,7 @@ def create_app(
             registry.start()
             background = [
                 asyncio.create_task(keep_sampling(engine, app.state.metrics_directory)),
+                asyncio.create_task(app.state.poe_points.run()),
                 asyncio.create_task(migrate_in_background(opened.database)),
             ]
             async with traced(engine):

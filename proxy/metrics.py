@@ -142,7 +142,12 @@ LIMITED = Metric("proxy_limited", "Requests refused by a limit", ("limit",))
 FALLBACKS = Metric(
     "proxy_fallbacks", "Model calls that went on to another route", ("from", "to", "reason")
 )
-POINTS = Metric("proxy_points", "Points of model calls, by the configured prices", ("model",))
+POINTS = Metric(
+    "proxy_points", "Points of model calls, by configured prices or as Poe counted", ("model",)
+)
+POE_BALANCE = Gauge(
+    "proxy_poe_balance", "Points left on a Poe account, as last read", ("provider",), merge=min
+)
 
 _known_models: set[str] = set()
 

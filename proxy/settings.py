@@ -225,6 +225,8 @@ class Settings(BaseSettings):
     """Searches made at once by one worker; further ones wait."""
 
     # Upstream time
+    poe_points_seconds: float = Field(default=30, ge=0)
+    """From the end of a reply of Poe to the reading of what it cost in points; 0 is never."""
     connect_timeout_seconds: float = Field(default=10, gt=0)
     read_timeout_seconds: float = Field(default=300, gt=0)
     """Longest silence of an upstream, before its first byte and between two."""

@@ -70,11 +70,9 @@ class UsageRecorder:
 
     def completed(self, call: Completed) -> None:
         """Count one call of a model, under the key of whoever began it."""
-        caller = current_caller.get()
-        key_id = caller.key_id if caller is not None else ""
         model = f"{call.provider}/{call.model}"
-        day = today()
-        counts = self._counts[Labels(day, call.owner, key_id, call.project_id, model)]
+        labels = labels_of(call.owner, call.project_id, model)
+        counts = self._counts[labels]
         counts["requests"] += 1
         if call.status in FAILED:
             counts["errors"] += 1
@@ -95,9 +93,9 @@ class UsageRecorder:
         counts["completion_tokens"] += tokens_out
         if cost := self._cost(call, tokens_in, tokens_out):
             counts["cost"] += cost
-        if key_id in self._tokens:
-            known_day, until, tokens = self._tokens[key_id]
-            self._tokens[key_id] = (known_day, until, tokens + tokens_in + tokens_out)
+        if labels.key_id in self._tokens:
+            known_day, until, tokens = self._tokens[labels.key_id]
+            self._tokens[labels.key_id] = (known_day, until, tokens + tokens_in + tokens_out)
 
     def _cost(self, call: Completed, tokens_in: int, tokens_out: int) -> float:
         """Return what a call costs, by `proxy.toml`, else by what its provider lists."""
@@ -110,6 +108,11 @@ class UsageRecorder:
             prices, fixed = listed, listed.price_per_request or 0
         cost = fixed + tokens_in * (prices.input_price_per_million_tokens or 0) / 1e6
         return cost + tokens_out * (prices.output_price_per_million_tokens or 0) / 1e6
+
+    def add_points(self, labels: Labels, points: float) -> None:
+        """Count points that were read later; fewer than counted before are taken off."""
+        if points:
+            self._counts[labels]["points"] += points
 
     def key_used(self, key_id: str) -> None:
         """Count one request of a key."""
@@ -179,6 +182,12 @@ class UsageRecorder:
             *(add_usage(labels, values) for labels, values in counts.items()),
             *(add_activity(key_id, *use) for key_id, use in used.items()),
         )
+
+
+def labels_of(owner: str, project_id: int, model: str) -> Labels:
+    """Return what a call of now is counted under, with the key of whoever began it."""
+    caller = current_caller.get()
+    return Labels(today(), owner, caller.key_id if caller is not None else "", project_id, model)
 
 
 def today() -> str:

@@ -8,6 +8,9 @@ from proxy.sse import DONE, encode
 from proxy.streaming.draft import Progress
 from proxy.streaming.reply import Reply, ids_of, stored_ids
 
+FURTHER = ("omitted_messages", "suggestions")
+"""Fields of a reply that its whole answer has where there is something to say."""
+
 
 class MessageFormat:
     """The answer of `POST …/messages`: ids, `{"content"}`, `{"finish_reason"}`, `[DONE]`."""
@@ -30,6 +33,7 @@ class MessageFormat:
             message.get("finish_reason"),
             differs=differs,
             omitted_messages=message.get("omitted_messages", 0),
+            suggestions=message.get("suggestions"),
         )
         return frame + DONE
 
@@ -47,7 +51,7 @@ class MessageFormat:
             "status": message.get("status", "complete"),
             "finish_reason": message.get("finish_reason"),
             "model": message.get("model"),
-            **({"omitted_messages": n} if (n := message.get("omitted_messages")) else {}),
+            **{key: message[key] for key in FURTHER if message.get(key)},
         }
 
     def ids(self) -> Raw:
@@ -71,6 +75,7 @@ def ending_frame(
     *,
     differs: bool = False,
     omitted_messages: int = 0,
+    suggestions: list[str] | None = None,
 ) -> bytes:
     """Return the last frame before `[DONE]`: a finish reason, or an error that is never content."""
     if error is not None:
@@ -81,4 +86,6 @@ def ending_frame(
         frame["stored_text_differs"] = True
     if omitted_messages:
         frame["omitted_messages"] = omitted_messages
+    if suggestions:
+        frame["suggestions"] = suggestions
     return encode(frame)

@@ -59,6 +59,12 @@ class Message(BaseModel):
     omitted_messages: int | None = None
     """Messages left out of this reply's prompt because the model's window was full."""
     attached_source: dict[str, Any] | None = None
+    suggestions: list[str] | None = None
+    """What a person might say next, as Poe's bots suggest it."""
+    points: float | None = None
+    """Poe's points that the reply cost, read some time after its end."""
+    points_certain: bool | None = None
+    """Whether no other query of the same bot could be meant by those points."""
     order: list[list[Any]] | None = None
     """How reasoning, text and calls lie in a reply that went back: `[["r", 120], ["t", 40], …]`."""
     items: list[str] | None = None

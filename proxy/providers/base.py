@@ -38,6 +38,7 @@ class Delta(NamedTuple):
     `parts` are pictures and whatever else is no text, as OpenAI's content parts; `extra` are
     further keys of the message (`annotations`, `audio`, …), whole: each replaces what was
     there; `names` says what the upstream calls its `reasoning` and its `parts`.
+    `suggestions` are texts that a person might say next.
     `finish_reason` and `usage` arrive at the end; a stream that ends without a finish reason
     was cut.
 
@@ -53,6 +54,7 @@ class Delta(NamedTuple):
     parts: tuple[dict[str, Any], ...] = ()
     extra: dict[str, Any] | None = None
     names: dict[str, str] | None = None
+    suggestions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from yarl import URL
 from proxy.errors import UpstreamError
 from proxy.providers.base import Accepts, CompletionRequest, Delta
 from proxy.providers.model_facts import NOTHING_LISTED, ModelFacts, facts_of
+from proxy.providers.poe_account import PoeAccount
 from proxy.providers.poe_events import EventReader
 from proxy.providers.poe_parameters import check_request
 from proxy.providers.poe_request import query_body
@@ -38,6 +39,8 @@ class PoeProvider:
         """What its histories may hold."""
         self._upstream = Upstream(name, base_url, api_key, settings)
         self._settings = settings
+        self.account = PoeAccount(self._upstream, self._root) if api_key else None
+        """What is left and what was spent, by Poe's count; None without a key."""
         self._facts: dict[str, ModelFacts] = {}
 
     async def stream(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
@@ -90,7 +93,7 @@ class PoeProvider:
 
     async def list_models(self) -> list[dict[str, Any]]:
         """Return the bots that Poe lists publicly, as OpenAI model objects."""
-        listed = await self._upstream.list_models(self._models_url)
+        listed = await self._upstream.list_models(f"{self._root}/v1/models")
         self._facts = {entry["id"].casefold(): facts_of(entry) for entry in listed}
         return listed
 
@@ -99,8 +102,7 @@ class PoeProvider:
         await self._upstream.close()
 
     @property
-    def _models_url(self) -> str:
+    def _root(self) -> str:
         """`…/bot/` is where bots are; their list is at `…/v1/models` beside it."""
         parts = urlsplit(self._upstream.base_url)
-        path = parts.path.removesuffix("/bot")
-        return f"{parts.scheme}://{parts.netloc}{path}/v1/models"
+        return f"{parts.scheme}://{parts.netloc}{parts.path.removesuffix('/bot')}"

@@ -24,6 +24,11 @@ from proxy.sse import JSONFrames, SSEDecoder
 _TICK = re.compile(r"[^\n]{1,80}\(\d+s elapsed\)\s*")
 """`Thinking... (3s elapsed)`: a placeholder that Poe replaces every second, an event of its own."""
 
+MAX_SUGGESTIONS = 10
+"""Suggested replies that are kept of one reply."""
+
+MAX_SUGGESTION_CHARACTERS = 500
+
 _PLACEHOLDERS = ("Thinking...", "Thinking…")
 """A placeholder where the next event replaces it, text where it does not."""
 
@@ -46,6 +51,7 @@ class EventReader:
         self._tool_calls = ToolCalls(self._frames)
         self._finish_reason = ""
         self._files: list[dict[str, Any]] = []
+        self._suggested = 0
         # Since the last `replace_response`:
         self._preamble = Preamble()
         self._answer: list[str] = []
@@ -61,6 +67,7 @@ class EventReader:
         self._texts: list[str] = []
         self._thoughts: list[str] = []
         self._calls: list[dict[str, Any]] = []
+        self._suggestions: list[str] = []
         self._replace = False
 
     def feed(self, data: bytes) -> Delta | None:
@@ -178,6 +185,12 @@ class EventReader:
         if isinstance(event["url"], str):
             self._files.append(event)
 
+    def _suggested_reply(self, event: dict[str, Any]) -> None:
+        text = self._frames.text(event["text"], "suggestion").replace("\x00", "").strip()
+        if text and self._suggested < MAX_SUGGESTIONS:
+            self._suggested += 1
+            self._suggestions.append(text[:MAX_SUGGESTION_CHARACTERS])
+
     def _error(self, event: dict[str, Any]) -> None:
         self.error = self._fault(event)
 
@@ -216,7 +229,8 @@ class EventReader:
         finish_reason = None
         if self.done and self.error is None:
             finish_reason = self._finish_reason or "stop"
-        if not (self._texts or self._thoughts or self._calls or self._replace or finish_reason):
+        is_quiet = not (self._texts or self._thoughts or self._calls or self._replace)
+        if is_quiet and not (finish_reason or self._suggestions):
             return None
         delta = Delta(
             "".join(self._texts).replace("\x00", ""),
@@ -224,7 +238,9 @@ class EventReader:
             self._replace,
             tuple(self._calls),
             finish_reason,
+            suggestions=tuple(self._suggestions),
         )
+        self._suggestions.clear()
         if self._calls:
             self._sent_calls = True
             self._finish_reason = self._finish_reason or "tool_calls"
@@ -241,6 +257,7 @@ _HANDLERS = {
     "replace_response": EventReader._replace_response,
     "json": EventReader._json,
     "file": EventReader._file,
+    "suggested_reply": EventReader._suggested_reply,
     "error": EventReader._error,
 }
 

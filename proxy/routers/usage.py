@@ -3,9 +3,10 @@
 from datetime import date
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import BeforeValidator
 
+from proxy.access.poe_points import PoePoints
 from proxy.documents.api_key import ApiKey
 from proxy.documents.base import utc_now
 from proxy.documents.usage import Usage
@@ -26,6 +27,7 @@ Day = Annotated[date | None, BeforeValidator(lambda value: value or None)]
 
 @router.get("", response_model=UsageOut, summary="Usage by day, model, project or key")
 async def get_usage(
+    request: Request,
     caller: Caller,
     from_: Annotated[Day, Query(alias="from", description="First day, UTC; 30 days ago")] = None,
     to: Annotated[Day, Query(description="Last day, UTC; today")] = None,
@@ -43,6 +45,8 @@ async def get_usage(
         groups.setdefault(raw[FIELDS[group_by]], Tally()).add(raw)
         total.add(raw)
     labels = await _key_labels(caller.owner) if group_by == "key" else {}
+    points: PoePoints = request.app.state.poe_points
+    may_see = caller.is_operator or caller.may("admin")
     return Json(
         {
             "from": first.isoformat(),
@@ -53,6 +57,7 @@ async def get_usage(
                 for group, tally in sorted(groups.items())
             ],
             "total": total.out(),
+            **({"balance": points.balances()} if may_see else {}),
         }
     )
 

@@ -120,6 +120,9 @@ class MessageOut(BaseModel):
     duration_ms: int | None = None
     omitted_messages: int | None = None
     attached_source: dict[str, Any] | None = None
+    suggestions: list[str] | None = None
+    points: float | None = None
+    points_certain: bool | None = None
     payload: dict[str, Any] | None = Field(
         default=None, description="OpenAI's message where it is more than text (tools, images)"
     )

@@ -1,5 +1,6 @@
 """The body of `/v1/usage`."""
 
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -44,14 +45,23 @@ class UsageGroup(UsageCounts):
     last4: str | None = None
 
 
+class PoeBalance(BaseModel):
+    """Points left on the account of a provider that is Poe."""
+
+    provider: str
+    points: float
+    read_at: datetime
+
+
 class UsageOut(BaseModel):
-    """Days are in UTC, both included."""
+    """Days are in UTC, both included; `balance` is for operators and keys of the scope admin."""
 
     from_: str = Field(alias="from", examples=["2026-11-01"])
     to: str = Field(examples=["2026-11-30"])
     group_by: GroupBy
     groups: list[UsageGroup]
     total: UsageCounts
+    balance: list[PoeBalance] = []
 
 
 class Tally:

@@ -52,6 +52,8 @@ class Draft:
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.first_token_ms: int | None = None
+        self.suggestions: list[str] = []
+        """What a person might say next."""
         self.followers = 0
         self.ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -182,6 +184,8 @@ class Draft:
             self._calls.extend(delta.tool_calls)
             self._ran("c", len(delta.tool_calls))
             self._bytes += sum(len(str(fragment)) for fragment in delta.tool_calls)
+        if delta.suggestions:
+            self.suggestions += delta.suggestions
         if delta.finish_reason:
             self.finish_reason = delta.finish_reason
         if delta.usage is not None:

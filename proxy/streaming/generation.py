@@ -6,6 +6,7 @@ memory as a `Draft`, is checkpointed to its message now and then, and stores how
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -89,6 +90,8 @@ class Generation(Draft):
         self.error: ProxyError | None = None
         self.result: Raw = {}
         self.duration_ms: int | None = None
+        self.asked_at: float | None = None
+        """The Unix time at which the last route was asked."""
         self._accepted = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
         self._end_reason: EndReason | None = None
@@ -159,6 +162,7 @@ class Generation(Draft):
             request = replace(request, model=route.model)
         if self._compose is not None:
             request = replace(request, messages=self._compose(request.messages, route))
+        self.asked_at = time.time()
         async with aclosing(route.provider.stream(request)) as deltas:
             async for delta in deltas:
                 self._accepted.set()
@@ -212,6 +216,8 @@ class Generation(Draft):
             fields["finish_reason"] = self.finish_reason
         if self.first_token_ms is not None:
             fields["first_token_ms"] = self.first_token_ms
+        if self.suggestions:
+            fields["suggestions"] = self.suggestions
         if self.error is not None:
             fields["error"] = _error_fields(self.error)
         left_out = []

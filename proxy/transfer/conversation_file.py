@@ -57,6 +57,9 @@ MESSAGE_FIELDS = (
     "first_token_ms",
     "duration_ms",
     "omitted_messages",
+    "suggestions",
+    "points",
+    "points_certain",
     "attached_source",
 )
 

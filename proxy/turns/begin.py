@@ -63,6 +63,9 @@ REPLY_FIELDS = (
     "attached_source",
     "order",
     "items",
+    "suggestions",
+    "points",
+    "points_certain",
 )
 """What an earlier writing of a reply left and a new one does not take over."""
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import fastapi_poe
 from fastapi_poe.types import PartialResponse, QueryRequest
@@ -11,7 +12,7 @@ from sse_starlette import ServerSentEvent
 
 from tests.fakes.faults import SECRET, FaultyUpstream
 from tests.fakes.live import serve
-from tests.fakes.scripted import Script, head, script
+from tests.fakes.scripted import Recorded, Script, head, script, whole
 
 ACCESS_KEY = "k" * 32
 
@@ -25,6 +26,41 @@ def event(name: str, payload: Any) -> bytes:
 
 class PoeUpstream(FaultyUpstream):
     """`base_url` is what `POE_BASE_URL` takes."""
+
+    balance: Any = None
+    """What the account has left; None is an upstream without a usage API."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.history: list[dict[str, Any]] = []
+        """Entries of `points_history`, newest first; see `query_of`."""
+        self.asked: list[str] = []
+        """Paths of the usage API in the order they were asked for."""
+
+    def answer_to_get(self, request: Recorded) -> Script:
+        if self.balance is None or "/usage/" not in request.path:
+            return super().answer_to_get(request)
+        assert request.headers["authorization"].startswith("Bearer ")
+        self.asked.append(request.path)
+        if request.path.endswith("/current_balance"):
+            return whole(200, {"current_point_balance": self.balance})
+        query = dict(parse_qsl(urlsplit(request.path).query))
+        ids = [entry["query_id"] for entry in self.history]
+        after = query.get("starting_after")
+        first = ids.index(after) + 1 if after else 0
+        page = self.history[first : first + int(query.get("limit", 20))]
+        more = first + len(page) < len(self.history)
+        return whole(200, {"has_more": more, "length": len(page), "data": page})
+
+    @staticmethod
+    def query_of(id_: str, at: float, points: Any, bot: str = "test-model") -> dict[str, Any]:
+        return {
+            "query_id": id_,
+            "creation_time": int(at * 1e6),
+            "bot_name": bot,
+            "usage_type": "API",
+            "cost_points": points,
+        }
 
     @property
     def base_url(self) -> str:

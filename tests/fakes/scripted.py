@@ -213,6 +213,8 @@ class ScriptedUpstream:
             return False
         if request.method == "GET" and request.path.endswith("/models"):
             playing = self.models_script or whole(200, self._models_body())
+        elif request.method == "GET":
+            playing = self.answer_to_get(request)
         else:
             playing = self.answer_to(request)
             async with self._changed:
@@ -250,6 +252,10 @@ class ScriptedUpstream:
         """What is played for a chat request: the next script."""
         del request
         return self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
+
+    def answer_to_get(self, request: Recorded) -> Script:
+        """What is played for anything but a chat request and the list of models."""
+        return whole(404, {"error": {"message": f"no {request.path}"}})
 
     def _models_body(self) -> dict[str, Any]:
         data = [{"id": name, "object": "model", "owned_by": "fake"} for name in self.models]

@@ -94,6 +94,8 @@ def completion(
         "content": message["content"] or (None if calls else ""),
         "refusal": None,
     }
+    if message.get("suggestions"):
+        answer["suggestions"] = message["suggestions"]
     if message.get("reasoning"):
         answer["reasoning_content"] = message["reasoning"]
     if calls:
@@ -166,7 +168,10 @@ class CompletionFormat:
             frames += self._chunk({"content": SEPARATOR + message.get("content", "")})
         payload = payload_of(message) or {}
         calls = calls_of(payload)
-        if further := further_keys(payload):
+        further = further_keys(payload)
+        if message.get("suggestions"):
+            further["suggestions"] = message["suggestions"]
+        if further:
             frames += self._chunk(further)
         if calls and not self._said_tool_calls:
             fragments = [{"index": index, **call} for index, call in enumerate(calls)]
