@@ -39,6 +39,7 @@ from proxy.metrics import (
     Gauge,
     Histogram,
     Metric,
+    Series,
     model_label,
     state,
 )
@@ -59,11 +60,16 @@ _FILE = f"{uuid4().hex}.json"
 """The file of this process."""
 
 
-class _Labels(NamedTuple):
-    call: tuple[str, ...]
-    input: tuple[str, ...]
-    output: tuple[str, ...]
+class _ModelSeries(NamedTuple):
+    """What is counted of the calls of one model that end alike."""
+
+    model: tuple[str]
     points: float
+    duration: Series
+    first_chunk: Series
+    chunk: Series
+    input: Series
+    output: Series
 
 
 class Numbers(Collector):
@@ -130,37 +136,44 @@ async def keep_sampling(engine: Engine, directory: Path | None) -> None:
 
 def reply_counter(settings: Settings) -> Callable[[Completed], None]:
     """Return what counts one call of a model; its names are the conventions'."""
-    kept: dict[tuple[str, str, str], _Labels] = {}
+    kept: dict[tuple[str, str, str], _ModelSeries] = {}
 
-    def labels_of(call: Completed, error: str) -> _Labels:
-        """Make the labels of a call; they are kept for those that come again."""
+    def series_of(call: Completed, error: str) -> _ModelSeries:
+        """Look the numbers of a call up; they are kept for those that come again."""
         if len(kept) >= MAX_KEPT_LABELS:
             kept.clear()
         model = model_label(call.model)
         labels = ("chat", call.provider, model, model, error)
         prices = settings.model_settings(f"{call.provider}/{call.model}")
-        made = kept[call.provider, call.model, error] = _Labels(
-            labels, (*labels, "input"), (*labels, "output"), prices.points_per_request or 0
+        made = kept[call.provider, call.model, error] = _ModelSeries(
+            (model,),
+            prices.points_per_request or 0,
+            MODEL_DURATION.series(labels),
+            MODEL_FIRST_CHUNK.series(labels),
+            MODEL_CHUNK.series(labels),
+            MODEL_TOKENS.series((*labels, "input")),
+            MODEL_TOKENS.series((*labels, "output")),
         )
         return made
 
     def count(call: Completed) -> None:
-        error = call.error_type or (call.status if call.status in FAILED else "")
-        labels = kept.get((call.provider, call.model, error)) or labels_of(call, error)
-        REPLIES_ENDED.add((call.status,))
-        duration, first, usage = call.duration_ms, call.first_token_ms, call.usage
+        status, usage = call.status, call.usage
+        duration, first = call.duration_ms, call.first_token_ms
+        error = call.error_type or (status if status in FAILED else "")
+        series = kept.get((call.provider, call.model, error)) or series_of(call, error)
+        REPLIES_ENDED.add((status,))
         if duration is not None:
-            MODEL_DURATION.observe(labels.call, duration / 1000)
+            series.duration.observe(duration / 1000)
         if first is not None:
-            MODEL_FIRST_CHUNK.observe(labels.call, first / 1000)
+            series.first_chunk.observe(first / 1000)
         if usage is not None:
             tokens = usage.completion_tokens
-            MODEL_TOKENS.observe(labels.input, usage.prompt_tokens)
-            MODEL_TOKENS.observe(labels.output, tokens)
+            series.input.observe(usage.prompt_tokens)
+            series.output.observe(tokens)
             if tokens > 1 and duration is not None and first is not None:
-                MODEL_CHUNK.observe(labels.call, (duration - first) / 1000 / (tokens - 1))
-        if labels.points:
-            POINTS.add((labels.call[2],), labels.points)
+                series.chunk.observe((duration - first) / 1000 / (tokens - 1))
+        if series.points:
+            POINTS.add(series.model, series.points)
 
     return count
 

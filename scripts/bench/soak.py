@@ -3,8 +3,8 @@
     uv run python scripts/bench/soak.py --minutes 60
 
 One server on an embedded database, one upstream that is killed now and then. Callers do turns,
-streams that they leave and join again, whole histories, imports, digests, log-ins. At the end
-every acknowledged turn must be there once. Prints JSON; exit code 1 when something is lost or
+streams that they leave and join again, whole histories, searches, imports, digests, log-ins
+(which fail: there are no users). At the end every acknowledged turn must be there once. Prints JSON; exit code 1 when something is lost or
 doubled, or when memory grew by more than 5 % after the first fifth of the time.
 """
 
@@ -29,14 +29,18 @@ MODEL = "openai/text-30-20"
 SAMPLE_SECONDS = 10
 KILL_EVERY_SECONDS = 45
 GROWTH = 1.05
+SOURCE = HERE.parents[1] / "proxy"
 ALL_CORES = f"0-{(os.cpu_count() or 1) - 1}"
 
 
 class Soak:
     """The callers, and what they were told."""
 
-    def __init__(self, client: httpx.AsyncClient, seed: int, source: Path) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, seed: int, source: Path, pause_seconds: float
+    ) -> None:
         self.client = client
+        self.pause_seconds = pause_seconds
         self.random = random.Random(seed)
         self.source = source
         self.project = 0
@@ -60,7 +64,7 @@ class Soak:
             *[self.turn] * 4,
             *[self.stream] * 3,
             *[self.leave_and_join] * 2,
-            *[self.history, self.transfer, self.digest, self.log_in],
+            *[self.history, self.transfer, self.digest, self.search, self.log_in],
         ]
         while time.monotonic() < until:
             action = self.random.choice(actions)
@@ -69,6 +73,14 @@ class Soak:
                 self.done[action.__name__] += 1
             except httpx.HTTPError as error:
                 self.refused[f"{action.__name__}: {type(error).__name__}"] += 1
+            await asyncio.sleep(self.random.uniform(0, 2 * self.pause_seconds))
+
+    async def count(self, response: httpx.Response) -> None:
+        """Count an answer that refuses, by its method, its first words of path and its status."""
+        if response.is_error:
+            request = response.request
+            kind = "/".join(request.url.path.split("/")[2:4])
+            self.refused[f"{request.method} {kind}: {response.status_code}"] += 1
 
     def _message(self, id_: str) -> tuple[str, str, dict[str, str]]:
         self.serial += 1
@@ -79,8 +91,6 @@ class Soak:
     async def turn(self, id_: str) -> None:
         path, text, headers = self._message(id_)
         response = await self.client.post(path, json={"content": text}, headers=headers)
-        if response.status_code != 200:
-            self.refused[f"turn: {response.status_code}"] += 1
         # Stored before the model is asked: also where that failed.
         if "user_message_id" in response.text:
             self.acknowledged[id_].append(text)
@@ -114,14 +124,19 @@ class Soak:
     async def transfer(self, id_: str) -> None:
         exported = await self.client.get(f"/v1/chat/conversations/{id_}/export")
         imported = await self.client.post(
-            "/v1/chat/conversations/import", content=exported.content, headers=exported.headers
+            "/v1/chat/conversations/import",
+            content=exported.content,
+            headers={"Content-Type": "application/json"},
         )
-        for each in imported.json().get("conversations", []) if imported.is_success else []:
-            found = each.get("conversation_id") or each.get("id")
-            await self.client.delete(f"/v1/chat/conversations/{found}")
+        for each in imported.json()["imported"] if imported.is_success else []:
+            await self.client.delete(f"/v1/chat/conversations/{each['conversation_id']}")
 
     async def digest(self, _: str) -> None:
         await self.client.get(f"/v1/projects/{self.project}/complete-source-code")
+
+    async def search(self, _: str) -> None:
+        words = f"冒泡 {self.random.randint(1, self.serial + 1)}"
+        await self.client.get("/v1/search", params={"q": words})
 
     async def log_in(self, _: str) -> None:
         body = {"userName": "soak", "password": "anything"}
@@ -199,18 +214,21 @@ async def soak(arguments: argparse.Namespace, folder: Path, port: int, upstream:
         [sys.executable, str(HERE / "watched.py"), "serve"],
         ALL_CORES,
         port,
+        seconds=300,
         GAPS=str(gaps),
         PROXY_PORT=str(port),
         PROXY_DATA_DIR=str(data),
         OPENAI_BASE_URL=f"http://127.0.0.1:{upstream}/v1",
         OPENAI_API_KEY="sk-soak",
+        PROXY_SOURCE_ROOTS=str(SOURCE),
         PROXY_RETRY_BUDGET_SECONDS="5",
     )
     kills: list[float] = []
     with server as pid:
         base = f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient(base_url=base, timeout=60) as client:
-            run = Soak(client, arguments.seed, HERE.parents[1] / "proxy")
+            run = Soak(client, arguments.seed, SOURCE, arguments.pause)
+            client.event_hooks["response"].append(run.count)
             await run.prepare(arguments.conversations)
             until = time.monotonic() + arguments.minutes * 60
             killing = asyncio.create_task(kill_upstream(upstream, until, kills))
@@ -226,6 +244,7 @@ async def soak(arguments: argparse.Namespace, folder: Path, port: int, upstream:
     report: dict[str, Any] = {
         "minutes": arguments.minutes,
         "callers": arguments.callers,
+        "pause seconds": arguments.pause,
         "upstream kills": len(kills),
         "done": dict(run.done),
         "refused": dict(run.refused),
@@ -249,6 +268,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--callers", type=int, default=8)
     parser.add_argument("--conversations", type=int, default=30)
+    parser.add_argument("--pause", type=float, default=0, help="seconds between two calls, mean")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
