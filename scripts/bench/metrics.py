@@ -41,7 +41,7 @@ def microseconds(call: Callable[[], None]) -> dict[str, float]:
 
 
 def command_told(listeners: Any) -> None:
-    """What the driver does for its listeners around one command."""
+    """Do what the driver does for its listeners around one command."""
     command = {"find": "conversations", "filter": {"_id": "x"}, "$db": "proxy"}
     address = ("127.0.0.1", 27017)
     listeners.publish_command_start(command, "proxy", 1, address, None, op_id=1)

@@ -4,8 +4,9 @@
 
 One server on an embedded database, one upstream that is killed now and then. Callers do turns,
 streams that they leave and join again, whole histories, searches, imports, digests, log-ins
-(which fail: there are no users). At the end every acknowledged turn must be there once. Prints JSON; exit code 1 when something is lost or
-doubled, or when memory grew by more than 5 % after the first fifth of the time.
+(which fail: there are no users). At the end every acknowledged turn must be there once. Prints
+JSON; exit code 1 when something is lost or doubled, or when memory grew by more than 5 % after
+the first fifth of the time.
 """
 
 import argparse
