@@ -60,7 +60,11 @@ class Draft:
         self._clock_start = self._loop.time()
         self._pieces: list[str] = []
         self._bytes = 0
-        self._former_texts: list[str] = []
+        self._version = 0
+        self._appending: set[_Position] = set()
+        """Followers that can only append: they must know what they had of a replaced text."""
+        self._former_texts: dict[int, str] = {}
+        """Version → its text, of versions that such a follower has not left yet."""
         self._reasoning: list[str] = []
         self._calls: list[dict[str, Any]] = []
         self._parts: list[dict[str, Any]] = []
@@ -136,7 +140,7 @@ class Draft:
     @property
     def extent(self) -> tuple[int, int, int]:
         """Changes with every piece of text or reasoning."""
-        return len(self._former_texts), len(self._pieces), len(self._reasoning)
+        return self._version, len(self._pieces), len(self._reasoning)
 
     def elapsed_ms(self) -> int:
         """Milliseconds since the reply was begun."""
@@ -169,7 +173,9 @@ class Draft:
             if self.first_token_ms is None and delta.text:
                 self.first_token_ms = self.elapsed_ms()
             if delta.replace:
-                self._former_texts.append(self.text)
+                if any(each.version == self._version for each in self._appending):
+                    self._former_texts[self._version] = self.text
+                self._version += 1
                 self._pieces = [delta.text] if delta.text else []
                 self._bytes = len(delta.text.encode())
             else:
@@ -237,17 +243,29 @@ class Draft:
         that does not `accept_replace` gets nothing until the new text begins with what it has.
         """
         self.followers += 1
+        position = _Position(self._version)
+        if not accept_replace:
+            self._appending.add(position)
         try:
-            async with aclosing(self._follow(after, accept_replace)) as progresses:
+            async with aclosing(self._follow(after, position, accept_replace)) as progresses:
                 async for progress in progresses:
                     yield progress
         finally:
             self.followers -= 1
+            self._appending.discard(position)
+            self._forget_former_texts()
+
+    def _forget_former_texts(self) -> None:
+        """Forget the replaced texts that no follower needs any more."""
+        if self._former_texts:
+            needed = {each.version for each in self._appending}
+            for version in self._former_texts.keys() - needed:
+                del self._former_texts[version]
 
     async def _follow(  # noqa: PLR0912 - one loop over what there is to tell
-        self, after: int, accept_replace: bool
+        self, after: int, position: "_Position", accept_replace: bool
     ) -> AsyncGenerator[Progress, None]:
-        version, beats = len(self._former_texts), self._beats
+        beats = self._beats
         pieces = thoughts = calls = given = 0
         held: str | None = None
         skip = 0
@@ -259,13 +277,15 @@ class Draft:
                 yield Progress(text[after:])
         while True:
             text, replaced = "", False
-            if version != len(self._former_texts):
-                had = self._former_texts[version][:given] if held is None else held
-                version, pieces = len(self._former_texts), len(self._pieces)
+            if position.version != self._version:
+                former = position.version
+                position.version, pieces = self._version, len(self._pieces)
                 if accept_replace:
-                    text, replaced, held = self.text, True, None
+                    text, replaced = self.text, True
                 else:
+                    had = self._former_texts[former][:given] if held is None else held
                     text, held = _continuation(had, self.text)
+                    self._forget_former_texts()
                 given = len(self.text)
             elif pieces < len(self._pieces):
                 text = "".join(self._pieces[pieces:])
@@ -290,6 +310,13 @@ class Draft:
                 return
             else:
                 await self._changed.wait()
+
+
+@dataclass(eq=False, slots=True)
+class _Position:
+    """How many times the text had been replaced when a follower last looked."""
+
+    version: int
 
 
 def _with_whole_characters(delta: Delta) -> Delta:
