@@ -30,6 +30,7 @@ async def ask_in_turn(
 ) -> T:
     """Return what the first route that answers gives.
 
+    A route that may answer later is asked again after a pause, one that refused for good is not.
     Once `has_begun` says that something of an answer arrived, nothing is tried again.
 
     Raises:
@@ -37,31 +38,39 @@ async def ask_in_turn(
     """
     deadline = time.monotonic() + budget_seconds
     wait = BACKOFF_SECONDS
+    asked = list(routes)
+    final: list[UpstreamError] = []
     while True:
-        failures: list[UpstreamError] = []
-        for position, route in enumerate(routes, 1):
+        again: list[UpstreamError] = []
+        remaining: list[Route] = []
+        for position, route in enumerate(asked, 1):
             try:
                 return await ask(route)
             except UpstreamError as error:
                 if has_begun():
                     raise
                 log.info("%s/%s: %s", route.provider.name, route.model, error.detail)
-                failures.append(error)
-                for following in routes[position : position + 1]:
+                for following in asked[position : position + 1]:
                     names = (route.provider.name, following.provider.name)
                     FALLBACKS.add((*names, error.type))
-        again = [error for error in failures if error.retryable]
+                if error.retryable:
+                    again.append(error)
+                    remaining.append(route)
+                else:
+                    # Who refused for good says the same the next time.
+                    final.append(error)
         pause = max(
             wait * random.uniform(0.5, 1.5),
             min((error.retry_after_seconds or 0.0 for error in again), default=0.0),
         )
         if not again or time.monotonic() + pause > deadline:
             # What a person can do something about comes before what may pass by itself.
-            failure = next((e for e in failures if not e.retryable), failures[0])
+            failure = (final or again)[0]
             if isinstance(failure, ModelNotFound) and routes[0].not_found is not None:
                 unknown = routes[0].not_found()
                 unknown.retry_after_seconds = failure.retry_after_seconds
                 raise unknown
             raise failure
+        asked = remaining
         await asyncio.sleep(pause)
         wait = min(wait * 2, MAX_BACKOFF_SECONDS)
