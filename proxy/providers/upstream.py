@@ -8,9 +8,11 @@ import asyncio
 import io
 import urllib.request
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
+from aiohttp_socks import ProxyConnector, ProxyError
 from yarl import URL
 
 from proxy.errors import UpstreamProtocolError
@@ -39,7 +41,12 @@ HEADER_BYTES = 64 * 1024
 LINGER_SECONDS = 1.0
 """How long a finished stream's connection may take to end, so that it is used again."""
 
-_FAULTS = (aiohttp.ClientError, TimeoutError, OSError)
+HEADERS = 1_000
+"""The most headers of an answer; aiohttp's own limit is 128, and gateways add theirs."""
+
+SOCKS = ("socks5", "socks5h", "socks4", "socks4a")
+
+_FAULTS = (aiohttp.ClientError, TimeoutError, OSError, ProxyError)
 
 
 class Upstream:
@@ -55,7 +62,10 @@ class Upstream:
         self._api_key = api_key.strip()
         self.faults = Faults(name, self._api_key)
         self._settings = settings
-        self.proxy = _proxy_of(name, _checked_url(name, base_url))
+        proxy = _proxy_of(name, _checked_url(name, base_url))
+        is_socks = proxy is not None and proxy.startswith("socks")
+        self.proxy = None if is_socks else proxy
+        self._socks = proxy if is_socks else None
         self._session: aiohttp.ClientSession | None = None
         self._lingering: set[aiohttp.ClientResponse] = set()
 
@@ -69,9 +79,7 @@ class Upstream:
         if self._api_key:
             headers["Authorization"] = f"Bearer {self._api_key}"
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=self._settings.upstream_connections, keepalive_timeout=30, ttl_dns_cache=60
-            ),
+            connector=self._connector(),
             timeout=aiohttp.ClientTimeout(
                 total=None,
                 sock_connect=self._settings.connect_timeout_seconds,
@@ -82,8 +90,22 @@ class Upstream:
             read_bufsize=256 * 1024,
             max_line_size=HEADER_BYTES,
             max_field_size=HEADER_BYTES,
+            max_headers=HEADERS,
         )
         return self._session
+
+    def _connector(self) -> aiohttp.TCPConnector:
+        limit, keep_seconds = self._settings.upstream_connections, 30
+        if self._socks:
+            # With an `h` or an `a` at its end, the proxy looks the upstream's name up.
+            scheme, _, rest = self._socks.partition("://")
+            return ProxyConnector.from_url(
+                f"{scheme.rstrip('ha')}://{rest}",
+                rdns=True if scheme[-1] in "ha" else None,
+                limit=limit,
+                keepalive_timeout=keep_seconds,
+            )
+        return aiohttp.TCPConnector(limit=limit, keepalive_timeout=keep_seconds, ttl_dns_cache=60)
 
     async def request(
         self, method: str, url: str | URL, body: bytes | None = None, *, model: str = ""
@@ -228,7 +250,7 @@ def _checked_url(name: str, base_url: str) -> URL:
 
 
 def _proxy_of(name: str, url: URL) -> str | None:
-    """Return the HTTP proxy that the machine's environment names for this upstream.
+    """Return the HTTP or SOCKS proxy that the machine's environment names for this upstream.
 
     Looked up once: aiohttp's own `trust_env` reads the environment and `.netrc` at every
     request. A loopback upstream never goes through one.
@@ -247,10 +269,20 @@ def _proxy_of(name: str, url: URL) -> str | None:
         return None
     if "://" not in proxy:
         proxy = f"http://{proxy}"
-    if not proxy.startswith(("http://", "https://")):
+    scheme = proxy.partition("://")[0].lower()
+    if scheme not in ("http", "https", *SOCKS) or not _has_port(proxy):
         raise SettingsError(
-            f"provider {name!r}: the environment names a {proxy.partition('://')[0][:10]} proxy "
-            "for it, and only http:// and https:// ones are supported; name one of those in "
+            f"provider {name!r}: the environment names a {scheme[:10]} proxy for it that cannot "
+            "be used; name one like http://host:3128 or socks5://host:1080 in "
             f"{url.scheme.upper()}_PROXY, or the host {host!r} in NO_PROXY"
         )
-    return proxy
+    return scheme + proxy[len(scheme) :]
+
+
+def _has_port(proxy: str) -> bool:
+    """Whether a proxy's address is one; a SOCKS proxy has no usual port."""
+    try:
+        parts = urlsplit(proxy)
+        return bool(parts.hostname) and (parts.port is not None or proxy[:4].lower() == "http")
+    except ValueError:
+        return False

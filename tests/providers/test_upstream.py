@@ -1,15 +1,19 @@
 """The connection pool: proxies of the environment, base URLs, limits."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from proxy.errors import UpstreamUnreachable
 from proxy.providers.openai import OpenAIProvider
 from proxy.providers.poe import PoeProvider
 from proxy.providers.upstream import READ_BYTES, Upstream
 from proxy.settings import SettingsError
 from tests.fakes.openai_upstream import OpenAIUpstream
-from tests.support.providers import deltas, joined, request, settings
+from tests.fakes.scripted import head, script
+from tests.fakes.socks import socks_proxy
+from tests.support.providers import deltas, joined, refusal, request, settings
 
 
 async def test_an_upstream_elsewhere_is_asked_through_the_environments_proxy(
@@ -104,7 +108,50 @@ def test_a_proxy_that_cannot_be_used_is_refused_at_the_start(
     for name in ("HTTPS_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    monkeypatch.setenv("ALL_PROXY", "socks5://user:password@proxy.example:1080")
-    with pytest.raises(SettingsError, match="socks5 proxy") as caught:
-        Upstream("openai", "https://api.example.com/v1", "", settings())
-    assert "password" not in str(caught.value)
+    for proxy in ("ftp://user:password@proxy.example:21", "socks5://user:password@proxy.example"):
+        monkeypatch.setenv("ALL_PROXY", proxy)
+        with pytest.raises(SettingsError, match="proxy for it that cannot be used") as caught:
+            Upstream("openai", "https://api.example.com/v1", "", settings())
+        assert "password" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+async def test_a_socks_proxy_of_the_environment_is_used(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    for name in ("http_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    async with OpenAIUpstream() as upstream, socks_proxy(upstream.origin) as (address, names):
+        monkeypatch.setenv("all_proxy", f"{scheme}://{address}")
+        upstream.play(upstream.reply("through"))
+        provider = OpenAIProvider(settings(), base_url="http://models.test/v1", api_key="k")
+        assert joined(await deltas(provider)) == "through"
+        assert upstream.requests[0].path == "/v1/chat/completions"
+        # The proxy looks the name up: it may be one that only it knows.
+        assert names == ["models.test"]
+        await provider.close()
+
+
+async def test_a_socks_proxy_that_refuses_is_an_upstream_that_cannot_be_reached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("http_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    async with socks_proxy(None) as (address, _):
+        monkeypatch.setenv("all_proxy", f"socks5://{address}")
+        provider = OpenAIProvider(settings(), base_url="http://models.test/v1", api_key="k")
+        assert type(await refusal(provider)) is UpstreamUnreachable
+        await provider.close()
+
+
+async def test_an_answer_may_have_hundreds_of_headers_and_long_ones() -> None:
+    async with OpenAIUpstream() as upstream:
+        many: dict[str, Any] = {f"x_{number}": "v" * 20 for number in range(400)}
+        frames = [upstream.text("Hello"), upstream.end()]
+        upstream.play(script(head(**many, x_long="v" * 60_000), *frames))
+        provider = OpenAIProvider(settings(), base_url=upstream.base_url)
+        assert joined(await deltas(provider)) == "Hello"
+        many |= {f"y_{number}": "v" for number in range(2_000)}
+        upstream.play(script(head(**many), *frames))
+        assert not (await refusal(provider)).retryable
+        await provider.close()
