@@ -13,6 +13,7 @@ from proxy.dialects.chat_completions.with_memory import conversation_of, format_
 from proxy.errors import BadRequest, UnsupportedMediaType
 from proxy.schemas.common import ASKS_A_MODEL
 from proxy.schemas.completions import (
+    BOM,
     ChatCompletion,
     ChatCompletionCreate,
     read_body,
@@ -130,6 +131,7 @@ async def _complete(request: Request, raw: bytes, caller: CallerInfo) -> Respons
     engine: Engine = state.engine
     settings: Settings = state.settings
     engine.check_open()
+    raw = raw.removeprefix(BOM)
     body = read_body(raw)
     conversation_id = conversation_of(body, headers)
     if conversation_id:

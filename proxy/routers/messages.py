@@ -33,7 +33,7 @@ from proxy.settings import Settings
 from proxy.streaming.delivery import deliver, reply_frames
 from proxy.streaming.engine import Engine, StreamSessionNotFound
 from proxy.streaming.reply import Reply, fingerprint
-from proxy.turns.turn import NewTurn
+from proxy.turns.turn import RETRY_HEADER, NewTurn
 from proxy.web.dependencies import AppSettings, Caller, PathId, ReplyEngine, TurnMaker
 
 router = APIRouter(prefix="/chat", tags=["Messages"])
@@ -117,6 +117,7 @@ async def create_message(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Store the message, then ask the model; with `stream` the reply comes as events."""
+    retries = request.headers.get(RETRY_HEADER)
     reply = await turns.begin(
         caller.owner,
         conversation_id,
@@ -127,7 +128,10 @@ async def create_message(
             system_prompt_append=body.system_prompt_append,
             source=body.source,
             idempotency_key=idempotency_key,
-            fingerprint=fingerprint(body.model_dump()) if idempotency_key else "",
+            fingerprint=(
+                fingerprint(body.model_dump()) if idempotency_key or retries is not None else ""
+            ),
+            is_retry=idempotency_key is None and retries not in (None, "0"),
         ),
     )
     return await answer(request, engine, caller.owner, reply, body, settings)

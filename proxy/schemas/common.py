@@ -16,6 +16,8 @@ from pydantic import (
 from proxy.documents.base import MAX_ID, as_utc
 from proxy.errors import Unprocessable
 
+NOT_UTF8 = "The request body is not UTF-8; send the JSON encoded as UTF-8"
+
 HALF_A_CHARACTER = "must be valid Unicode; it holds half of a surrogate pair"
 
 

@@ -7,11 +7,16 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from proxy.errors import BadRequest
+from proxy.schemas.common import NOT_UTF8
 
 MODEL_RULE = "must be the name of a model; GET /v1/models lists what there is"
 
 MODEL_CHARACTERS = 500
 """The longest name of a model, here as in every other body."""
+
+
+BOM = b"\xef\xbb\xbf"
+"""What some editors and Windows programs put in front of UTF-8; it says nothing."""
 
 
 def read_object(raw: bytes) -> dict[str, Any]:
@@ -21,9 +26,9 @@ def read_object(raw: bytes) -> dict[str, Any]:
         BadRequest: it is not.
     """
     try:
-        body = orjson.loads(raw)
+        body = orjson.loads(raw.removeprefix(BOM))
     except orjson.JSONDecodeError:
-        raise BadRequest(_why_unreadable(raw), code="invalid_json") from None
+        raise BadRequest(why_unreadable(raw), code="invalid_json") from None
     if not isinstance(body, dict):
         raise BadRequest("The request body must be a JSON object", code="invalid_json")
     return body
@@ -57,7 +62,12 @@ def wrong(parameter: str, rule: str) -> BadRequest:
     return BadRequest(f"{parameter}: {rule}", param=parameter, code="invalid_value")
 
 
-def _why_unreadable(raw: bytes) -> str:
+def why_unreadable(raw: bytes) -> str:
+    """Return what is wrong with a body that is no JSON, in one sentence."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return NOT_UTF8
     if b"\\u" in raw:
         try:
             json.loads(raw)

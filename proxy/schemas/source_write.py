@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, StrictStr, ValidationError
 
 from proxy.errors import BadRequest
 from proxy.schemas.common import Body
+from proxy.schemas.completions import BOM, why_unreadable
 
 
 class SourceWrite(Body):
@@ -48,9 +49,9 @@ def read_source_write(raw: bytes) -> SourceWrite:
         RequestValidationError: a field is missing or wrong.
     """
     try:
-        return SourceWrite.model_validate(orjson.loads(raw))
+        return SourceWrite.model_validate(orjson.loads(raw.removeprefix(BOM)))
     except orjson.JSONDecodeError:
-        raise BadRequest("The request body is not valid JSON", code="invalid_json") from None
+        raise BadRequest(why_unreadable(raw), code="invalid_json") from None
     except ValidationError as error:
         fields = [{**item, "loc": ("body", *item["loc"])} for item in error.errors()]
         raise RequestValidationError(fields) from None

@@ -14,6 +14,9 @@ from proxy.documents.message import payload_of
 from proxy.documents.message_location import attempt_name
 from proxy.source_code.base import SourceAttachment
 
+RETRY_HEADER = "x-stainless-retry-count"
+"""How often OpenAI's SDKs have sent a call before, by themselves and without a key."""
+
 MAX_REQUEST_CHARACTERS = 256 * 1024
 """What is kept of a turn's parameters for a regeneration; longer ones are not."""
 

@@ -23,7 +23,7 @@ from proxy.errors import (
 )
 from proxy.metrics import LIMITED
 from proxy.responses import Json
-from proxy.schemas.common import HALF_A_CHARACTER
+from proxy.schemas.common import HALF_A_CHARACTER, NOT_UTF8
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +123,8 @@ def add_handlers(app: FastAPI) -> None:
             404: "There is nothing at this address; GET / lists what there is",
             405: "This address does not take this method; /docs lists which do",
         }.get(error.status_code, str(error.detail))
+        if isinstance(error.__cause__, UnicodeDecodeError):
+            sentence = NOT_UTF8
         mapped = BadRequest(sentence)
         body = mapped.body()
         return Json(body, error.status_code, headers=dict(error.headers or {}))

@@ -135,6 +135,24 @@ async def test_the_sdks_own_repetition_joins_the_turn(
         assert len(strict.requests) == (2 if is_same else 3)
 
 
+@pytest.mark.parametrize("count", ["0", "1"])
+async def test_a_message_that_an_sdk_sends_again_by_itself_is_one_turn(
+    live: LiveServer, strict: Upstream, count: str
+) -> None:
+    async with live(providers=[provider(strict)]) as client:
+        path = f"/v1/chat/conversations/{await create(client)}/messages"
+
+        async def send(content: str, count: str) -> Any:
+            headers = {"x-stainless-retry-count": count}
+            return (await client.post(path, json={"content": content}, headers=headers)).json()
+
+        first, again, other = await send("Hi", "0"), await send("Hi", count), await send("Ho", "1")
+        is_same = again["assistant_message_id"] == first["assistant_message_id"]
+        assert is_same == (count == "1")
+        assert again["reply"] == first["reply"] == "ok"
+        assert other["assistant_message_id"] > again["assistant_message_id"]
+
+
 async def test_the_sdks_repetition_of_a_failed_call_is_a_new_try(
     live: LiveServer, strict: Upstream
 ) -> None:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from proxy.app import create_app
+from proxy.schemas.common import NOT_UTF8
 from proxy.web.openapi_examples import REF
 from tests.conftest import make_settings
 
@@ -131,3 +132,24 @@ async def test_a_time_that_has_no_year_in_utc_is_refused(
     )
     assert response.status_code == 422
     assert "between the years 1 and 9999" in response.json()["detail"]
+
+
+JSON = {"Content-Type": "application/json"}
+BODY = '{"model": "echo", "content": "你好", "messages": [{"role": "user", "content": "你好"}]}'
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/projects"])
+async def test_a_body_in_another_encoding_is_told_so(client: httpx.AsyncClient, path: str) -> None:
+    for encoding in ("gbk", "latin-1"):
+        raw = BODY.replace("你好", "é" if encoding == "latin-1" else "你好").encode(encoding)
+        response = await client.post(path, content=raw, headers=JSON)
+        assert response.status_code == 400
+        assert response.json()["detail"] == NOT_UTF8
+
+
+async def test_a_byte_order_mark_says_nothing(client: httpx.AsyncClient) -> None:
+    raw = b"\xef\xbb\xbf" + BODY.encode()
+    answer = await client.post("/v1/chat/completions", content=raw, headers=JSON)
+    assert answer.json()["choices"][0]["message"]["content"].endswith("你好")
+    made = await client.post("/v1/chat/conversations", content=b"\xef\xbb\xbf{}", headers=JSON)
+    assert made.status_code == 200

@@ -18,7 +18,7 @@ from proxy.schemas.completions import wrong
 from proxy.schemas.messages import Attach
 from proxy.source_code.base import SourceAttachment
 from proxy.streaming.reply import Reply, fingerprint, ids_of, stored_ids
-from proxy.turns.turn import NewTurn
+from proxy.turns.turn import RETRY_HEADER, NewTurn
 
 HEADER = b"x-conversation-id"
 
@@ -53,10 +53,6 @@ def conversation_of(body: Raw, headers: Mapping[bytes, bytes]) -> str:
     return found
 
 
-RETRY_HEADER = b"x-stainless-retry-count"
-"""How often OpenAI's SDKs have sent a call before, by themselves and without a key."""
-
-
 def new_turn(
     body: Raw, idempotency_key: str | None, headers: Mapping[bytes, bytes] | None = None
 ) -> NewTurn:
@@ -79,7 +75,7 @@ def new_turn(
             new.append(_read_message(message, f"messages[{index}]"))
     if not new:
         raise wrong("messages", "must hold a message besides the system prompt")
-    retries = (headers or {}).get(RETRY_HEADER)
+    retries = (headers or {}).get(RETRY_HEADER.encode())
     return NewTurn(
         messages=tuple(new),
         model=body.get("model") or "",
