@@ -18,7 +18,7 @@ from typing import Any
 from proxy.caller import CallerInfo
 from proxy.credentials import PREFIX, hash_key, is_well_formed
 from proxy.documents.api_key import ApiKey, KeyActivity
-from proxy.documents.base import Raw, utc_now
+from proxy.documents.base import utc_now
 from proxy.documents.user import Session, User
 from proxy.errors import Forbidden, Unauthorized, UnsupportedMediaType
 from proxy.settings import Settings, SettingsError
@@ -236,7 +236,9 @@ class Authenticator:
         self._cache[hash_] = (time.monotonic() + seconds, caller)
         return caller
 
-    def _with_defaults(self, caller: CallerInfo, own: Raw | None = None) -> CallerInfo:
+    def _with_defaults(
+        self, caller: CallerInfo, own: Mapping[str, Any] | None = None
+    ) -> CallerInfo:
         """Return the caller with its own limits, the settings' where it has none of its own."""
         limits: dict[str, Any] = {
             "requests_per_minute": self._settings.key_requests_per_minute,

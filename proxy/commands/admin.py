@@ -17,8 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 from proxy.caller import ALL_SCOPES, DEFAULT_SCOPES
 from proxy.commands.arguments import count, duration, key_name, limit, owner_name, print_table, when
 from proxy.credentials import PASSWORD_CHARACTERS, hash_password
-from proxy.documents.api_key import ApiKey
-from proxy.documents.base import DEFAULT_OWNER, Raw, utc_now
+from proxy.documents.api_key import ApiKey, StoredKey, UsedKey
+from proxy.documents.base import DEFAULT_OWNER, utc_now
 from proxy.documents.user import User
 from proxy.errors import NotFound, ProxyError
 from proxy.schemas.keys import OwnerName
@@ -170,18 +170,18 @@ async def revoke_key(arguments: argparse.Namespace) -> int:
 
 async def rotate_key(arguments: argparse.Namespace) -> int:
     """Give a key a new secret."""
-    raw = await _named_key(arguments)
-    secret, raw = await ApiKey.rotate(raw["owner"], raw["_id"])
+    key = await _named_key(arguments)
+    secret, raw = await ApiKey.rotate(key["owner"], key["_id"])
     _print_secret(secret, raw)
     print("The former key stops working within two seconds", file=sys.stderr)
     return 0
 
 
-async def _keys_of(owner: str | None) -> list[Raw]:
+async def _keys_of(owner: str | None) -> list[UsedKey]:
     return await ApiKey.list_all(owner) if owner else await ApiKey.list_everyones()
 
 
-async def _named_key(arguments: argparse.Namespace) -> Raw:
+async def _named_key(arguments: argparse.Namespace) -> UsedKey:
     """Return the key of this id, or the only one of this name.
 
     A working one before a revoked one.
@@ -196,7 +196,7 @@ async def _named_key(arguments: argparse.Namespace) -> Raw:
     return found[0]
 
 
-def _print_secret(secret: str, raw: Raw) -> None:
+def _print_secret(secret: str, raw: StoredKey) -> None:
     print(secret)
     print(
         f"This is shown once. Name {raw['name']}, id {raw['_id']}, owner {raw['owner']}, "
@@ -205,7 +205,7 @@ def _print_secret(secret: str, raw: Raw) -> None:
     )
 
 
-def state_of(raw: Raw) -> str:
+def state_of(raw: StoredKey) -> str:
     """`working`, `expired` or `revoked`."""
     if raw["revoked_at"] is not None:
         return "revoked"

@@ -3,6 +3,7 @@
 from typing import Any
 
 from proxy.documents.base import Raw
+from proxy.documents.message import MessageFields
 from proxy.errors import ProxyError
 from proxy.sse import DONE, encode
 from proxy.streaming.draft import Progress
@@ -26,7 +27,7 @@ class MessageFormat:
         """`{"content": "…"}`."""
         return progress_frame(progress)
 
-    def ending(self, error: ProxyError | None, message: Raw, *, differs: bool) -> bytes:
+    def ending(self, error: ProxyError | None, message: MessageFields, *, differs: bool) -> bytes:
         """`{"content": "", "finish_reason": "stop"}` or `{"error": {…}}`, then `[DONE]`."""
         frame = ending_frame(
             error,
@@ -37,7 +38,7 @@ class MessageFormat:
         )
         return frame + DONE
 
-    def whole(self, error: ProxyError | None, message: Raw) -> Raw:
+    def whole(self, error: ProxyError | None, message: MessageFields) -> Raw:
         """`{"conversation_id", "reply", "status", …}`; a truncated reply says so in `status`.
 
         Raises:

@@ -2,6 +2,7 @@
 
 from proxy.dialects.messages import ending_frame, progress_frame
 from proxy.documents.base import Raw
+from proxy.documents.message import MessageFields
 from proxy.errors import ProxyError, UpstreamProtocolError
 from proxy.plans.generate import document_of
 from proxy.responses import dumps
@@ -36,7 +37,7 @@ class DocumentFormat:
         """`{"content": "…"}`."""
         return progress_frame(progress)
 
-    def ending(self, error: ProxyError | None, message: Raw, *, differs: bool) -> bytes:
+    def ending(self, error: ProxyError | None, message: MessageFields, *, differs: bool) -> bytes:
         """How it ended, what was stored, `[DONE]`."""
         document = document_of(self._reply, message)
         if document is None:
@@ -47,7 +48,7 @@ class DocumentFormat:
             ending += b"data: " + dumps(stored) + b"\n\n"
         return ending + DONE
 
-    def whole(self, error: ProxyError | None, message: Raw) -> Raw:
+    def whole(self, error: ProxyError | None, message: MessageFields) -> Raw:
         """Return the document, with `status` and `finish_reason` of the model's reply.
 
         Raises:

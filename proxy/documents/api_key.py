@@ -1,7 +1,7 @@
 """Keys that open the server: only hashes, last characters, times and limits are kept."""
 
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NotRequired, TypedDict, cast
 from uuid import uuid4
 
 from pydantic import Field
@@ -33,7 +33,32 @@ class KeyNotFound(NotFound):
     message = "Key not found"
 
 
-class ApiKey(Owned):
+class StoredKey(TypedDict):
+    """An `ApiKey` as it lies in Mongo; what is read of it never has the hash."""
+
+    _id: str
+    owner: str
+    name: str
+    scopes: list[str]
+    hash: str
+    last4: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    rotated_at: datetime | None
+    requests_per_minute: int | None
+    tokens_per_day: int | None
+    streams: int | None
+
+
+class UsedKey(StoredKey):
+    """A key with what it did, where it did something."""
+
+    last_used_at: NotRequired[datetime | None]
+    requests: NotRequired[int]
+
+
+class ApiKey(Owned[StoredKey]):
     """`{"_id": "key_1f…", "name": "laptop", "hash": "<sha256>", "last4": "x9Qa", …}`.
 
     Limits are None where the settings' defaults hold, 0 for none.
@@ -63,8 +88,12 @@ class ApiKey(Owned):
             IndexModel([("owner", ASCENDING), ("created_at", ASCENDING)], name="of_owner"),
         ]
 
+    def raw(self) -> StoredKey:
+        """Return it as it is stored."""
+        return cast(StoredKey, self.fields())
+
     @classmethod
-    async def create_new(cls, owner: str, name: str, **fields: Any) -> tuple[str, Raw]:
+    async def create_new(cls, owner: str, name: str, **fields: Any) -> tuple[str, StoredKey]:
         """`insertOne`; the key itself, which is shown this once, and what is kept of it.
 
         Raises:
@@ -77,15 +106,15 @@ class ApiKey(Owned):
             )
         secret = new_key()
         key = cls(owner=owner, name=name, hash=hash_key(secret), last4=secret[-4:], **fields)
-        raw: Raw = {"_id": key.id, **key.model_dump(exclude={"id", "revision_id"})}
+        raw = key.raw()
         await cls.of(owner).insert(raw)
         await KeyActivity.ensure(key.id)
-        return secret, {field: raw[field] for field in ("_id", *SHOWN)}
+        return secret, _shown(raw)
 
     @classmethod
-    async def by_hash(cls, hash_: str) -> Raw | None:
+    async def by_hash(cls, hash_: str) -> StoredKey | None:
         """Whatever has this hash, of whichever owner: for authentication only."""
-        found: Raw | None = await cls.collection().find_one({"hash": hash_}, SHOWN)
+        found: StoredKey | None = await cls.collection().find_one({"hash": hash_}, SHOWN)
         return found
 
     @classmethod
@@ -94,24 +123,24 @@ class ApiKey(Owned):
         return await cls.collection().find_one({}, {"owner": 1}) is not None
 
     @classmethod
-    async def named(cls, owner: str, name: str) -> Raw | None:
+    async def named(cls, owner: str, name: str) -> StoredKey | None:
         """Return the owner's key of this name that is not revoked."""
         return await cls.of(owner).find_one({"name": name, "revoked_at": None}, SHOWN)
 
     @classmethod
-    async def list_all(cls, owner: str) -> list[Raw]:
+    async def list_all(cls, owner: str) -> list[UsedKey]:
         """Return the owner's keys, oldest first, with what they did."""
         mine = cls.of(owner)
         return await _with_activity(await mine.find({}, SHOWN, sort=[("created_at", ASCENDING)]))
 
     @classmethod
-    async def list_everyones(cls) -> list[Raw]:
+    async def list_everyones(cls) -> list[UsedKey]:
         """All keys of the server, oldest first: for its operator in a shell."""
         found = cls.collection().find({}, SHOWN).sort("created_at", ASCENDING)
         return await _with_activity([raw async for raw in found])
 
     @classmethod
-    async def get_one(cls, owner: str, id_: Any, projection: Raw | None = None) -> Raw:
+    async def get_one(cls, owner: str, id_: Any, projection: Raw | None = None) -> UsedKey:
         """Return one key by its id, with what it did.
 
         Raises:
@@ -133,7 +162,7 @@ class ApiKey(Owned):
         await cls.get_one(owner, id_)
 
     @classmethod
-    async def rotate(cls, owner: str, id_: str) -> tuple[str, Raw]:
+    async def rotate(cls, owner: str, id_: str) -> tuple[str, StoredKey]:
         """`$set` another hash: the new key, shown this once; the former one stops working.
 
         Raises:
@@ -153,9 +182,15 @@ class ApiKey(Owned):
         return secret, raw
 
 
-async def _with_activity(keys: list[Raw]) -> list[Raw]:
+def _shown(key: StoredKey) -> StoredKey:
+    return cast(
+        StoredKey, {field: value for field, value in key.items() if field in ("_id", *SHOWN)}
+    )
+
+
+async def _with_activity(keys: list[StoredKey]) -> list[UsedKey]:
     activity = await KeyActivity.of_keys([key["_id"] for key in keys])
-    return [{**key, **activity.get(key["_id"], {})} for key in keys]
+    return [cast(UsedKey, {**key, **activity.get(key["_id"], {})}) for key in keys]
 
 
 def _now(field: str) -> Raw:

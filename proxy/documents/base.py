@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from beanie import Document
 from pymongo import ASCENDING, IndexModel, ReturnDocument
@@ -22,7 +22,10 @@ TOO_LARGE_CODES = frozenset({10334, 17419, 17420})
 """What MongoDB answers when a document would exceed 16 MiB."""
 
 Raw = dict[str, Any]
-"""A document as it lies in Mongo."""
+"""A filter, a projection, an update, or a document of which nothing is known."""
+
+D = TypeVar("D", bound=Mapping[str, Any])
+"""The `TypedDict` of what a collection holds; a projection brings fewer of its keys."""
 
 
 def utc_now() -> datetime:
@@ -50,7 +53,7 @@ def is_too_large(error: PyMongoError) -> bool:
     return isinstance(error, DocumentTooLarge) or getattr(error, "code", 0) in TOO_LARGE_CODES
 
 
-class OwnedCollection:
+class OwnedCollection(Generic[D]):
     """A collection as one owner sees it: no filter can forget the owner.
 
     With `shared` it also holds what belongs to everybody, and is for reading only.
@@ -66,7 +69,7 @@ class OwnedCollection:
     def _own(self, filter_: Mapping[str, Any]) -> Raw:
         return {**filter_, "owner": self._visible}
 
-    async def insert(self, document: Raw) -> None:
+    async def insert(self, document: Mapping[str, Any]) -> None:
         """`insertOne`, stamped with the owner."""
         await self._collection.insert_one({**document, "owner": self._owner})
 
@@ -76,12 +79,12 @@ class OwnedCollection:
         projection: Mapping[str, Any] | None = None,
         *,
         hint: str = "",
-    ) -> Raw | None:
+    ) -> D | None:
         """`findOne`."""
         if hint:
             found = await self.find(filter_, projection, limit=1, hint=hint)
             return found[0] if found else None
-        raw: Raw | None = await self._collection.find_one(self._own(filter_), projection)
+        raw: D | None = await self._collection.find_one(self._own(filter_), projection)
         return raw
 
     async def find(
@@ -93,7 +96,7 @@ class OwnedCollection:
         skip: int = 0,
         limit: int = 0,
         hint: str = "",
-    ) -> list[Raw]:
+    ) -> list[D]:
         """`find` into a list."""
         return [
             raw
@@ -112,7 +115,7 @@ class OwnedCollection:
         limit: int = 0,
         batch_size: int = 0,
         hint: str = "",
-    ) -> AsyncIterator[Raw]:
+    ) -> AsyncIterator[D]:
         """`find`, one document after the other; `hint` names the only index that may be used."""
         cursor = self._collection.find(self._own(filter_), projection)
         if hint:
@@ -126,7 +129,7 @@ class OwnedCollection:
 
     async def find_any(
         self, field: str, values: Sequence[Any], projection: Mapping[str, Any] | None = None
-    ) -> list[Raw]:
+    ) -> list[D]:
         """`find` by values of one field that only this owner can know; the owner is compared after.
 
         Not every server uses an index for several values where another field is asked for too.
@@ -169,13 +172,13 @@ class OwnedCollection:
         projection: Mapping[str, Any] | None = None,
         *,
         after: bool = False,
-    ) -> Raw | None:
+    ) -> D | None:
         """`findAndModify`; the document as it was, or as it is when `after`.
 
         Only what it is `after` is certain under concurrent writes: the embedded server reads
         what it was outside of the update.
         """
-        found: Raw | None = await self._collection.find_one_and_update(
+        found: D | None = await self._collection.find_one_and_update(
             self._own(filter_),
             update,
             projection=projection,
@@ -200,14 +203,19 @@ class Stored(Document):
     NARROW_INDEXES: ClassVar[list[IndexModel]] = []
     """For a server that uses an index only where it covers every field of the filter."""
 
+    def fields(self, *, without_none: bool = False) -> Raw:
+        """Return all fields as they are stored; on wish without those that are None."""
+        fields = self.model_dump(exclude={"id", "revision_id"}, exclude_none=without_none)
+        return {"_id": self.id, **fields}
+
     @classmethod
     def collection(cls) -> Any:
         """Return the raw asynchronous collection, for work that is already authorised."""
         return cls.get_motor_collection()
 
 
-class Owned(Stored):
-    """The base of documents that belong to an owner."""
+class Owned(Stored, Generic[D]):
+    """The base of documents that belong to an owner; `Owned[StoredX]` says what is read of them."""
 
     owner: str = DEFAULT_OWNER
 
@@ -221,18 +229,22 @@ class Owned(Stored):
         IndexModel([("_id", ASCENDING), ("owner", ASCENDING)], name="id_of_owner")
     ]
 
+    def __class_getitem__(cls, _: Any) -> type[Self]:
+        """Return the class itself: pydantic would make another document class of each type."""
+        return cls
+
     @classmethod
-    def of(cls, owner: str) -> OwnedCollection:
+    def of(cls, owner: str) -> OwnedCollection[D]:
         """Return the collection as this owner sees it."""
         return OwnedCollection(cls.collection(), owner)
 
     @classmethod
-    def visible_to(cls, owner: str) -> OwnedCollection:
+    def visible_to(cls, owner: str) -> OwnedCollection[D]:
         """Return the owner's documents and everybody's; for reading only."""
         return OwnedCollection(cls.collection(), owner, shared=True)
 
     @classmethod
-    async def get_one(cls, owner: str, id_: Any, projection: Raw | None = None) -> Raw:
+    async def get_one(cls, owner: str, id_: Any, projection: Raw | None = None) -> D:
         """Return one document by its id: `findOne`.
 
         Raises:

@@ -20,7 +20,7 @@ One list in two places, without a transaction:
 
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NotRequired, TypedDict, cast
 from uuid import uuid4
 
 from pydantic import Field
@@ -28,7 +28,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
 
 from proxy.documents.base import Owned, Raw, utc_now
-from proxy.documents.message import Message
+from proxy.documents.message import Message, StoredMessage
 from proxy.documents.message_page import MESSAGE_OF_OWNER, MessagePage
 from proxy.errors import NotFound
 
@@ -46,6 +46,9 @@ SUMMARY = {
 }
 """What a list shows: no messages are read."""
 
+OPTIONAL = ("metadata", "forked_from", "document_references")
+"""What only those conversations have that use it."""
+
 
 class ConversationNotFound(NotFound):
     """No such conversation for this caller."""
@@ -53,11 +56,41 @@ class ConversationNotFound(NotFound):
     message = "Conversation not found"
 
 
-class Conversation(Owned):
-    """`db.conversations.findOne({_id: "<uuid4>"})`.
+class Reference(TypedDict):
+    """That a conversation's or a project's calls take a plan document along as context."""
 
-    One that references plan documents has `document_references` too; see `reference.py`.
-    """
+    id: int
+    document_id: int
+    created_at: datetime
+
+
+class StoredConversation(TypedDict):
+    """A `Conversation` as it lies in Mongo."""
+
+    _id: str
+    owner: str
+    project_id: int
+    name: str
+    model: str
+    assistance_role: str
+    status: int
+    system_prompt: str
+    system_message_id: int | None
+    metadata: NotRequired[dict[str, str]]
+    forked_from: NotRequired[dict[str, Any]]
+    document_references: NotRequired[list[Reference]]
+    created_at: datetime
+    updated_at: datetime
+    messages: list[StoredMessage]
+    page_count: int
+    last_paged_id: int
+    paged_messages: int
+    changes: int
+    appends: int
+
+
+class Conversation(Owned[StoredConversation]):
+    """`db.conversations.findOne({_id: "<uuid4>"})`."""
 
     id: str = Field(default_factory=lambda: str(uuid4()))  # type: ignore[assignment]
     project_id: int = 0
@@ -71,6 +104,8 @@ class Conversation(Owned):
     """Short texts that a client of OpenAI's Conversations keeps here."""
     forked_from: dict[str, Any] | None = None
     """`{"conversation_id", "message_id"}` of what this began as a copy of."""
+    document_references: list[dict[str, Any]] | None = None
+    """Plan documents that its calls take along; see `document_reference.py`."""
     created_at: datetime = Field(default_factory=utc_now)
     updated_at: datetime = Field(default_factory=utc_now)
     messages: list[Message] = Field(default_factory=list)
@@ -121,17 +156,19 @@ class Conversation(Owned):
         """`insertOne`, with the system prompt as first message when it has one."""
         await self.of(self.owner).insert(self.raw())
 
-    def raw(self) -> Raw:
+    def raw(self) -> StoredConversation:
         """Return it as it is stored."""
         fields = self.model_dump(exclude={"id", "messages", "revision_id"})
-        for name in ("metadata", "forked_from"):
+        for name in OPTIONAL:
             if fields[name] is None:
                 del fields[name]
         messages = [message.raw() for message in self.messages]
-        return {"_id": self.id, **fields, "messages": messages}
+        return cast(StoredConversation, {"_id": self.id, **fields, "messages": messages})
 
     @classmethod
-    async def insert_with(cls, conversation: Raw, messages: list[Raw]) -> bool:
+    async def insert_with(
+        cls, conversation: StoredConversation, messages: list[StoredMessage]
+    ) -> bool:
         """`insertOne` with its first messages; False when there is one with this id."""
         try:
             await cls.of(conversation["owner"]).insert({**conversation, "messages": messages})
@@ -154,7 +191,7 @@ class Conversation(Owned):
         before: datetime | None = None,
         limit: int = 0,
         matching: Raw | None = None,
-    ) -> list[Raw]:
+    ) -> list[StoredConversation]:
         """Return conversations without messages, newest activity first.
 
         `matching` is a further filter.
@@ -171,7 +208,7 @@ class Conversation(Owned):
         )
 
     @classmethod
-    async def summary(cls, owner: str, id_: str) -> Raw:
+    async def summary(cls, owner: str, id_: str) -> StoredConversation:
         """One conversation without its messages.
 
         Raises:
@@ -197,7 +234,7 @@ class Conversation(Owned):
         }
 
     @classmethod
-    async def with_tail(cls, owner: str, id_: str) -> Raw:
+    async def with_tail(cls, owner: str, id_: str) -> StoredConversation:
         """Return the conversation with its embedded messages: all that most turns need.
 
         Raises:
@@ -209,13 +246,13 @@ class Conversation(Owned):
         return cls.in_order(raw)
 
     @staticmethod
-    def in_order(raw: Raw) -> Raw:
+    def in_order(raw: StoredConversation) -> StoredConversation:
         """Return a loaded conversation with its tail in order, the system prompt first."""
         raw["messages"].sort(key=lambda m: (m["id"] != raw["system_message_id"], m["id"]))
         return raw
 
     @classmethod
-    async def prompt_state(cls, owner: str, id_: str) -> Raw:
+    async def prompt_state(cls, owner: str, id_: str) -> StoredConversation:
         """`{"system_message_id", "changes"}`.
 
         Raises:
@@ -238,7 +275,7 @@ class Conversation(Owned):
             raise ConversationNotFound
 
     @classmethod
-    async def put_prompt(cls, state: Raw, fields: Raw, new_id: int) -> bool:
+    async def put_prompt(cls, state: StoredConversation, fields: Raw, new_id: int) -> bool:
         """Give a first system prompt its message, or take the message of an emptied one away.
 
         False when the conversation has changed since its `prompt_state`: look again.
@@ -273,7 +310,7 @@ class Conversation(Owned):
 
     @classmethod
     async def append(
-        cls, owner: str, id_: str, messages: list[Raw], *, appends: int | None = None
+        cls, owner: str, id_: str, messages: list[StoredMessage], *, appends: int | None = None
     ) -> bool:
         """Push messages with reserved ids onto the tail: one `$push`.
 
@@ -311,7 +348,7 @@ class Conversation(Owned):
         await cls.of(owner).update_one({"_id": id_}, update)
 
     @classmethod
-    async def history(cls, owner: str, id_: str) -> AsyncIterator[list[Raw]]:
+    async def history(cls, owner: str, id_: str) -> AsyncIterator[list[StoredMessage]]:
         """All messages in order, a page at a time: memory holds one page and the tail.
 
         Raises:
@@ -328,7 +365,7 @@ class Conversation(Owned):
     @classmethod
     async def history_before(
         cls, owner: str, id_: str, *, before: int | None, limit: int
-    ) -> list[Raw]:
+    ) -> list[StoredMessage]:
         """Return the last `limit` messages with an id below `before`, in order.
 
         Raises:
@@ -353,14 +390,16 @@ class Conversation(Owned):
         return found[-limit:]
 
     @classmethod
-    async def history_after(cls, owner: str, id_: str, *, after: int, limit: int) -> list[Raw]:
+    async def history_after(
+        cls, owner: str, id_: str, *, after: int, limit: int
+    ) -> list[StoredMessage]:
         """Return the first `limit` messages with an id above `after`, in order, no system prompt.
 
         Raises:
             ConversationNotFound: there is none for this owner.
         """
         conversation = await cls.with_tail(owner, id_)
-        found: list[Raw] = []
+        found: list[StoredMessage] = []
         pages = conversation["page_count"]
         if pages and after < conversation["last_paged_id"]:
             async for page in MessagePage.after(owner, id_, pages, after):
@@ -372,12 +411,12 @@ class Conversation(Owned):
         return found[:limit]
 
 
-def prompt_messages(raw: Raw) -> list[Raw]:
+def prompt_messages(raw: StoredConversation) -> list[StoredMessage]:
     """Return the tail's messages that a model may see: no half-written reply, nothing empty."""
     return [m for m in raw["messages"] if is_settled(m)]
 
 
-def is_settled(message: Raw) -> bool:
+def is_settled(message: StoredMessage) -> bool:
     """Whether the text of a message is final and worth sending to a model."""
     return message.get("status") != "streaming" and bool(
         message.get("content") or message.get("payload")

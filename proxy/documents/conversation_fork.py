@@ -1,7 +1,7 @@
 """A copy of a conversation up to one of its messages: where a history goes on another way."""
 
-from proxy.documents.base import Raw, utc_now
-from proxy.documents.conversation import Conversation
+from proxy.documents.base import utc_now
+from proxy.documents.conversation import Conversation, StoredConversation
 from proxy.documents.conversation_import import (
     ImportedConversation,
     ImportedMessage,
@@ -23,7 +23,7 @@ COPIED = ("project_id", "name", "model", "assistance_role", "system_prompt", "me
 _OWN = INTERNAL | {"id", "revision", "reply_to"}
 
 
-async def conversation_of_message(owner: str, message_id: int) -> Raw:
+async def conversation_of_message(owner: str, message_id: int) -> StoredConversation:
     """Load the conversation that holds a message, with its tail: one look-up for a newest one.
 
     Raises:
@@ -38,14 +38,16 @@ async def conversation_of_message(owner: str, message_id: int) -> Raw:
     return Conversation.in_order(found)
 
 
-def is_newest(conversation: Raw, message_id: int, revision: int) -> bool:
+def is_newest(conversation: StoredConversation, message_id: int, revision: int) -> bool:
     """Whether this writing of a reply is the newest message of its conversation.
 
     Raises:
         Conflict: it is still being written.
     """
-    newest = conversation["messages"][-1] if conversation["messages"] else {}
-    if newest.get("id") != message_id or newest.get("revision", 0) != revision:
+    if not conversation["messages"]:
+        return False
+    newest = conversation["messages"][-1]
+    if newest["id"] != message_id or newest.get("revision", 0) != revision:
         return False
     if newest.get("status") == "streaming":
         raise Conflict("The previous response is still being written; wait for its end")
@@ -99,7 +101,7 @@ async def fork_conversation(
             )
     now = utc_now()
     fields = {
-        **{key: about[key] for key in COPIED if key in about},
+        **{key: value for key, value in about.items() if key in COPIED},
         "status": 0,
         "created_at": now,
         "updated_at": now,

@@ -3,14 +3,15 @@
 import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import cast
 from uuid import uuid4
 
 from proxy.documents.base import Raw
-from proxy.documents.conversation import Conversation
+from proxy.documents.conversation import Conversation, StoredConversation
 from proxy.documents.counter import Counter
-from proxy.documents.message import Message, size_bytes
-from proxy.documents.message_location import MessageRevision, attempt_name
-from proxy.documents.message_page import PAGE_BYTES, MessagePage, page_id
+from proxy.documents.message import Message, StoredMessage, size_bytes
+from proxy.documents.message_location import MessageRevision, StoredRevision, attempt_name
+from proxy.documents.message_page import PAGE_BYTES, MessagePage, StoredPage, page_id
 from proxy.documents.response import StoredResponse
 from proxy.documents.worker import Worker
 from proxy.errors import Unavailable
@@ -101,7 +102,7 @@ def _laid_out(
     imported: ImportedConversation,
     tail_messages: int,
     tail_bytes: int,
-) -> tuple[Raw, list[Raw], list[Raw]]:
+) -> tuple[StoredConversation, list[StoredPage], list[StoredRevision]]:
     """Return the conversation, its pages and the revisions of its messages, as they are stored."""
     messages = [
         _message(first_id + position, message, first_id)
@@ -111,21 +112,20 @@ def _laid_out(
     others = messages[1:] if system else messages
     start = _start_of_tail(others, tail_messages // 2, tail_bytes // 2)
     pages = _pages(owner, id_, others[:start], tail_messages)
-    conversation = {
+    conversation = Conversation(
         **imported.fields,
-        "_id": id_,
-        "system_message_id": system["id"] if system else None,
-        "messages": ([system] if system else []) + others[start:],
-        "page_count": len(pages),
-        "last_paged_id": pages[-1]["last_id"] if pages else 0,
-        "paged_messages": start,
-        "changes": 0,
-        "appends": 0,
-    }
+        id=id_,
+        owner=owner,
+        system_message_id=system["id"] if system else None,
+        page_count=len(pages),
+        last_paged_id=pages[-1]["last_id"] if pages else 0,
+        paged_messages=start,
+    ).raw()
+    conversation["messages"] = ([system] if system else []) + others[start:]
     return conversation, pages, _revisions(owner, id_, first_id, imported.messages)
 
 
-def _message(id_: int, message: ImportedMessage, first_id: int) -> Raw:
+def _message(id_: int, message: ImportedMessage, first_id: int) -> StoredMessage:
     raw = Message(id=id_, **message.fields).raw()
     raw["revision"] = len(message.revisions)
     raw["attempt"] = attempt_name(id_, raw["revision"])
@@ -134,7 +134,7 @@ def _message(id_: int, message: ImportedMessage, first_id: int) -> Raw:
     return raw
 
 
-def _start_of_tail(messages: list[Raw], max_messages: int, max_bytes: int) -> int:
+def _start_of_tail(messages: list[StoredMessage], max_messages: int, max_bytes: int) -> int:
     start = len(messages)
     while start and max_messages > 0:
         max_bytes -= size_bytes(messages[start - 1])
@@ -145,9 +145,11 @@ def _start_of_tail(messages: list[Raw], max_messages: int, max_bytes: int) -> in
     return start
 
 
-def _pages(owner: str, id_: str, messages: list[Raw], page_messages: int) -> list[Raw]:
-    pages: list[Raw] = []
-    held: list[Raw] = []
+def _pages(
+    owner: str, id_: str, messages: list[StoredMessage], page_messages: int
+) -> list[StoredPage]:
+    pages: list[StoredPage] = []
+    held: list[StoredMessage] = []
     size = 0
 
     def close() -> None:
@@ -179,7 +181,9 @@ def _pages(owner: str, id_: str, messages: list[Raw], page_messages: int) -> lis
     return pages
 
 
-def _revisions(owner: str, id_: str, first_id: int, messages: list[ImportedMessage]) -> list[Raw]:
+def _revisions(
+    owner: str, id_: str, first_id: int, messages: list[ImportedMessage]
+) -> list[StoredRevision]:
     return [
         {
             "_id": attempt_name(first_id + position, number),
@@ -188,7 +192,9 @@ def _revisions(owner: str, id_: str, first_id: int, messages: list[ImportedMessa
             "conversation_id": id_,
             "number": number,
             "replaced_at": replaced_at,
-            "message": {**former, "id": first_id + position, "revision": number},
+            "message": cast(
+                StoredMessage, {**former, "id": first_id + position, "revision": number}
+            ),
         }
         for position, message in enumerate(messages)
         for number, (replaced_at, former) in enumerate(message.revisions)

@@ -8,17 +8,22 @@ one whose document is gone is left out by whoever reads the list.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 from pydantic import Field
 from pymongo import ASCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
 
 from proxy.documents.base import Owned, OwnedCollection, Raw, utc_now
-from proxy.documents.conversation import Conversation, ConversationNotFound
+from proxy.documents.conversation import (
+    Conversation,
+    ConversationNotFound,
+    Reference,
+    StoredConversation,
+)
 from proxy.documents.counter import Counter
-from proxy.documents.plan_document import PlanDocument
-from proxy.documents.plan_file import DocumentNotFound, file_of
+from proxy.documents.plan_document import PlanDocument, StoredPlanDocument
+from proxy.documents.plan_file import DocumentNotFound, PlanFileName, file_of
 
 CONTEXT_BYTES = 16 * 1024 * 1024
 """Text of the documents that one project, one conversation or one call takes along."""
@@ -32,7 +37,16 @@ class ReferenceChange:
     removed: int
 
 
-class ProjectReferences(Owned):
+class StoredReferences(TypedDict):
+    """A `ProjectReferences` as it lies in Mongo."""
+
+    _id: Any
+    owner: str
+    project_id: int
+    references: list[Reference]
+
+
+class ProjectReferences(Owned[StoredReferences]):
     """`{"project_id": 2, "references": [{"id": 9, "document_id": 41, "created_at": …}]}`."""
 
     project_id: int
@@ -50,7 +64,7 @@ class ProjectReferences(Owned):
         ]
 
     @classmethod
-    async def of_project(cls, owner: str, project_id: int) -> list[Raw]:
+    async def of_project(cls, owner: str, project_id: int) -> list[Reference]:
         """Return a project's references; one look-up in an index."""
         raw = await cls.of(owner).find_one({"project_id": project_id}, {"references": 1})
         return list(raw["references"]) if raw else []
@@ -90,7 +104,9 @@ class ConversationReferences:
     """`Conversation.document_references`; a document of the project is not among them."""
 
     @classmethod
-    async def with_project(cls, owner: str, id_: str) -> tuple[int, list[Raw], list[Raw]]:
+    async def with_project(
+        cls, owner: str, id_: str
+    ) -> tuple[int, list[Reference], list[Reference]]:
         """Return a conversation's project, that one's references, and its own without those.
 
         Raises:
@@ -104,7 +120,7 @@ class ConversationReferences:
         return raw["project_id"], *await _of_both(owner, raw)
 
     @classmethod
-    async def of_conversation(cls, owner: str, id_: str) -> list[Raw]:
+    async def of_conversation(cls, owner: str, id_: str) -> list[Reference]:
         """Return a conversation's own references.
 
         Raises:
@@ -154,9 +170,11 @@ class ConversationReferences:
         return ReferenceChange(0, pulled)
 
 
-async def with_documents(owner: str, references: Sequence[Raw]) -> list[tuple[Raw, Raw]]:
+async def with_documents(
+    owner: str, references: Sequence[Reference]
+) -> list[tuple[Reference, StoredPlanDocument]]:
     """Return references with their documents, without those whose document is gone."""
-    found: dict[int, Raw] = {}
+    found: dict[int, StoredPlanDocument] = {}
     async for batch in PlanDocument.in_order(owner, [r["document_id"] for r in references]):
         found.update((raw["_id"], raw) for raw in batch)
     return [
@@ -167,8 +185,8 @@ async def with_documents(owner: str, references: Sequence[Raw]) -> list[tuple[Ra
 
 
 async def context_documents(
-    owner: str, conversation: Raw, document_ids: Sequence[int] = ()
-) -> list[Raw]:
+    owner: str, conversation: StoredConversation, document_ids: Sequence[int] = ()
+) -> list[StoredPlanDocument]:
     """Return the documents of one call: its project's, its conversation's, and its own.
 
     `conversation` is the stored one. A call outside a project, without references and without
@@ -188,7 +206,9 @@ async def context_documents(
     return [found[id_] for id_ in ids if id_ in found]
 
 
-async def _of_both(owner: str, conversation: Raw) -> tuple[list[Raw], list[Raw]]:
+async def _of_both(
+    owner: str, conversation: StoredConversation
+) -> tuple[list[Reference], list[Reference]]:
     project_id = conversation["project_id"]
     of_project = await ProjectReferences.of_project(owner, project_id) if project_id else []
     taken = {reference["document_id"] for reference in of_project}
@@ -201,8 +221,8 @@ async def _of_both(owner: str, conversation: Raw) -> tuple[list[Raw], list[Raw]]
 
 
 async def _changed(
-    present: Sequence[Raw], document_ids: Sequence[int]
-) -> tuple[list[Raw], ReferenceChange]:
+    present: Sequence[Reference], document_ids: Sequence[int]
+) -> tuple[list[Reference], ReferenceChange]:
     known = {reference["document_id"]: reference for reference in present}
     wanted = list(dict.fromkeys(document_ids))
     new = [id_ for id_ in wanted if id_ not in known]
@@ -229,7 +249,7 @@ async def delete_version(owner: str, document_id: int) -> dict[str, int]:
     return await _delete(owner, file_of(document), [document_id])
 
 
-async def delete_file(owner: str, file: Raw) -> dict[str, int]:
+async def delete_file(owner: str, file: PlanFileName) -> dict[str, int]:
     """Delete all versions of a file, with what hangs on them.
 
     Raises:
@@ -238,20 +258,21 @@ async def delete_file(owner: str, file: Raw) -> dict[str, int]:
     return await _delete(owner, file, [raw["_id"] for raw in await _versions(owner, file)])
 
 
-async def _versions(owner: str, file: Raw) -> list[Raw]:
+async def _versions(owner: str, file: PlanFileName) -> list[StoredPlanDocument]:
     return await PlanDocument.of(owner).find(file, {"_id": 1})
 
 
-async def _delete(owner: str, file: Raw, ids: list[int]) -> dict[str, int]:
+async def _delete(owner: str, file: PlanFileName, ids: list[int]) -> dict[str, int]:
     deleted = await PlanDocument.of(owner).delete_many({"_id": {"$in": ids}})
     if not deleted:
         raise DocumentNotFound
     tags = await PlanDocument.name_newest(owner, file, ids)
     references = 0
-    for holders, path in (
+    everywhere: tuple[tuple[OwnedCollection[Any], str], ...] = (
         (ProjectReferences.of(owner), "references"),
         (Conversation.of(owner), "document_references"),
-    ):
+    )
+    for holders, path in everywhere:
         holds = {f"{path}.document_id": {"$in": ids}}
         for holder in await holders.find(holds, {"_id": 1, f"{path}.document_id": 1}):
             referenced = [r["document_id"] for r in holder[path] if r["document_id"] in ids]
@@ -264,7 +285,7 @@ async def _delete(owner: str, file: Raw, ids: list[int]) -> dict[str, int]:
 
 
 async def _pull(
-    holders: OwnedCollection, holder: Raw, path: str, document_ids: Sequence[int] | None
+    holders: OwnedCollection[Any], holder: Raw, path: str, document_ids: Sequence[int] | None
 ) -> int:
     """`$pull` references from one holder, one after the other; how many there were."""
     if document_ids is None:

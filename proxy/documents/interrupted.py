@@ -5,8 +5,9 @@ from typing import Protocol
 
 from proxy.documents.base import Raw, Stored, utc_now
 from proxy.documents.conversation import Conversation
+from proxy.documents.message import StoredMessage
 from proxy.documents.message_page import MessagePage
-from proxy.documents.plan_draft import PlanDraft
+from proxy.documents.plan_draft import PlanDraft, StoredPlanDraft
 from proxy.documents.usage import Usage
 
 HOLDERS: tuple[type[Stored], ...] = (Conversation, MessagePage)
@@ -49,7 +50,7 @@ async def interrupt_replies(worker: str) -> int:
     return interrupted
 
 
-async def _count_message(raw: Raw, message: Raw) -> None:
+async def _count_message(raw: Raw, message: StoredMessage) -> None:
     conversation = await Conversation.of(raw["owner"]).find_one(
         {"_id": raw.get("conversation_id", raw["_id"])}, {"project_id": 1, "page_count": 1}
     )
@@ -61,7 +62,7 @@ async def _count_message(raw: Raw, message: Raw) -> None:
     await _count(raw["owner"], conversation["project_id"], message)
 
 
-async def _count(owner: str, project_id: int, reply: Raw) -> None:
+async def _count(owner: str, project_id: int, reply: StoredMessage | StoredPlanDraft) -> None:
     """Add a reply to what was used, as a failed request; nobody knows its tokens."""
     labels = {
         "day": utc_now().date().isoformat(),

@@ -1,7 +1,8 @@
 """One message of a conversation, embedded in the conversation or in one of its pages."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, cast
 
 import orjson
 from pydantic import BaseModel, BeforeValidator, Field
@@ -14,6 +15,9 @@ Status = Literal["streaming", "complete", "stopped", "truncated", "failed", "int
 
 INTERNAL = frozenset({"attempt", "worker", "key_id", "idempotency", "request"})
 """Fields that never leave over HTTP."""
+
+FIXED_BYTES = 400
+"""What a message without any text is taken to weigh."""
 
 
 def _text_of(payload: Any) -> Any:
@@ -81,12 +85,52 @@ class Message(BaseModel):
     request: str | None = None
     """What the reply was asked with besides messages (parameters, documents …), as JSON text."""
 
-    def raw(self) -> Raw:
+    def raw(self) -> "StoredMessage":
         """As it is stored: absent fields are absent, not null."""
-        return self.model_dump(exclude_none=True)
+        return cast(StoredMessage, self.model_dump(exclude_none=True))
 
 
-def payload_of(message: Raw) -> dict[str, Any] | None:
+class StoredMessage(TypedDict):
+    """A `Message` as it lies in a conversation, a page or a revision."""
+
+    id: int
+    role: Role
+    content: str
+    created_at: datetime
+    updated_at: datetime
+    status: Status
+    revision: int
+    payload: NotRequired[str]
+
+    reasoning: NotRequired[str]
+    finish_reason: NotRequired[str]
+    reply_to: NotRequired[int]
+    error: NotRequired[dict[str, Any]]
+    model: NotRequired[str]
+    provider: NotRequired[str]
+    usage: NotRequired[dict[str, Any]]
+    started_at: NotRequired[datetime]
+    first_token_ms: NotRequired[int]
+    duration_ms: NotRequired[int]
+    omitted_messages: NotRequired[int]
+    attached_source: NotRequired[dict[str, Any]]
+    order: NotRequired[list[list[Any]]]
+    items: NotRequired[list[str]]
+    tool_names: NotRequired[str]
+    item_type: NotRequired[str]
+
+    attempt: NotRequired[str]
+    worker: NotRequired[str]
+    key_id: NotRequired[str]
+    idempotency: NotRequired[dict[str, str]]
+    request: NotRequired[str]
+
+
+MessageFields = Mapping[str, Any]
+"""A stored message, or what is known of a reply that is still being written: only to be read."""
+
+
+def payload_of(message: MessageFields) -> dict[str, Any] | None:
     """Return the OpenAI message that was stored, where it is more than plain text."""
     text = message.get("payload")
     if not text:
@@ -95,7 +139,7 @@ def payload_of(message: Raw) -> dict[str, Any] | None:
     return payload
 
 
-def with_error_as_text(message: Raw) -> Raw:
+def with_error_as_text(message: MessageFields) -> Raw:
     """Return a message as `wire` does, a failed reply without a text with its error as content."""
     shown = wire(message)
     error = shown.get("error")
@@ -104,7 +148,7 @@ def with_error_as_text(message: Raw) -> Raw:
     return shown
 
 
-def wire(message: Raw) -> Raw:
+def wire(message: MessageFields) -> Raw:
     """Return a stored message as it leaves over HTTP; `payload` is OpenAI's message again."""
     out = {key: value for key, value in message.items() if key not in INTERNAL}
     if "payload" in out:
@@ -112,7 +156,7 @@ def wire(message: Raw) -> Raw:
     return out
 
 
-def size_bytes(message: Raw) -> int:
-    """Return what a message weighs in its document, near enough to bound it."""
+def size_bytes(message: Mapping[str, Any]) -> int:
+    """Return what a message weighs in its document, near enough to bound it; its id may miss."""
     texts = (message.get(key) for key in ("content", "reasoning", "payload", "request"))
-    return 400 + sum(len(text.encode()) for text in texts if text)
+    return FIXED_BYTES + sum(len(text.encode()) for text in texts if text)

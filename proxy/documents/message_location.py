@@ -9,15 +9,15 @@ matches nothing.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 from pymongo import ASCENDING, IndexModel
 
 from proxy.documents.base import Owned, Raw, utc_now
 from proxy.documents.chat_message import with_text
 from proxy.documents.conversation import Conversation, ConversationNotFound
-from proxy.documents.message import INTERNAL, packed, payload_of
-from proxy.documents.message_page import MESSAGE_OF_OWNER, MessagePage
+from proxy.documents.message import INTERNAL, StoredMessage, packed, payload_of
+from proxy.documents.message_page import MESSAGE_OF_OWNER, MessagePage, StoredPage
 from proxy.documents.response import StoredResponse
 from proxy.documents.worker import Worker
 from proxy.errors import Conflict, NotFound
@@ -29,7 +29,25 @@ class MessageNotFound(NotFound):
     message = "Message not found"
 
 
-class MessageRevision(Owned):
+class StoredRevision(TypedDict):
+    """A `MessageRevision` as it lies in Mongo."""
+
+    _id: str
+    owner: str
+    message_id: int
+    conversation_id: str
+    number: int
+    replaced_at: datetime
+    message: StoredMessage
+
+
+class FormerMessage(StoredMessage):
+    """A former content of a message, and when another took its place."""
+
+    replaced_at: datetime
+
+
+class MessageRevision(Owned[StoredRevision]):
     """A former content of a message: `{"_id": "107:0", "message_id": 107, "number": 0, …}`.
 
     Written before the message changes; one whose number the message has not passed yet
@@ -113,7 +131,7 @@ class LocatedMessage:
     """A message with its place; `is_system_prompt` when it mirrors its conversation's prompt."""
 
     location: MessageLocation
-    message: Raw
+    message: StoredMessage
     is_system_prompt: bool = False
 
     @classmethod
@@ -197,7 +215,7 @@ class LocatedMessage:
             await MessageRevision.collection().delete_many({"message_id": id_})
 
 
-async def _counts(owner: str, page: Raw) -> bool:
+async def _counts(owner: str, page: StoredPage) -> bool:
     """Whether a page is part of its conversation (and not the leftover of a broken move)."""
     conversation = await Conversation.of(owner).find_one(
         {"_id": page["conversation_id"]}, {"page_count": 1}
@@ -205,14 +223,16 @@ async def _counts(owner: str, page: Raw) -> bool:
     return conversation is not None and conversation["page_count"] > page["number"]
 
 
-async def find_messages(owner: str, message_ids: Sequence[int]) -> dict[int, tuple[str, Raw]]:
+async def find_messages(
+    owner: str, message_ids: Sequence[int]
+) -> dict[int, tuple[str, StoredMessage]]:
     """Find messages by their ids: each with the id of its conversation; unknown ones are left out.
 
     Two look-ups for any number, one more for what has left the tails.
     """
     wanted = set(message_ids)
     asked = {"messages.id": {"$in": sorted(wanted)}}
-    found: dict[int, tuple[str, Raw]] = {}
+    found: dict[int, tuple[str, StoredMessage]] = {}
     for tail in await Conversation.of(owner).find(asked, {"messages": 1}, hint=MESSAGE_OF_OWNER):
         for message in tail["messages"]:
             if message["id"] in wanted:
@@ -308,7 +328,7 @@ async def remove_conversation(owner: str, id_: str, *, worker: str) -> None:
     await Worker.end_import(worker, id_)
 
 
-async def list_revisions(owner: str, message: Raw) -> list[Raw]:
+async def list_revisions(owner: str, message: StoredMessage) -> list[FormerMessage]:
     """Return the former contents of a message, oldest first."""
     found = await MessageRevision.of(owner).find_any("message_id", [message["id"]])
     passed = [raw for raw in found if raw["number"] < message.get("revision", 0)]

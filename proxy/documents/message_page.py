@@ -1,13 +1,13 @@
 """Older messages of a conversation, some dozens a document; see `conversation.py` for the rules."""
 
 from collections.abc import AsyncIterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 from pymongo import ASCENDING, IndexModel, ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from proxy.documents.base import Owned, Raw
-from proxy.documents.message import Message, size_bytes
+from proxy.documents.message import Message, StoredMessage, size_bytes
 
 READ_BYTES = 1024 * 1024
 """Text that is read at a time, unless one page has more."""
@@ -35,7 +35,33 @@ REPLY_BYTES = 4 * 1024 * 1024
 """The most that a reply can become; what one that is being written counts for."""
 
 
-class MessagePage(Owned):
+class StoredPage(TypedDict):
+    """A `MessagePage` as it lies in Mongo."""
+
+    _id: str
+    owner: str
+    conversation_id: str
+    number: int
+    first_id: int
+    last_id: int
+    changes: int
+    preceding: int
+    messages: list[StoredMessage]
+
+
+class Tail(TypedDict):
+    """What a move to a page reads of a conversation."""
+
+    _id: str
+    owner: str
+    messages: list[StoredMessage]
+    system_message_id: int | None
+    page_count: int
+    paged_messages: int
+    changes: int
+
+
+class MessagePage(Owned[StoredPage]):
     """`{"_id": "<conversation>:000000", "number": 0, "first_id", "last_id", "messages": […]}`."""
 
     id: str  # type: ignore[assignment]
@@ -78,7 +104,7 @@ class MessagePage(Owned):
     @classmethod
     async def forward(
         cls, owner: str, conversation_id: str, count: int
-    ) -> AsyncIterator[list[Raw]]:
+    ) -> AsyncIterator[list[StoredMessage]]:
         """Yield the messages of the pages that count, oldest page first."""
         async for page in cls._read(owner, conversation_id, range(count)):
             yield page["messages"]
@@ -86,7 +112,7 @@ class MessagePage(Owned):
     @classmethod
     async def backward(
         cls, owner: str, conversation_id: str, count: int, before: int | None = None
-    ) -> AsyncIterator[Raw]:
+    ) -> AsyncIterator[StoredPage]:
         """Yield the pages with messages below the id `before`, newest first, and only those."""
         if before is not None:
             count = await cls._count_below(owner, conversation_id, count, before)
@@ -98,14 +124,16 @@ class MessagePage(Owned):
     @classmethod
     async def after(
         cls, owner: str, conversation_id: str, count: int, after: int
-    ) -> AsyncIterator[list[Raw]]:
+    ) -> AsyncIterator[list[StoredMessage]]:
         """Yield the messages with ids above `after`, page by page, oldest first."""
         first = max(0, await cls._count_below(owner, conversation_id, count, after + 1) - 1)
         async for page in cls._read(owner, conversation_id, range(first, count)):
             yield [m for m in page["messages"] if m["id"] > after]
 
     @classmethod
-    async def _read(cls, owner: str, conversation_id: str, numbers: range) -> AsyncIterator[Raw]:
+    async def _read(
+        cls, owner: str, conversation_id: str, numbers: range
+    ) -> AsyncIterator[StoredPage]:
         """Pages in the order of their numbers, a few a read: the first reads are the small ones.
 
         So few that a slow reader of long pages holds about `READ_BYTES` of them.
@@ -161,19 +189,9 @@ class MessagePage(Owned):
         only when the update that empties the tail succeeds, which it does at the `changes`
         that the copy was made at.
         """
-        fields = dict.fromkeys(
-            (
-                "owner",
-                "messages",
-                "system_message_id",
-                "page_count",
-                "paged_messages",
-                "changes",
-            ),
-            1,
-        )
+        fields = dict.fromkeys(Tail.__annotations__, 1)
         for _ in range(MOVE_ATTEMPTS):
-            conversation = await conversations.find_one({"_id": id_}, fields)
+            conversation: Tail | None = await conversations.find_one({"_id": id_}, fields)
             if conversation is None:
                 # It was deleted, perhaps just before this move wrote a page of it.
                 await cls.collection().delete_many({"conversation_id": id_})
@@ -213,9 +231,9 @@ class MessagePage(Owned):
         return False
 
     @classmethod
-    async def _prepare(cls, conversation: Raw, moving: list[Raw]) -> list[int] | None:
+    async def _prepare(cls, conversation: Tail, moving: list[StoredMessage]) -> list[int] | None:
         """Write the next page, or adopt one that another mover left; None: look again."""
-        page = {
+        page: StoredPage = {
             "_id": page_id(conversation["_id"], conversation["page_count"]),
             "owner": conversation["owner"],
             "conversation_id": conversation["_id"],
@@ -230,7 +248,7 @@ class MessagePage(Owned):
         try:
             await pages.insert_one(page)
         except DuplicateKeyError:
-            left = await pages.find_one({"_id": page["_id"]})
+            left: StoredPage | None = await pages.find_one({"_id": page["_id"]})
             if left is None or left["changes"] > page["changes"]:
                 return None
             if left["changes"] == page["changes"]:
@@ -249,13 +267,13 @@ def page_id(conversation_id: str, number: int) -> str:
     return f"{conversation_id}:{number:06d}"
 
 
-def _reserved_bytes(message: Raw) -> int:
+def _reserved_bytes(message: StoredMessage) -> int:
     """Return what a message counts for in its page: while it is written, all it may become."""
     size = size_bytes(message)
     return max(size, REPLY_BYTES) if message.get("status") == "streaming" else size
 
 
-def _in_order(conversation: Raw) -> list[Raw]:
+def _in_order(conversation: Tail) -> list[StoredMessage]:
     """Return the messages of a tail that may move: all but the system message."""
     system_id = conversation.get("system_message_id")
     return sorted(
@@ -263,7 +281,7 @@ def _in_order(conversation: Raw) -> list[Raw]:
     )
 
 
-def _older_half(conversation: Raw, max_messages: int, max_bytes: int) -> list[Raw]:
+def _older_half(conversation: Tail, max_messages: int, max_bytes: int) -> list[StoredMessage]:
     """Return the oldest messages that must go to bring the tail to half its bounds."""
     tail = _in_order(conversation)
     sizes = [size_bytes(m) for m in tail]
@@ -277,7 +295,7 @@ def _older_half(conversation: Raw, max_messages: int, max_bytes: int) -> list[Ra
     return _fitting(tail[:moved])
 
 
-def _fitting(messages: list[Raw]) -> list[Raw]:
+def _fitting(messages: list[StoredMessage]) -> list[StoredMessage]:
     """Return the first of them that fill a page, at least one."""
     taken = 0
     for position, message in enumerate(messages):

@@ -8,9 +8,8 @@ from urllib.parse import unquote_to_bytes
 
 import orjson
 
-from proxy.documents.base import Raw
 from proxy.documents.chat_message import is_text_part
-from proxy.documents.message import payload_of
+from proxy.documents.message import StoredMessage, payload_of
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w-]+=[^;,]*)*(;base64)?,", re.ASCII)
 
@@ -23,7 +22,7 @@ SHOWN_TYPES = frozenset(
 MAX_LINK_CHARACTERS = 4096
 
 
-def parts_of(message: Raw) -> list[dict[str, Any]]:
+def parts_of(message: StoredMessage) -> list[dict[str, Any]]:
     """Return the parts of a stored message that are no text, in order."""
     payload = payload_of(message) or {}
     content, images, audio = payload.get("content"), payload.get("images"), payload.get("audio")

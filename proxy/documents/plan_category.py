@@ -1,7 +1,7 @@
 """Categories of plan documents: a name, and the prompt that makes such a document."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, TypedDict, cast
 
 from pydantic import Field
 from pymongo import ASCENDING, IndexModel
@@ -20,7 +20,21 @@ class CategoryNotFound(NotFound):
     message = "Category not found"
 
 
-class PlanCategory(Owned):
+class StoredCategory(TypedDict):
+    """A `PlanCategory` as it lies in Mongo."""
+
+    _id: int
+    owner: str
+    name: str
+    prompt_template: str
+    message_method: str
+    auto_save_category_id: int | None
+    is_builtin: bool
+    summary_model: str
+    created_at: datetime
+
+
+class PlanCategory(Owned[StoredCategory]):
     """`{"_id": 1, "name": "需求计划", "prompt_template": "…{doc}…", "is_builtin": true, …}`.
 
     Built-in categories belong to everybody (`owner: "*"`).
@@ -46,6 +60,10 @@ class PlanCategory(Owned):
             IndexModel([("owner", ASCENDING), ("name", ASCENDING)], name="name", unique=True),
         ]
 
+    def raw(self) -> StoredCategory:
+        """Return it as it is stored."""
+        return cast(StoredCategory, self.fields())
+
     @classmethod
     async def create_builtin(cls) -> None:
         """Create the built-in categories that are missing: `$setOnInsert`, so that edits stay.
@@ -70,12 +88,12 @@ class PlanCategory(Owned):
         await Counter.raise_to("plan_categories", max(e["_id"] for e in BUILTIN_CATEGORIES))
 
     @classmethod
-    async def by_id(cls, owner: str) -> list[Raw]:
+    async def by_id(cls, owner: str) -> list[StoredCategory]:
         """Return the built-in categories and the owner's own, by id."""
         return await cls.visible_to(owner).find({}, sort=[("_id", ASCENDING)])
 
     @classmethod
-    async def create_new(cls, owner: str, fields: Raw) -> Raw:
+    async def create_new(cls, owner: str, fields: Raw) -> StoredCategory:
         """`insertOne` under the next id.
 
         Raises:
@@ -85,7 +103,7 @@ class PlanCategory(Owned):
         await cls._check(owner, 0, fields)
         id_ = await Counter.reserve("plan_categories")
         category = cls(id=id_, owner=owner, **fields)
-        raw: Raw = {"_id": id_, **category.model_dump(exclude={"id", "revision_id"})}
+        raw = category.raw()
         try:
             await cls.of(owner).insert(raw)
         except DuplicateKeyError:
@@ -93,7 +111,7 @@ class PlanCategory(Owned):
         return raw
 
     @classmethod
-    async def change(cls, owner: str, id_: int, fields: Raw) -> Raw:
+    async def change(cls, owner: str, id_: int, fields: Raw) -> StoredCategory:
         """`$set` fields; the category as it is then.
 
         Raises:

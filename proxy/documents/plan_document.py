@@ -7,7 +7,7 @@ number belong to one document; `PlanFile` hands the numbers out and names the ne
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NotRequired, TypedDict, cast
 
 from pydantic import Field
 from pymongo import ASCENDING, DESCENDING, IndexModel
@@ -15,7 +15,13 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from proxy.documents.base import Owned, Raw, utc_now
 from proxy.documents.counter import Counter
-from proxy.documents.plan_file import DocumentNotFound, PlanFile, file_of
+from proxy.documents.plan_file import (
+    DocumentNotFound,
+    PlanFile,
+    PlanFileName,
+    StoredPlanFile,
+    file_of,
+)
 from proxy.errors import TooLarge
 
 Source = Literal["user", "server", "chat"]
@@ -31,7 +37,38 @@ ABANDONED = timedelta(hours=1)
 """A version that was taken this long ago and is not there will not come any more."""
 
 
-class PlanDocument(Owned):
+class Provenance(TypedDict, total=False):
+    """What a document was made of that a model wrote; the two lists lie side by side."""
+
+    conversation_id: str
+    message_ids: list[int]
+    document_ids: list[int]
+    message_revisions: list[int]
+    category_id: int
+    omits_older_messages: bool
+    model: str
+    provider: str
+    status: str
+
+
+class StoredPlanDocument(TypedDict):
+    """A `PlanDocument` as it lies in Mongo."""
+
+    _id: int
+    owner: str
+    project_id: int
+    category_id: int
+    filename: str
+    content: str
+    version: int
+    source: Source
+    related_log_id: NotRequired[int]
+    provenance: NotRequired[Provenance]
+    size_bytes: int
+    created_at: datetime
+
+
+class PlanDocument(Owned[StoredPlanDocument]):
     """One version of a file: `{"_id": 41, "filename": "方案.md", "version": 3, "content": "…"}`.
 
     `provenance` is there when a model wrote it: `{"conversation_id", "message_ids",
@@ -76,12 +113,22 @@ class PlanDocument(Owned):
             IndexModel([("owner", ASCENDING), ("category_id", ASCENDING)], name="category"),
         ]
 
+    def raw(self) -> StoredPlanDocument:
+        """Return it as it is stored: absent fields are absent, not null."""
+        return cast(StoredPlanDocument, self.fields(without_none=True))
+
     # Writing
 
     @classmethod
     async def create_version(
-        cls, owner: str, file: Raw, fields: Raw, *, at_least: int = 0, id_: int | None = None
-    ) -> Raw:
+        cls,
+        owner: str,
+        file: PlanFileName,
+        fields: Raw,
+        *,
+        at_least: int = 0,
+        id_: int | None = None,
+    ) -> StoredPlanDocument:
         """`insertOne` the next version of a file, or version `at_least` when that is higher.
 
         With a reserved `id_` it may be tried again after a failure.
@@ -102,7 +149,9 @@ class PlanDocument(Owned):
         return document
 
     @classmethod
-    async def copy_history(cls, owner: str, file: Raw, target: Raw) -> tuple[int, int]:
+    async def copy_history(
+        cls, owner: str, file: PlanFileName, target: PlanFileName
+    ) -> tuple[int, int]:
         """Append copies of all versions of a file to another one, in order, with their times.
 
         Returns:
@@ -118,7 +167,7 @@ class PlanDocument(Owned):
         async def copies() -> AsyncIterator[Raw]:
             async for batch in cls.in_order(owner, [raw["_id"] for raw in originals]):
                 for raw in batch:
-                    yield {key: raw[key] for key in COPIED if key in raw}
+                    yield {key: value for key, value in raw.items() if key in COPIED}
 
         first_id = await Counter.reserve("plan_documents", len(originals))
         first, last = await cls._append(
@@ -134,13 +183,13 @@ class PlanDocument(Owned):
     async def _append(
         cls,
         owner: str,
-        file: Raw,
+        file: PlanFileName,
         ids: list[int],
         versions: Callable[[], AsyncIterator[Raw]],
         *,
         created_at: datetime,
         at_least: int = 0,
-    ) -> tuple[int, Raw]:
+    ) -> tuple[int, StoredPlanDocument]:
         """Store consecutive versions under reserved ids; the first number, the last document.
 
         What fails leaves none of them behind.
@@ -174,7 +223,7 @@ class PlanDocument(Owned):
                 return first, document
 
     @classmethod
-    async def name_newest(cls, owner: str, file: Raw, gone: Sequence[int]) -> int:
+    async def name_newest(cls, owner: str, file: PlanFileName, gone: Sequence[int]) -> int:
         """Let a file that names one of the `gone` name its newest version.
 
         Returns:
@@ -196,7 +245,9 @@ class PlanDocument(Owned):
     # Reading
 
     @classmethod
-    async def get_many(cls, owner: str, ids: Sequence[int], max_bytes: int) -> list[Raw]:
+    async def get_many(
+        cls, owner: str, ids: Sequence[int], max_bytes: int
+    ) -> list[StoredPlanDocument]:
         """Several versions in the given order, read only when they fit together.
 
         Raises:
@@ -204,7 +255,7 @@ class PlanDocument(Owned):
             TooLarge: their contents exceed `max_bytes`.
         """
         await cls.check(owner, ids, max_bytes)
-        found: dict[int, Raw] = {}
+        found: dict[int, StoredPlanDocument] = {}
         async for batch in cls.in_order(owner, list(dict.fromkeys(ids))):
             found.update((raw["_id"], raw) for raw in batch)
         return [found[id_] for id_ in ids if id_ in found]
@@ -229,7 +280,7 @@ class PlanDocument(Owned):
             raise TooLarge(f"These documents are larger than {max_bytes} bytes together")
 
     @classmethod
-    async def newest_of(cls, owner: str, file: Raw) -> Raw | None:
+    async def newest_of(cls, owner: str, file: PlanFileName) -> StoredPlanDocument | None:
         """Return the newest version of a file, without its content."""
         found = await cls.of(owner).find(
             file, {"content": 0}, sort=[("version", DESCENDING)], limit=1
@@ -237,7 +288,9 @@ class PlanDocument(Owned):
         return found[0] if found else None
 
     @classmethod
-    async def to_compare(cls, owner: str, document: Raw, against: int | None) -> Raw:
+    async def to_compare(
+        cls, owner: str, document: StoredPlanDocument, against: int | None
+    ) -> StoredPlanDocument:
         """Return the version that a document is compared with.
 
         `against` is a version number of the same file or else a document's id; without it
@@ -260,7 +313,7 @@ class PlanDocument(Owned):
         return found[0]
 
     @classmethod
-    async def history(cls, owner: str, query: Raw) -> AsyncIterator[list[Raw]]:
+    async def history(cls, owner: str, query: Raw) -> AsyncIterator[list[StoredPlanDocument]]:
         """All versions that match, newest first."""
         order: list[tuple[str, int]] = [("created_at", DESCENDING), ("_id", DESCENDING)]
         if "filename" in query and "category_id" in query:
@@ -278,7 +331,7 @@ class PlanDocument(Owned):
         sort: Sequence[tuple[str, int]],
         skip: int = 0,
         limit: int = 0,
-    ) -> AsyncIterator[list[Raw]]:
+    ) -> AsyncIterator[list[StoredPlanDocument]]:
         """Yield the newest versions of the files that match."""
         fields = {"tags": 0}
         files = await PlanFile.of(owner).find(query, fields, sort=sort, skip=skip, limit=limit)
@@ -292,7 +345,9 @@ class PlanDocument(Owned):
             yield [found[file["document_id"]] for file in batch if file["document_id"] in found]
 
     @classmethod
-    async def _find_lost(cls, owner: str, file: Raw, found: dict[int, Raw]) -> None:
+    async def _find_lost(
+        cls, owner: str, file: StoredPlanFile, found: dict[int, StoredPlanDocument]
+    ) -> None:
         """Stand the newest version there is in for one that is not there (yet, or any more)."""
         newest = await cls.newest_of(owner, file_of(file))
         if newest is not None:
@@ -303,7 +358,9 @@ class PlanDocument(Owned):
             await cls.name_newest(owner, file_of(file), [file["document_id"]])
 
     @classmethod
-    async def in_order(cls, owner: str, ids: Sequence[int]) -> AsyncIterator[list[Raw]]:
+    async def in_order(
+        cls, owner: str, ids: Sequence[int]
+    ) -> AsyncIterator[list[StoredPlanDocument]]:
         """Whole documents in the order of their ids, a batch at a time; gone ones are left out."""
         for start in range(0, len(ids), BATCH_DOCUMENTS):
             batch = ids[start : start + BATCH_DOCUMENTS]
@@ -312,7 +369,9 @@ class PlanDocument(Owned):
             yield [found[id_] for id_ in batch if id_ in found]
 
 
-def _document(owner: str, id_: int, file: Raw, version: int, fields: Raw) -> Raw:
+def _document(
+    owner: str, id_: int, file: PlanFileName, version: int, fields: Raw
+) -> StoredPlanDocument:
     document = PlanDocument(
         id=id_,
         owner=owner,
@@ -321,4 +380,4 @@ def _document(owner: str, id_: int, file: Raw, version: int, fields: Raw) -> Raw
         version=version,
         size_bytes=len(fields["content"].encode()),
     )
-    return {"_id": id_, **document.model_dump(exclude={"id", "revision_id"}, exclude_none=True)}
+    return document.raw()

@@ -12,7 +12,7 @@ by mistake, can never take the place of the whole.
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NotRequired, TypedDict, cast
 
 from pydantic import Field
 from pymongo import ASCENDING, IndexModel
@@ -20,7 +20,8 @@ from pymongo.errors import DuplicateKeyError
 
 from proxy.documents.base import Owned, Raw, utc_now
 from proxy.documents.message import Status
-from proxy.documents.plan_document import PlanDocument
+from proxy.documents.plan_document import PlanDocument, Provenance, StoredPlanDocument
+from proxy.documents.plan_file import PlanFileName
 
 INTERRUPTED = {
     "type": "interrupted",
@@ -28,7 +29,37 @@ INTERRUPTED = {
 }
 
 
-class PlanDraft(Owned):
+class StoredPlanDraft(TypedDict):
+    """A `PlanDraft` as it lies in Mongo; one that has ended has no file and no provenance."""
+
+    _id: int
+    owner: str
+    document_id: int
+    part_id: int
+    is_stored: bool
+    file: PlanFileName
+    provenance: Provenance
+    attempt: str
+    status: Status
+    content: str
+    worker: NotRequired[str]
+    provider: str
+    model: str
+    key_id: NotRequired[str]
+    finish_reason: NotRequired[str]
+    error: NotRequired[dict[str, Any]]
+    key: NotRequired[str]
+    body: NotRequired[str]
+    created_at: datetime
+
+
+class DraftAsReply(StoredPlanDraft):
+    """A draft, and the document that became of it once it has ended."""
+
+    document: NotRequired[StoredPlanDocument | None]
+
+
+class PlanDraft(Owned[StoredPlanDraft]):
     """`{"_id": 77, "document_id": 41, "status": "streaming", "content": "# 计划…", "worker": …}`.
 
     `_id` is the stream's session id, `key_id` the API key that asked for it. `key` is a hash of
@@ -69,17 +100,20 @@ class PlanDraft(Owned):
             IndexModel([("worker", ASCENDING)], name="worker", sparse=True),
         ]
 
+    def raw(self) -> StoredPlanDraft:
+        """Return it as it is stored: absent fields are absent, not null."""
+        return cast(StoredPlanDraft, self.fields(without_none=True))
+
     async def begin(self) -> bool:
         """`insertOne`; False when the key belongs to another draft."""
-        fields = self.model_dump(exclude={"id", "revision_id"}, exclude_none=True)
         try:
-            await self.of(self.owner).insert({"_id": self.id, **fields})
+            await self.of(self.owner).insert(self.raw())
         except DuplicateKeyError:
             return False
         return True
 
     @classmethod
-    async def with_key(cls, owner: str, key: str) -> Raw | None:
+    async def with_key(cls, owner: str, key: str) -> StoredPlanDraft | None:
         """Return the draft that was begun under a hashed key.
 
         One whose document was deleted goes.
@@ -94,9 +128,9 @@ class PlanDraft(Owned):
         return draft
 
     @classmethod
-    async def as_reply(cls, owner: str, id_: int) -> Raw | None:
+    async def as_reply(cls, owner: str, id_: int) -> DraftAsReply | None:
         """Return a draft with the fields of a reply; one that has ended with its `document`."""
-        draft = await cls.of(owner).find_one({"_id": id_})
+        draft = cast(DraftAsReply | None, await cls.of(owner).find_one({"_id": id_}))
         if draft is not None and draft["status"] != "streaming":
             document = await PlanDocument.of(owner).find_one({"_id": draft["document_id"]})
             draft["document"] = document
@@ -131,7 +165,7 @@ class PlanDraft(Owned):
 class LeftDraft:
     """A draft that nobody writes any more."""
 
-    draft: Raw
+    draft: StoredPlanDraft
 
     async def interrupt(self) -> bool:
         """Make its text a version that says so; safe to repeat, and one of several did it."""
@@ -142,7 +176,7 @@ class LeftDraft:
         if document is None and draft["content"]:
             document = await _stored(owner, draft["part_id"])
         if document is None and draft["content"]:
-            provenance = {
+            provenance: Provenance = {
                 **draft["provenance"],
                 "model": draft["model"],
                 "provider": draft["provider"],
@@ -156,13 +190,13 @@ class LeftDraft:
             )
         ended: Raw = {"status": "interrupted", "error": INTERRUPTED}
         if document is not None:
-            status = document["provenance"].get("status", "complete")
+            status = document.get("provenance", {}).get("status", "complete")
             ended = {"status": status} if status != "interrupted" else ended
             ended.update(is_stored=True, document_id=document["_id"])
         return await PlanDraft.end(draft["_id"], ended, guard={"worker": draft["worker"]})
 
 
-async def _stored(owner: str, id_: int) -> Raw | None:
+async def _stored(owner: str, id_: int) -> StoredPlanDocument | None:
     return await PlanDocument.of(owner).find_one({"_id": id_}, {"provenance": 1})
 
 

@@ -9,7 +9,7 @@ newest version that nobody can see.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 from pydantic import Field
 from pymongo import ASCENDING, DESCENDING, IndexModel
@@ -29,7 +29,46 @@ class DocumentNotFound(NotFound):
     message = "Document not found"
 
 
-class PlanFile(Owned):
+class PlanFileName(TypedDict):
+    """What names a file of plan documents."""
+
+    project_id: int
+    category_id: int
+    filename: str
+
+
+class Tag(TypedDict):
+    """A tag of a file."""
+
+    id: int
+    name: str
+    created_at: datetime
+
+
+class StoredPlanFile(TypedDict):
+    """A `PlanFile` as it lies in Mongo."""
+
+    _id: Any
+    owner: str
+    project_id: int
+    category_id: int
+    filename: str
+    version: int
+    document_id: int
+    created_at: datetime
+    taken_at: datetime
+    tags: list[Tag]
+
+
+class Version(TypedDict):
+    """What a `PlanFile` names of its newest version."""
+
+    _id: int
+    version: int
+    created_at: datetime
+
+
+class PlanFile(Owned[StoredPlanFile]):
     """`{"project_id", "category_id", "filename", "version": 3, "document_id": 41, "tags": […]}`."""
 
     project_id: int
@@ -78,7 +117,7 @@ class PlanFile(Owned):
     async def take_versions(
         cls,
         owner: str,
-        file: Raw,
+        file: PlanFileName,
         document_ids: Sequence[int],
         created_at: datetime,
         *,
@@ -125,14 +164,14 @@ class PlanFile(Owned):
                 continue
 
     @classmethod
-    async def raise_to(cls, owner: str, file: Raw, document: Raw) -> None:
+    async def raise_to(cls, owner: str, file: PlanFileName, document: Version) -> None:
         """Name a version that is higher than the one that is named."""
         await cls.of(owner).update_one(
             {**file, "version": {"$lt": document["version"]}}, {"$set": _naming(document)}
         )
 
     @classmethod
-    async def name_instead(cls, owner: str, seen: Raw, document: Raw | None) -> bool:
+    async def name_instead(cls, owner: str, seen: StoredPlanFile, document: Version | None) -> bool:
         """Name another version, or remove a file that has none; False when `seen` is outdated."""
         mine, guard = cls.of(owner), {"_id": seen["_id"], "document_id": seen["document_id"]}
         if document is None:
@@ -142,13 +181,13 @@ class PlanFile(Owned):
     # Tags
 
     @classmethod
-    async def tags_of(cls, owner: str, file: Raw) -> list[Raw]:
+    async def tags_of(cls, owner: str, file: PlanFileName) -> list[Tag]:
         """Return the file's tags by name."""
         raw = await cls.of(owner).find_one(file, {"tags": 1})
         return sorted(raw.get("tags", []) if raw else [], key=lambda tag: str(tag["name"]))
 
     @classmethod
-    async def add_tag(cls, owner: str, file: Raw, name: str) -> tuple[Raw, bool]:
+    async def add_tag(cls, owner: str, file: PlanFileName, name: str) -> tuple[Tag, bool]:
         """`$push` a tag that is not there yet; the tag, and whether it is new.
 
         Raises:
@@ -168,7 +207,7 @@ class PlanFile(Owned):
             if len(tags) >= MAX_TAGS:
                 raise Conflict(f"A file has {MAX_TAGS} tags at most; remove some first")
             id_ = id_ or await Counter.reserve("document_tags")
-            tag = {"id": id_, "name": name, "created_at": utc_now()}
+            tag: Tag = {"id": id_, "name": name, "created_at": utc_now()}
             if await mine.update_one(
                 {
                     **file,
@@ -180,7 +219,7 @@ class PlanFile(Owned):
                 return tag, True
 
     @classmethod
-    async def remove_tags(cls, owner: str, file: Raw, names: Sequence[str]) -> int:
+    async def remove_tags(cls, owner: str, file: PlanFileName, names: Sequence[str]) -> int:
         """`$pull` tags by name, one after the other; how many there were."""
         mine, removed = cls.of(owner), 0
         for name in names:
@@ -190,12 +229,16 @@ class PlanFile(Owned):
         return removed
 
 
-def file_of(document: Raw) -> Raw:
-    """Return what names the file of a version."""
-    return {key: document[key] for key in ("project_id", "category_id", "filename")}
+def file_of(document: PlanFileName) -> PlanFileName:
+    """Return what names the file of a version, and nothing else of it."""
+    return {
+        "project_id": document["project_id"],
+        "category_id": document["category_id"],
+        "filename": document["filename"],
+    }
 
 
-def _naming(document: Raw) -> Raw:
+def _naming(document: Version) -> Raw:
     return {
         "version": document["version"],
         "document_id": document["_id"],

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from proxy.documents.base import Raw
 from proxy.documents.conversation import Conversation
 from proxy.documents.message_page import MessagePage
+from proxy.documents.plan_document import StoredPlanDocument
 
 REVISIONS = {"messages.id": 1, "messages.revision": 1}
 
 
-async def stale_ids(owner: str, documents: Sequence[Raw]) -> set[int]:
+async def stale_ids(owner: str, documents: Sequence[StoredPlanDocument]) -> set[int]:
     """Return the ids of those documents whose source messages were edited or deleted since.
 
     Two reads for all of them together, none when no document was made of messages.

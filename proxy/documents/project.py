@@ -1,7 +1,7 @@
 """A project: a name for a label, and the directory whose source is read."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, TypedDict, cast
 
 from pydantic import Field
 from pymongo import ASCENDING, DESCENDING, IndexModel
@@ -18,7 +18,23 @@ class ProjectNotFound(NotFound):
     message = "Project not found"
 
 
-class Project(Owned):
+class StoredProject(TypedDict):
+    """A `Project` as it lies in Mongo."""
+
+    _id: int
+    owner: str
+    name: str
+    dev_environment: str
+    grpc_server_address: str
+    llm_model: str
+    llm_url: str
+    git_work_dir: str
+    ai_work_dir: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class Project(Owned[StoredProject]):
     """`{"_id": 2, "name": "backend", "ai_work_dir": "/srv/backend", …}`."""
 
     NOT_FOUND = ProjectNotFound
@@ -43,8 +59,12 @@ class Project(Owned):
             IndexModel([("owner", ASCENDING), ("created_at", DESCENDING)], name="newest"),
         ]
 
+    def raw(self) -> StoredProject:
+        """Return it as it is stored."""
+        return cast(StoredProject, self.fields())
+
     @classmethod
-    async def create_new(cls, owner: str, fields: Raw) -> Raw:
+    async def create_new(cls, owner: str, fields: Raw) -> StoredProject:
         """`insertOne` under the next id.
 
         Raises:
@@ -53,7 +73,7 @@ class Project(Owned):
         now = utc_now()
         id_ = await Counter.reserve("projects")
         project = cls(id=id_, owner=owner, created_at=now, updated_at=now, **fields)
-        raw: Raw = {"_id": id_, **project.model_dump(exclude={"id", "revision_id"})}
+        raw = project.raw()
         try:
             await cls.of(owner).insert(raw)
         except DuplicateKeyError:
@@ -61,7 +81,7 @@ class Project(Owned):
         return raw
 
     @classmethod
-    async def newest_first(cls, owner: str) -> list[Raw]:
+    async def newest_first(cls, owner: str) -> list[StoredProject]:
         """All of the owner's projects."""
         return await cls.of(owner).find({}, sort=[("created_at", DESCENDING), ("_id", DESCENDING)])
 
@@ -71,7 +91,7 @@ class Project(Owned):
         return {raw["_id"]: raw["name"] for raw in await cls.of(owner).find({}, {"name": 1})}
 
     @classmethod
-    async def change(cls, owner: str, id_: int, fields: Raw) -> Raw:
+    async def change(cls, owner: str, id_: int, fields: Raw) -> StoredProject:
         """`$set` fields; the project as it is then.
 
         Raises:

@@ -11,7 +11,7 @@ RETRY_MINUTES = 15
 """How long ago the call may have begun that an SDK repeats by itself."""
 
 
-class StoredResponse(Owned):
+class StoredResponse(Owned[Raw]):
     """`{"_id": "108:0", "message_id": 108, "conversation_id", "request": "{…}", "input_ids"}`.
 
     `_id` is the attempt that wrote the reply. `request` is JSON text: instructions, tools,

@@ -1,7 +1,8 @@
 """Replies that are being written, wherever in a conversation they lie."""
 
 from proxy.documents.base import Raw
-from proxy.documents.conversation import Conversation
+from proxy.documents.conversation import Conversation, StoredConversation
+from proxy.documents.message import StoredMessage
 from proxy.documents.message_page import MessagePage
 
 SHOWN = {
@@ -16,8 +17,8 @@ async def running_replies(owner: str) -> list[Raw]:
     "started_at", "worker"}`.
     """
     held: Raw = {"messages.worker": {"$gt": ""}}
-    found: list[tuple[str, Raw]] = []
-    about: dict[str, Raw] = {}
+    found: list[tuple[str, StoredMessage]] = []
+    about: dict[str, StoredConversation] = {}
     names = {"name": 1, "project_id": 1}
     async for raw in Conversation.of(owner).iterate(held, {**SHOWN, **names}):
         about[raw["_id"]] = raw

@@ -20,7 +20,7 @@ _HASH_BYTES = 16
 _PACKED_BYTES = 15 * 1024 * 1024
 
 
-class SourceManifest(Owned):
+class SourceManifest(Owned[Raw]):
     """What a conversation's calls were last given.
 
     `{"_id": "<conversation>", "sha256": "…", "files": 812, "names": BinData, "hashes": BinData}`
@@ -67,7 +67,7 @@ class SourceManifest(Owned):
         await cls.of(owner).delete_one({"_id": conversation_id})
 
 
-class AnsweredDigest(Owned):
+class AnsweredDigest(Owned[Raw]):
     """What the ETag of a digest stands for, so that `since` can name it on any worker.
 
     `{"_id": "<project>:<choice>:<etag>", "project_id": 2, "files": 812, "names": BinData, …}`.

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import AsyncIterator
-from typing import ClassVar
+from typing import ClassVar, NotRequired, TypedDict
 
 from pydantic import Field
 from pymongo import ASCENDING, IndexModel
@@ -16,7 +16,26 @@ BUCKETS_MS = (
 """Upper bounds of the latency buckets; one more holds what is above."""
 
 
-class Usage(Owned):
+class StoredUsage(TypedDict):
+    """A `Usage` as it lies in Mongo; a count that nothing was added to is absent."""
+
+    _id: str
+    owner: str
+    day: str
+    key_id: str
+    project_id: int
+    model: str
+    requests: NotRequired[int]
+    errors: NotRequired[int]
+    prompt_tokens: NotRequired[int]
+    completion_tokens: NotRequired[int]
+    cost: NotRequired[float]
+    points: NotRequired[float]
+    first_token_ms: NotRequired[dict[str, int]]
+    duration_ms: NotRequired[dict[str, int]]
+
+
+class Usage(Owned[StoredUsage]):
     """`{"_id": "2026-11-22|default|key_1f…|2|openai/gpt-4o-mini", "requests": 12, …}`.
 
     `first_token_ms` and `duration_ms` count replies by bucket: `{"4": 9, "7": 3}` are nine
@@ -67,7 +86,7 @@ class Usage(Owned):
         )
 
     @classmethod
-    def between(cls, owner: str, first_day: str, last_day: str) -> AsyncIterator[Raw]:
+    def between(cls, owner: str, first_day: str, last_day: str) -> AsyncIterator[StoredUsage]:
         """Return the owner's roll-ups of these days, both included."""
         return cls.of(owner).iterate({"day": {"$gte": first_day, "$lte": last_day}})
 

@@ -1,7 +1,7 @@
 """People who log in with a browser, and their sessions."""
 
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import ClassVar, TypedDict, cast
 from uuid import uuid4
 
 from pydantic import Field
@@ -9,7 +9,7 @@ from pymongo import ASCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
 
 from proxy.credentials import hash_key, new_token
-from proxy.documents.base import Owned, Raw, Stored, utc_now
+from proxy.documents.base import Owned, Stored, utc_now
 from proxy.documents.counter import Counter
 from proxy.errors import Conflict, NotFound
 
@@ -23,7 +23,19 @@ class UserNotFound(NotFound):
     message = "User not found"
 
 
-class User(Owned):
+class StoredUser(TypedDict):
+    """A `User` as it lies in Mongo; only logging in reads the hash."""
+
+    _id: str
+    owner: str
+    name: str
+    login: str
+    password_hash: str
+    scopes: list[str]
+    created_at: datetime
+
+
+class User(Owned[StoredUser]):
     """`{"_id": "user_1f…", "name": "Ada", "login": "ada", "owner": "ada", …}`.
 
     `login` is the name without regard to case, unique on the server.
@@ -42,8 +54,14 @@ class User(Owned):
         name = "users"
         indexes: ClassVar = [IndexModel([("login", ASCENDING)], name="login", unique=True)]
 
+    def raw(self) -> StoredUser:
+        """Return it as it is stored."""
+        return cast(StoredUser, self.fields())
+
     @classmethod
-    async def create_new(cls, owner: str, name: str, password_hash: str, scopes: list[str]) -> Raw:
+    async def create_new(
+        cls, owner: str, name: str, password_hash: str, scopes: list[str]
+    ) -> StoredUser:
         """`insertOne`.
 
         Raises:
@@ -56,7 +74,7 @@ class User(Owned):
             password_hash=password_hash,
             scopes=scopes,
         )
-        raw: Raw = {"_id": user.id, **user.model_dump(exclude={"id", "revision_id"})}
+        raw = user.raw()
         if await cls.by_login(name) is not None:
             raise name_taken(name)
         await cls._remember_users()
@@ -64,12 +82,13 @@ class User(Owned):
             await cls.of(owner).insert(raw)
         except DuplicateKeyError:
             raise name_taken(name) from None
-        return {field: raw[field] for field in ("_id", *SHOWN)}
+        shown = {field: value for field, value in raw.items() if field in ("_id", *SHOWN)}
+        return cast(StoredUser, shown)
 
     @classmethod
-    async def by_login(cls, name: str) -> Raw | None:
+    async def by_login(cls, name: str) -> StoredUser | None:
         """Return the user of this name, with the password's hash: for logging in only."""
-        found: Raw | None = await cls.collection().find_one({"login": login_name(name)})
+        found: StoredUser | None = await cls.collection().find_one({"login": login_name(name)})
         return found
 
     @classmethod
@@ -86,7 +105,7 @@ class User(Owned):
         await Counter.collection().update_one({"_id": "users"}, {"$max": {"value": 1}}, upsert=True)
 
     @classmethod
-    async def list_all(cls) -> list[Raw]:
+    async def list_all(cls) -> list[StoredUser]:
         """All users of the server, by name: for its operator."""
         return [raw async for raw in cls.collection().find({}, SHOWN).sort("login", ASCENDING)]
 
@@ -116,11 +135,23 @@ class User(Owned):
         await Session.end_all(user["_id"])
 
     @classmethod
-    async def _named(cls, name: str) -> Raw:
+    async def _named(cls, name: str) -> StoredUser:
         user = await cls.by_login(name)
         if user is None:
             raise UserNotFound(f"There is no user {name!r}; `proxy users list` shows all")
         return user
+
+
+class StoredSession(TypedDict):
+    """A `Session` as it lies in Mongo."""
+
+    _id: str
+    user_id: str
+    user_name: str
+    owner: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime
 
 
 class Session(Stored):
@@ -144,7 +175,7 @@ class Session(Stored):
         ]
 
     @classmethod
-    async def begin(cls, user: Raw, lifetime: timedelta) -> str:
+    async def begin(cls, user: StoredUser, lifetime: timedelta) -> str:
         """`insertOne`; the secret for the cookie, of which only the hash is kept."""
         token = new_token()
         now = utc_now()
@@ -162,9 +193,9 @@ class Session(Stored):
         return token
 
     @classmethod
-    async def by_hash(cls, hash_: str) -> Raw | None:
+    async def by_hash(cls, hash_: str) -> StoredSession | None:
         """Return the session of a cookie, expired or not."""
-        found: Raw | None = await cls.collection().find_one({"_id": hash_})
+        found: StoredSession | None = await cls.collection().find_one({"_id": hash_})
         return found
 
     @classmethod

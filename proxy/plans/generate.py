@@ -7,17 +7,20 @@ text that arrived is stored, and `provenance.status` says so when it is not comp
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from proxy.caller import current_caller
 from proxy.documents.base import Raw
-from proxy.documents.conversation import Conversation, is_settled
+from proxy.documents.conversation import Conversation, StoredConversation, is_settled
 from proxy.documents.counter import Counter
 from proxy.documents.document_reference import CONTEXT_BYTES
+from proxy.documents.message import MessageFields, StoredMessage
 from proxy.documents.message_location import MessageNotFound, attempt_name
 from proxy.documents.message_page import MessagePage
 from proxy.documents.plan_category import PlanCategory
-from proxy.documents.plan_document import PlanDocument
-from proxy.documents.plan_draft import PlanDraft, key_hash
+from proxy.documents.plan_document import PlanDocument, Provenance, StoredPlanDocument
+from proxy.documents.plan_draft import DraftAsReply, PlanDraft, StoredPlanDraft, key_hash
+from proxy.documents.plan_file import PlanFileName
 from proxy.documents.project import Project
 from proxy.errors import TooLarge, Unprocessable
 from proxy.plans.template import fill, merged
@@ -61,7 +64,7 @@ class DraftSink:
 
     owner: str
     draft: PlanDraft
-    document: Raw | None = None
+    document: StoredPlanDocument | None = None
     """The stored version, once there is one."""
     conversation_id: str = ""
 
@@ -72,8 +75,8 @@ class DraftSink:
             await PlanDraft.checkpoint(draft.id, fields["content"])
             return True
         if fields.get("content") and self.document is None:
-            provenance = {
-                **draft.provenance,
+            provenance: Provenance = {
+                **cast(Provenance, draft.provenance),
                 "model": fields["model"],
                 "provider": fields["provider"],
             }
@@ -81,7 +84,7 @@ class DraftSink:
                 provenance["status"] = fields["status"]
             self.document = await PlanDocument.create_version(
                 self.owner,
-                draft.file,
+                cast(PlanFileName, draft.file),
                 {"content": fields["content"], "source": "chat", "provenance": provenance},
                 id_=draft.document_id,
             )
@@ -102,17 +105,16 @@ class Source:
     """The text that a document is made of, and what is recorded of where it came from."""
 
     text: str
-    provenance: Raw
+    provenance: Provenance
     project_id: int = 0
 
 
-def document_of(reply: Reply, message: Raw) -> Raw | None:
+def document_of(reply: Reply, message: MessageFields) -> StoredPlanDocument | None:
     """Return the version that a reply became; `message` are its stored fields."""
     sink = reply.generation.sink if reply.generation is not None else None
     if isinstance(sink, DraftSink):
         return sink.document
-    document: Raw | None = message.get("document")
-    return document
+    return cast(DraftAsReply, message).get("document")
 
 
 async def begin_plan(
@@ -185,8 +187,8 @@ async def begin_plan(
     return Reply(plan.conversation_id, None, message_id, generation)
 
 
-def _joined(draft: Raw, plan: NewPlan, engine: Engine) -> Reply:
-    if draft["body"] != plan.fingerprint:
+def _joined(draft: StoredPlanDraft, plan: NewPlan, engine: Engine) -> Reply:
+    if draft.get("body") != plan.fingerprint:
         raise KeyReused
     id_ = draft["_id"]
     return Reply(plan.conversation_id, None, id_, engine.running.get(id_))
@@ -212,7 +214,7 @@ async def _conversation_source(owner: str, plan: NewPlan, budget_tokens: int) ->
     """Return the newest messages that fit, or all the named ones; what was said, by whom."""
     conversation = await Conversation.with_tail(owner, plan.conversation_id)
     named = set(plan.message_ids)
-    kept: list[Raw] = []
+    kept: list[StoredMessage] = []
     is_cut = False
     async for batch in _newest_first(owner, conversation):
         messages = [
@@ -242,7 +244,7 @@ async def _conversation_source(owner: str, plan: NewPlan, budget_tokens: int) ->
             "This conversation has no messages yet to make a document of", param="conversation_id"
         )
     kept.reverse()
-    provenance: Raw = {
+    provenance: Provenance = {
         "conversation_id": plan.conversation_id,
         "message_ids": [m["id"] for m in kept],
         "message_revisions": [m.get("revision", 0) for m in kept],
@@ -253,7 +255,9 @@ async def _conversation_source(owner: str, plan: NewPlan, budget_tokens: int) ->
     return Source(text, provenance, conversation["project_id"])
 
 
-async def _newest_first(owner: str, conversation: Raw) -> AsyncIterator[list[Raw]]:
+async def _newest_first(
+    owner: str, conversation: StoredConversation
+) -> AsyncIterator[list[StoredMessage]]:
     yield [m for m in conversation["messages"] if m["id"] != conversation["system_message_id"]]
     pages = MessagePage.backward(owner, conversation["_id"], conversation["page_count"])
     async for page in pages:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from proxy.documents.base import Raw
+from proxy.documents.plan_document import StoredPlanDocument
 
 PLACEHOLDER = re.compile(r"\{(doc|env)\}")
 
@@ -22,7 +22,7 @@ def fill(template: str, *, doc: str, env: str) -> str:
     return filled
 
 
-def merged(documents: Sequence[Raw]) -> str:
+def merged(documents: Sequence[StoredPlanDocument]) -> str:
     """Documents one after the other, each between lines that name it.
 
     `--- 方案.md- 版本[3] 开始 ---`, the content, the same line with `结束`; then a blank line.

@@ -9,8 +9,8 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from proxy.documents.base import Raw
 from proxy.documents.conversation import Conversation
+from proxy.documents.message import StoredMessage
 from proxy.errors import TooManyRequests, UnsupportedMediaType
 from proxy.responses import Json
 from proxy.routers.conversations import ConversationId
@@ -106,7 +106,9 @@ async def import_file(
         )
 
 
-async def _chained(first: list[Raw], rest: AsyncIterator[list[Raw]]) -> AsyncIterator[list[Raw]]:
+async def _chained(
+    first: list[StoredMessage], rest: AsyncIterator[list[StoredMessage]]
+) -> AsyncIterator[list[StoredMessage]]:
     yield first
     async for part in rest:
         yield part

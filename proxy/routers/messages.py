@@ -11,7 +11,7 @@ from proxy.dialects.messages import MessageFormat
 from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.chat_message import ChatMessage
 from proxy.documents.conversation import Conversation
-from proxy.documents.message import wire, with_error_as_text
+from proxy.documents.message import StoredMessage, wire, with_error_as_text
 from proxy.documents.message_location import LocatedMessage, edit_message, list_revisions
 from proxy.documents.message_parts import SHOWN_TYPES, content_of, parts_of
 from proxy.errors import NotFound, TooLarge, Unprocessable
@@ -93,7 +93,7 @@ async def list_messages(
 
 
 async def _encoded(
-    parts: AsyncIterator[list[Raw]], shown: Callable[[Raw], Raw]
+    parts: AsyncIterator[list[StoredMessage]], shown: Callable[[StoredMessage], Raw]
 ) -> AsyncIterator[bytes]:
     async for part in parts:
         yield dumps([shown(message) for message in part])[1:-1]

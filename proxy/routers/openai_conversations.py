@@ -21,7 +21,8 @@ from proxy.dialects.responses.ids import (
 from proxy.dialects.responses.items import items_of
 from proxy.dialects.responses.shapes import conversation_object
 from proxy.documents.base import Raw
-from proxy.documents.conversation import Conversation, ConversationNotFound
+from proxy.documents.conversation import Conversation, ConversationNotFound, StoredConversation
+from proxy.documents.message import StoredMessage
 from proxy.documents.message_location import (
     LocatedMessage,
     MessageNotFound,
@@ -62,7 +63,7 @@ async def create_openai_conversation(
     await conversation.create()
     if messages:
         await append_messages(caller.owner, conversation.id, messages, settings)
-    return Json(conversation_object({**conversation.model_dump(), "_id": conversation.id}))
+    return Json(conversation_object(conversation.raw()))
 
 
 @router.get("", response_model=ItemList, summary="List conversations, newest activity first")
@@ -230,7 +231,7 @@ async def _body(request: Request) -> Raw:
     return read_object(raw)
 
 
-async def _summary(owner: str, id_: str) -> Raw:
+async def _summary(owner: str, id_: str) -> StoredConversation:
     try:
         return await Conversation.summary(owner, conversation_key(id_))
     except ConversationNotFound:
@@ -255,7 +256,7 @@ async def _located(owner: str, id_: str, item: str) -> LocatedMessage:
     return located
 
 
-def _item(message: Raw, id_: str) -> Raw:
+def _item(message: StoredMessage, id_: str) -> Raw:
     for item in items_of(message):
         if item["id"] == id_:
             return item

@@ -13,8 +13,8 @@ from pydantic import BeforeValidator, Field
 from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.document_reference import CONTEXT_BYTES, delete_file, delete_version
 from proxy.documents.plan_category import PlanCategory
-from proxy.documents.plan_document import COPIED, PlanDocument
-from proxy.documents.plan_file import PlanFile, file_of
+from proxy.documents.plan_document import COPIED, PlanDocument, StoredPlanDocument
+from proxy.documents.plan_file import PlanFile, PlanFileName, file_of
 from proxy.documents.plan_staleness import stale_ids
 from proxy.errors import TooLarge, Unprocessable
 from proxy.plans.diff import unified_diff
@@ -69,7 +69,7 @@ async def create_document(body: DocumentCreate, caller: Caller, settings: AppSet
     _check_size(body.content, settings)
     await PlanCategory.get_one(caller.owner, body.category_id)
     fields = body.model_dump(exclude_none=True, include={*COPIED})
-    file = body.model_dump(include={"project_id", "category_id", "filename"})
+    file = _file(body.project_id, body.category_id, body.filename)
     document = await PlanDocument.create_version(
         caller.owner, file, fields, at_least=body.version or 0
     )
@@ -173,11 +173,10 @@ async def migrate_history(body: HistoryMigrate, caller: Caller) -> Json:
             "target_category_id: must differ from source_category_id", param="target_category_id"
         )
     await PlanCategory.get_one(caller.owner, body.target_category_id)
-    label: Raw = {"project_id": body.project_id, "filename": body.filename}
     first, last = await PlanDocument.copy_history(
         caller.owner,
-        {**label, "category_id": body.source_category_id},
-        {**label, "category_id": body.target_category_id},
+        _file(body.project_id, body.source_category_id, body.filename),
+        _file(body.project_id, body.target_category_id, body.filename),
     )
     return Json(
         {
@@ -200,11 +199,11 @@ async def migrate_version(body: VersionMigrate, caller: Caller) -> Json:
     """Under its own name or a new one; the original stays."""
     document = await PlanDocument.get_one(caller.owner, body.document_id)
     await PlanCategory.get_one(caller.owner, body.target_category_id)
-    file = {
-        **file_of(document),
-        "category_id": body.target_category_id,
-        "filename": body.new_filename or document["filename"],
-    }
+    file = _file(
+        document["project_id"],
+        body.target_category_id,
+        body.new_filename or document["filename"],
+    )
     return await _next_version(caller.owner, file, document, {"source": body.source})
 
 
@@ -216,8 +215,7 @@ async def delete_documents(
     filename: Annotated[FileName, Query()],
 ) -> Json:
     """All three are needed; its references and tags go with it."""
-    file = {"project_id": project_id, "category_id": category_id, "filename": filename}
-    deleted = await delete_file(caller.owner, file)
+    deleted = await delete_file(caller.owner, _file(project_id, category_id, filename))
     return Json({"message": "Documents deleted", "deleted": deleted})
 
 
@@ -296,9 +294,17 @@ async def restore_document(document_id: PathId, caller: Caller) -> Json:
     return await _next_version(caller.owner, file, document, {})
 
 
-async def _next_version(owner: str, file: Raw, document: Raw, changes: Raw) -> Json:
+def _file(project_id: int, category_id: int, filename: str) -> PlanFileName:
+    return {"project_id": project_id, "category_id": category_id, "filename": filename}
+
+
+async def _next_version(
+    owner: str, file: PlanFileName, document: StoredPlanDocument, changes: Raw
+) -> Json:
     """Store a version made of another one; changes that are None count as absent."""
-    fields = {key: document[key] for key in COPIED if key in document and key != "created_at"}
+    fields: Raw = {
+        key: value for key, value in document.items() if key in COPIED and key != "created_at"
+    }
     if "provenance" in changes:
         fields.pop("provenance", None)
     fields.update((key, value) for key, value in changes.items() if value is not None)
@@ -320,11 +326,11 @@ def _literal(text: str) -> str:
     return re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", text)
 
 
-def _heading(document: Raw) -> str:
+def _heading(document: StoredPlanDocument) -> str:
     return f"{document['filename']}\t版本 {document['version']}"
 
 
-def _ref(document: Raw) -> Raw:
+def _ref(document: StoredPlanDocument) -> Raw:
     return {
         "document_id": document["_id"],
         "filename": document["filename"],
@@ -332,7 +338,9 @@ def _ref(document: Raw) -> Raw:
     }
 
 
-async def _encoded(owner: str, batches: AsyncIterator[list[Raw]]) -> AsyncIterator[bytes]:
+async def _encoded(
+    owner: str, batches: AsyncIterator[list[StoredPlanDocument]]
+) -> AsyncIterator[bytes]:
     """Each document as JSON: they may be megabytes each."""
     async for batch in batches:
         stale = await stale_ids(owner, batch)

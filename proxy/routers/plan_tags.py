@@ -4,9 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
 
-from proxy.documents.base import Raw
 from proxy.documents.plan_document import PlanDocument
-from proxy.documents.plan_file import PlanFile, file_of
+from proxy.documents.plan_file import PlanFile, PlanFileName, file_of
 from proxy.responses import Json
 from proxy.schemas.plan import (
     TagAdded,
@@ -22,7 +21,7 @@ from proxy.web.dependencies import Caller, PathId
 router = APIRouter(prefix="/plan/documents/{document_id}", tags=["Plan documents"])
 
 
-async def load_file(document_id: PathId, caller: Caller) -> Raw:
+async def load_file(document_id: PathId, caller: Caller) -> PlanFileName:
     """Return the file of the version named in the path.
 
     Raises:
@@ -31,7 +30,7 @@ async def load_file(document_id: PathId, caller: Caller) -> Raw:
     return file_of(await PlanDocument.get_one(caller.owner, document_id, {"content": 0}))
 
 
-LoadedFile = Annotated[Raw, Depends(load_file)]
+LoadedFile = Annotated[PlanFileName, Depends(load_file)]
 
 
 @router.get("/tags", response_model=TagList, summary="List a document's tags")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 
 from proxy.documents.base import MAX_ID, Raw
+from proxy.documents.conversation import Reference
 from proxy.documents.document_reference import (
     ConversationReferences,
     ProjectReferences,
@@ -47,7 +48,7 @@ async def ids_to_remove(
 IdsToRemove = Annotated[list[int] | None, Depends(ids_to_remove)]
 
 
-async def _out(owner: str, references: Sequence[Raw], **holder: Any) -> list[Raw]:
+async def _out(owner: str, references: Sequence[Reference], **holder: Any) -> list[Raw]:
     """Return references under their wire names; those whose document is gone are left out."""
     return [
         reference_out(reference, document, **holder)
@@ -56,7 +57,11 @@ async def _out(owner: str, references: Sequence[Raw], **holder: Any) -> list[Raw
 
 
 async def _changed(
-    message: str, change: ReferenceChange, owner: str, references: Sequence[Raw], **holder: Any
+    message: str,
+    change: ReferenceChange,
+    owner: str,
+    references: Sequence[Reference],
+    **holder: Any,
 ) -> Json:
     return Json(
         {

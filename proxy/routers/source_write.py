@@ -12,8 +12,7 @@ from typing import Any
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import iterate_in_threadpool
 
-from proxy.documents.base import Raw
-from proxy.documents.project import Project
+from proxy.documents.project import Project, StoredProject
 from proxy.errors import Forbidden, UnsupportedMediaType
 from proxy.plans.diff import unified_diff
 from proxy.responses import EventStream
@@ -113,7 +112,7 @@ async def write_source_code(
 
 def _begin(
     body: SourceWrite,
-    projects: list[Raw],
+    projects: list[StoredProject],
     roots: SourceRoots,
     allowed: list[Path],
     options: EditOptions,

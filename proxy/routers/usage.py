@@ -1,5 +1,6 @@
 """`/v1/usage`: what the owner's keys used."""
 
+from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any
 
@@ -42,8 +43,9 @@ async def get_usage(
         raise Unprocessable(f"from: at most {MAX_DAYS} days at once", param="from")
     total, groups = Tally(), dict[Any, Tally]()
     async for raw in Usage.between(caller.owner, first.isoformat(), last.isoformat()):
-        groups.setdefault(raw[FIELDS[group_by]], Tally()).add(raw)
-        total.add(raw)
+        counted: Mapping[str, Any] = raw
+        groups.setdefault(counted[FIELDS[group_by]], Tally()).add(counted)
+        total.add(counted)
     labels = await _key_labels(caller.owner) if group_by == "key" else {}
     points: PoePoints = request.app.state.poe_points
     may_see = caller.is_operator or caller.may("admin")

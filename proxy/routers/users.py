@@ -6,8 +6,7 @@ from fastapi import APIRouter, Path
 
 from proxy.caller import CallerInfo
 from proxy.credentials import hash_password
-from proxy.documents.base import Raw
-from proxy.documents.user import User, UserNotFound
+from proxy.documents.user import StoredUser, User, UserNotFound
 from proxy.errors import Forbidden
 from proxy.responses import Json
 from proxy.schemas.common import Done
@@ -19,13 +18,13 @@ router = APIRouter(prefix="/users", tags=["Keys"])
 UserId = Annotated[str, Path(max_length=100)]
 
 
-async def _visible(caller: CallerInfo) -> list[Raw]:
+async def _visible(caller: CallerInfo) -> list[StoredUser]:
     """Users of the caller's owner; whoever runs the server sees all."""
     found = await User.list_all()
     return [raw for raw in found if caller.is_operator or raw["owner"] == caller.owner]
 
 
-async def _one(caller: CallerInfo, user_id: str) -> Raw:
+async def _one(caller: CallerInfo, user_id: str) -> StoredUser:
     for raw in await _visible(caller):
         if raw["_id"] == user_id:
             return raw

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from proxy.documents.base import Raw
+from proxy.documents.conversation import StoredConversation
 from proxy.schemas.common import NOT_TRUTH, Body, Id, Label, ProjectLabel, Text
 
 ConversationStatus = Annotated[Literal[0, 1], NOT_TRUTH, Field(description="0 normal, 1 archived")]
@@ -75,6 +75,6 @@ class GroupedConversation(ConversationOut):
     project_name: str
 
 
-def conversation_out(raw: Raw) -> dict[str, Any]:
+def conversation_out(raw: StoredConversation) -> dict[str, Any]:
     """Return a stored conversation under its wire names."""
     return {"id": raw["_id"], **{key: value for key, value in raw.items() if key != "_id"}}

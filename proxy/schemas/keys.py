@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from proxy.caller import DEFAULT_SCOPES, Scope
-from proxy.documents.base import Raw
+from proxy.documents.api_key import StoredKey, UsedKey
 from proxy.schemas.common import Body, Integer, Text, UtcTime
 
 
@@ -87,7 +87,7 @@ class KeyCreated(KeyOut):
     key: str = Field(examples=["sk-proxy-…"])
 
 
-def key_out(raw: Raw) -> dict[str, Any]:
+def key_out(raw: StoredKey | UsedKey) -> dict[str, Any]:
     """Return a stored key under its wire names."""
     fields = {name: raw.get(name) for name in KeyOut.model_fields}
     return {**fields, "id": raw["_id"], "requests": raw.get("requests", 0)}

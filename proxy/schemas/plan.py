@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints
 
 from proxy.documents.base import MAX_ID, Raw
-from proxy.documents.plan_document import Source
+from proxy.documents.plan_category import StoredCategory
+from proxy.documents.plan_document import Source, StoredPlanDocument
+from proxy.documents.plan_file import Tag
 from proxy.schemas.common import Body, Id, Integer, Label, ProjectLabel, Text, clean
 
 MAX_VERSION = 1_000_000_000
@@ -116,7 +118,7 @@ def category_fields(body: CategoryUpdate) -> Raw:
     return fields
 
 
-def category_out(raw: Raw) -> Raw:
+def category_out(raw: StoredCategory) -> Raw:
     """Return a stored category under its wire names."""
     return {
         "id": raw["_id"],
@@ -185,7 +187,7 @@ class DocumentOut(BaseModel):
     stale: bool | None = None
 
 
-def document_out(raw: Raw, stale: bool | None = None) -> Raw:
+def document_out(raw: StoredPlanDocument, stale: bool | None = None) -> Raw:
     """Return a stored version under its wire names."""
     fields: Raw = {
         "id": raw["_id"],
@@ -329,7 +331,7 @@ class TagsUpdated(BaseModel):
     removed: dict[Literal["requested", "removed"], int]
 
 
-def tag_out(document_id: int, tag: Raw) -> Raw:
+def tag_out(document_id: int, tag: Tag) -> Raw:
     """Return a stored tag under its wire names."""
     return {
         "id": tag["id"],

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, StringConstraints
 
 from proxy.documents.base import Raw
+from proxy.documents.project import StoredProject
 from proxy.schemas.common import Body, Label, Text
 
 
@@ -52,7 +53,7 @@ class ProjectOut(BaseModel):
     updated_time: datetime
 
 
-def project_out(raw: Raw) -> Raw:
+def project_out(raw: StoredProject) -> Raw:
     """Return a stored project under its wire names."""
     fields = {key: raw.get(key, "") for key in ProjectUpdate.model_fields}
     return {

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from proxy.documents.base import Raw
+from proxy.documents.conversation import Reference
+from proxy.documents.plan_document import StoredPlanDocument
 from proxy.schemas.common import Body, Id
 
 MAX_REFERENCES = 100
@@ -56,8 +58,8 @@ class ReferencedDocuments(BaseModel):
 
 
 def reference_out(
-    reference: Raw,
-    document: Raw,
+    reference: Reference,
+    document: StoredPlanDocument,
     *,
     project_id: int | None = None,
     conversation_id: str | None = None,

@@ -1,11 +1,11 @@
 """The body of `/v1/usage`."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from proxy.documents.base import Raw
 from proxy.documents.usage import percentile
 
 GroupBy = Literal["day", "model", "project", "key"]
@@ -71,7 +71,7 @@ class Tally:
         self.counts: dict[str, float] = dict.fromkeys(COUNTS, 0)
         self.buckets: dict[str, dict[str, int]] = {name: {} for name in LATENCIES}
 
-    def add(self, raw: Raw) -> None:
+    def add(self, raw: Mapping[str, Any]) -> None:
         """Add one roll-up."""
         for name in COUNTS:
             self.counts[name] += raw.get(name, 0)

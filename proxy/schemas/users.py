@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 from proxy.caller import DEFAULT_SCOPES, Scope
 from proxy.credentials import PASSWORD_CHARACTERS
 from proxy.documents.base import Raw
+from proxy.documents.user import StoredUser
 from proxy.schemas.common import Body, Text
 from proxy.schemas.keys import KeyName, OwnerName
 
@@ -55,6 +56,7 @@ class UserOut(BaseModel):
     created_at: datetime
 
 
-def user_out(raw: Raw) -> Raw:
+def user_out(raw: StoredUser) -> Raw:
     """Return a stored user under its wire names."""
-    return {"id": raw["_id"], **{name: raw[name] for name in UserOut.model_fields if name != "id"}}
+    shown = {name: value for name, value in raw.items() if name in UserOut.model_fields}
+    return {"id": raw["_id"], **shown}

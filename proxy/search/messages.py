@@ -6,16 +6,17 @@ who looks in the tails first and in the pages second cannot miss it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 from proxy.documents.base import Raw
-from proxy.documents.conversation import Conversation
+from proxy.documents.conversation import Conversation, StoredConversation
 from proxy.documents.counter import Counter
-from proxy.documents.message_location import MessageRevision
-from proxy.documents.message_page import MessagePage
+from proxy.documents.message import StoredMessage
+from proxy.documents.message_location import MessageRevision, StoredRevision
+from proxy.documents.message_page import MessagePage, StoredPage
 from proxy.search.hits import Collector, Hit, score
 from proxy.search.prefilter import condition
 from proxy.search.request import MESSAGE_KINDS, SearchRequest
@@ -26,6 +27,8 @@ from proxy.search.texts import (
     message_texts,
     message_weights,
 )
+
+T = TypeVar("T")
 
 BATCH_DOCUMENTS = 16
 """Tails or pages that are read and compared at once: some 2 MB at most."""
@@ -57,7 +60,7 @@ class MessageScan:
         self._comparison = comparison
         self._now = now
         self._projects = projects
-        self._about: dict[str, Raw] = {}
+        self._about: dict[str, StoredConversation] = {}
         kinds = request.kinds & MESSAGE_KINDS
         self._fields = sorted({field for kind in kinds for field in MESSAGE_FIELDS[kind]})
         self.scanned = 0
@@ -73,9 +76,9 @@ class MessageScan:
             self._about.update((tail["_id"], tail) for tail in tails)
             await asyncio.to_thread(look, [(tail, tail["messages"]) for tail in tails])
             for tail in tails:
-                del tail["messages"]
+                tail["messages"] = []
         async for pages in _batches(self._pages(low, high)):
-            await self._learn_about(pages)
+            await self._learn_about((page["conversation_id"], page["number"]) for page in pages)
             known = [(self._about.get(page["conversation_id"]), page) for page in pages]
             counting = [
                 (about, page["messages"])
@@ -98,7 +101,7 @@ class MessageScan:
     def _projection(self, prefix: str) -> Raw:
         return dict.fromkeys((f"{prefix}.{field}" for field in (*SHOWN, *self._fields)), 1)
 
-    def _tails(self, low: int, high: int) -> AsyncIterator[Raw]:
+    def _tails(self, low: int, high: int) -> AsyncIterator[StoredConversation]:
         request = self._request
         filters: Raw = {}
         if request.conversation_id is not None:
@@ -113,7 +116,7 @@ class MessageScan:
             batch_size=BATCH_DOCUMENTS,
         )
 
-    def _pages(self, low: int, high: int) -> AsyncIterator[Raw]:
+    def _pages(self, low: int, high: int) -> AsyncIterator[StoredPage]:
         filters = MessagePage.holding(low, high)
         if self._request.conversation_id is not None:
             filters["conversation_id"] = self._request.conversation_id
@@ -123,13 +126,15 @@ class MessageScan:
             batch_size=BATCH_DOCUMENTS,
         )
 
-    async def _learn_about(self, parts: Sequence[Raw]) -> None:
-        """Read what is not known of the conversations that pages or revisions belong to."""
+    async def _learn_about(self, parts: Iterable[tuple[str, int]]) -> None:
+        """Read what is not known of the conversations that pages or revisions belong to.
+
+        Of each part the conversation and the number of the page; 0 stands for a revision.
+        """
         missing = {
-            part["conversation_id"]
-            for part in parts
-            if part.get("number", 0)
-            >= self._about.get(part["conversation_id"], {"page_count": 0})["page_count"]
+            id_
+            for id_, number in parts
+            if (about := self._about.get(id_)) is None or number >= about["page_count"]
         }
         if missing:
             found = await Conversation.of(self._request.owner).find_any(
@@ -144,14 +149,16 @@ class MessageScan:
         low: int,
         high: int,
         collector: Collector,
-        parts: Sequence[tuple[Raw, list[Raw]]],
+        parts: Sequence[tuple[StoredConversation, list[StoredMessage]]],
     ) -> None:
         for about, messages in parts:
             for message in messages:
                 if low <= message["id"] < high and self._request.takes_message(message):
                     self._compare(about, message, collector, {})
 
-    def _compare(self, about: Raw, message: Raw, collector: Collector, extra: Raw) -> None:
+    def _compare(
+        self, about: StoredConversation, message: StoredMessage, collector: Collector, extra: Raw
+    ) -> None:
         self.scanned += 1
         texts = message_texts(message, self._request.kinds)
         if not texts:
@@ -164,7 +171,14 @@ class MessageScan:
         make = partial(self._hit, about, message, found, value, extra)
         collector.offer(key, about["_id"], value, make)
 
-    def _hit(self, about: Raw, message: Raw, found: Found, value: float, extra: Raw) -> Hit:
+    def _hit(
+        self,
+        about: StoredConversation,
+        message: StoredMessage,
+        found: Found,
+        value: float,
+        extra: Raw,
+    ) -> Hit:
         shown = found.shown()
         return Hit(
             "messages",
@@ -201,7 +215,7 @@ class MessageScan:
             batch_size=BATCH_DOCUMENTS,
         )
         async for batch in _batches(revisions):
-            await self._learn_about([{"conversation_id": raw["conversation_id"]} for raw in batch])
+            await self._learn_about((raw["conversation_id"], 0) for raw in batch)
             numbers = await self._present_revisions({raw["message_id"] for raw in batch})
             # One whose number the message has not passed belongs to a change that never was.
             passed = [raw for raw in batch if raw["number"] < numbers.get(raw["message_id"], 0)]
@@ -221,11 +235,14 @@ class MessageScan:
             )
         return found
 
-    def _look_at_former(self, revisions: Sequence[Raw], collector: Collector) -> None:
+    def _look_at_former(self, revisions: Sequence[StoredRevision], collector: Collector) -> None:
         for raw in revisions:
             about = self._about.get(raw["conversation_id"])
-            message: dict[str, Any] = {**raw["message"], "id": raw["message_id"]}
-            message["revision"] = raw["number"]
+            message: StoredMessage = {
+                **raw["message"],
+                "id": raw["message_id"],
+                "revision": raw["number"],
+            }
             if (
                 about is not None
                 and self._request.takes_conversation(about)
@@ -245,8 +262,8 @@ def _both(filters: Raw, matching: Raw) -> Raw:
     )
 
 
-async def _batches(documents: AsyncIterator[Raw]) -> AsyncIterator[list[Raw]]:
-    batch: list[Raw] = []
+async def _batches(documents: AsyncIterator[T]) -> AsyncIterator[list[T]]:
+    batch: list[T] = []
     async for document in documents:
         batch.append(document)
         if len(batch) == BATCH_DOCUMENTS:

@@ -7,7 +7,7 @@ from functools import partial
 
 from proxy.documents.base import Raw
 from proxy.documents.counter import Counter
-from proxy.documents.plan_document import PlanDocument
+from proxy.documents.plan_document import PlanDocument, StoredPlanDocument
 from proxy.documents.plan_file import PlanFile
 from proxy.search.hits import WEIGHTS, Collector, Hit, score
 from proxy.search.prefilter import condition
@@ -69,7 +69,7 @@ class DocumentScan:
             *("filename", "content", "version", "category_id", "project_id", "created_at"),
             "source",
         )
-        batch: list[Raw] = []
+        batch: list[StoredPlanDocument] = []
         async for raw in PlanDocument.of(request.owner).iterate(
             filters, dict.fromkeys(fields, 1), batch_size=BATCH_DOCUMENTS
         ):
@@ -93,7 +93,7 @@ class DocumentScan:
             async for raw in files
         }
 
-    def _look(self, batch: Sequence[Raw], collector: Collector) -> None:
+    def _look(self, batch: Sequence[StoredPlanDocument], collector: Collector) -> None:
         for raw in batch:
             self.scanned += 1
             texts = {"filename": raw["filename"], "content": raw["content"]}
@@ -107,7 +107,7 @@ class DocumentScan:
             make = partial(self._hit, raw, group, found, value)
             collector.offer((raw["_id"], 0), group, value, make)
 
-    def _hit(self, raw: Raw, group: str, found: Found, value: float) -> Hit:
+    def _hit(self, raw: StoredPlanDocument, group: str, found: Found, value: float) -> Hit:
         shown = found.shown()
         return Hit(
             "documents",

@@ -9,7 +9,8 @@ from typing import Annotated, get_args
 import orjson
 from pydantic import BaseModel, Field, ValidationError
 
-from proxy.documents.base import Raw
+from proxy.documents.conversation import StoredConversation
+from proxy.documents.message import StoredMessage
 from proxy.errors import BadRequest
 from proxy.search.hits import Key, Kind, Sort, Source
 from proxy.search.query import Query
@@ -96,7 +97,7 @@ class SearchRequest:
         """Return whether something of this time is asked for."""
         return (self.from_ is None or time >= self.from_) and (self.to is None or time < self.to)
 
-    def takes_message(self, message: Raw) -> bool:
+    def takes_message(self, message: StoredMessage) -> bool:
         """Return whether a message is asked for, whatever its text."""
         return (
             self.takes_time(message["created_at"])
@@ -105,7 +106,7 @@ class SearchRequest:
             and (self.status is None or message.get("status", "complete") == self.status)
         )
 
-    def takes_conversation(self, conversation: Raw) -> bool:
+    def takes_conversation(self, conversation: StoredConversation) -> bool:
         """Return whether a conversation's messages are asked for."""
         return (self.project_id is None or conversation["project_id"] == self.project_id) and (
             self.conversation_status is None or conversation["status"] == self.conversation_status

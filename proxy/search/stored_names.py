@@ -1,12 +1,13 @@
 """Hits in names: of conversations and of projects, each in one pass, as names are short."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from proxy.documents.base import Raw
-from proxy.documents.conversation import Conversation
+from proxy.documents.conversation import Conversation, StoredConversation
 from proxy.documents.project import Project
 from proxy.search.fold import fold
 from proxy.search.hits import WEIGHTS, Collector, Hit, Key, Source, milliseconds, score
@@ -70,7 +71,7 @@ class NameScan:
         if request.conversation_status is not None:
             filters["status"] = request.conversation_status
         fields = ("name", "project_id", "status", "created_at", "updated_at")
-        batch: list[Raw] = []
+        batch: list[StoredConversation] = []
         async for raw in Conversation.of(request.owner).iterate(filters, dict.fromkeys(fields, 1)):
             batch.append(raw)
             if len(batch) == BATCH_NAMES:
@@ -88,7 +89,9 @@ class NameScan:
             found = [raw for raw in found if self._request.project_id in (None, raw["_id"])]
             await asyncio.to_thread(self._look, "projects", found, collector)
 
-    def _look(self, source: Source, batch: Sequence[Raw], collector: Collector) -> None:
+    def _look(
+        self, source: Source, batch: Sequence[Mapping[str, Any]], collector: Collector
+    ) -> None:
         for raw in batch:
             self.scanned += 1
             found = self._comparison.find({"name": raw["name"]}, WEIGHT)
@@ -103,7 +106,13 @@ class NameScan:
             collector.offer(key, group, value, make)
 
     def _hit(
-        self, source: Source, key: Key, group: str, raw: Raw, found: Found, value: float
+        self,
+        source: Source,
+        key: Key,
+        group: str,
+        raw: Mapping[str, Any],
+        found: Found,
+        value: float,
     ) -> Hit:
         if source == "projects":
             about = {"type": "project", "project_id": raw["_id"], "project_name": raw["name"]}

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.documents.base import Raw
 from proxy.documents.chat_message import calls_of, said_in
-from proxy.documents.message import payload_of
+from proxy.documents.message import StoredMessage, payload_of
 from proxy.search.fold import fold_pieces
 from proxy.search.hits import WEIGHTS, Kind
 from proxy.search.prefilter import compiled
@@ -75,7 +74,7 @@ MESSAGE_FIELDS: dict[Kind, tuple[str, ...]] = {
 """What is read of a message for a kind of text."""
 
 
-def message_texts(message: Raw, kinds: frozenset[Kind]) -> dict[str, str]:
+def message_texts(message: StoredMessage, kinds: frozenset[Kind]) -> dict[str, str]:
     """Return the texts of a message that are looked at: `{"text": …, "tools": …}`."""
     texts: dict[str, str] = {}
     is_result = message["role"] == "tool"
@@ -90,12 +89,12 @@ def message_texts(message: Raw, kinds: frozenset[Kind]) -> dict[str, str]:
     return texts
 
 
-def message_weights(message: Raw) -> dict[str, float]:
+def message_weights(message: StoredMessage) -> dict[str, float]:
     """Return what a hit in each of a message's texts counts."""
     return WEIGHTS | {"text": WEIGHTS["user"] if message["role"] == "user" else WEIGHTS["text"]}
 
 
-def _calls(message: Raw) -> Iterator[str]:
+def _calls(message: StoredMessage) -> Iterator[str]:
     """Yield the names of the tools that a message calls, and what it hands to them."""
     for call in calls_of(payload_of(message)):
         name, arguments = said_in(call)

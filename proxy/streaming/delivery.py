@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from proxy.documents.base import Raw
+from proxy.documents.message import MessageFields
 from proxy.errors import (
     ProxyError,
     ReplyInterrupted,
@@ -58,11 +59,11 @@ class ReplyFormat(Protocol):
         """Return what has come since the last frame."""
         ...
 
-    def ending(self, error: ProxyError | None, message: Raw, *, differs: bool) -> bytes:
+    def ending(self, error: ProxyError | None, message: MessageFields, *, differs: bool) -> bytes:
         """Return how it ended, by its stored fields; `differs`: its text is not what was given."""
         ...
 
-    def whole(self, error: ProxyError | None, message: Raw) -> Raw:
+    def whole(self, error: ProxyError | None, message: MessageFields) -> Raw:
         """Return the body of an answer that is not a stream.
 
         Raises:
@@ -141,6 +142,7 @@ async def reply_frames(
             if generation is not None
             else engine.follow_stored(owner, reply.message_id, after, accept_replace=accept_replace)
         )
+        message: MessageFields = {}
         try:
             async with aclosing(progresses):
                 async for progress in progresses:
@@ -191,7 +193,7 @@ async def cancelled_with(request: Request | None, generation: Generation) -> Asy
         watching.cancel()
 
 
-def ending_error(message: Raw) -> ProxyError | None:
+def ending_error(message: MessageFields) -> ProxyError | None:
     """Return the error that a stored message ended with."""
     status = message.get("status")
     if status == "truncated":
@@ -222,7 +224,7 @@ async def wait_until_open(
 
 async def ending_of(
     engine: Engine, owner: str, reply: Reply, *, request: Request | None = None
-) -> tuple[Raw, ProxyError | None]:
+) -> tuple[MessageFields, ProxyError | None]:
     """Wait for the end of a reply; its stored fields, and how it failed.
 
     With a `request`, the reply ends when the client of that leaves.

@@ -14,9 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from pymongo.errors import PyMongoError
 
-from proxy.documents.base import Raw
 from proxy.documents.interrupted import interrupt_replies
-from proxy.documents.message import Status
+from proxy.documents.message import MessageFields, Status
 from proxy.documents.message_location import LocatedMessage, MessageNotFound, delete_messages
 from proxy.documents.plan_draft import PlanDraft
 from proxy.documents.worker import Worker, new_worker_id
@@ -325,7 +324,7 @@ class Engine:
             await self._lease.end()
 
 
-async def stored_reply(owner: str, id_: int) -> Raw:
+async def stored_reply(owner: str, id_: int) -> MessageFields:
     """Return a reply as it is stored: a message, or the draft of a plan document.
 
     Raises:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.documents.base import Raw
+from proxy.documents.message import MessageFields
 from proxy.errors import Unprocessable
 from proxy.responses import dumps, model_headers
 from proxy.streaming.generation import Generation
@@ -27,7 +28,7 @@ class Reply:
     user_message_id: int | None
     message_id: int
     generation: Generation | None = None
-    message: Raw = field(default_factory=dict)
+    message: MessageFields = field(default_factory=dict)
     """Its fields when it was begun."""
     first_message_id: int = 0
     """The first message that its call brought."""

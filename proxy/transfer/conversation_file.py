@@ -5,7 +5,7 @@ a conversation that is exported, imported and exported again gives the same byte
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -13,9 +13,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 
 from proxy.documents.base import Raw
 from proxy.documents.chat_message import ChatMessage, calls_of, said_in
-from proxy.documents.conversation import is_settled
+from proxy.documents.conversation import StoredConversation, is_settled
 from proxy.documents.conversation_import import ImportedConversation, ImportedMessage
-from proxy.documents.message import Role, payload_of, wire
+from proxy.documents.message import Role, StoredMessage, payload_of, wire
 from proxy.documents.message_location import MessageRevision
 from proxy.documents.storable import check_fields
 from proxy.errors import Unprocessable
@@ -73,10 +73,11 @@ HEADINGS = {"user": "User", "assistant": "Assistant", "system": "System", "tool"
 
 
 async def as_json(
-    owner: str, conversation: Raw, parts: AsyncIterator[list[Raw]]
+    owner: str, conversation: StoredConversation, parts: AsyncIterator[list[StoredMessage]]
 ) -> AsyncIterator[bytes]:
     """`{"format", "version", "conversation": {…}, "messages": [{…}, …]}`, a message a line."""
-    about = {key: conversation[key] for key in CONVERSATION_FIELDS}
+    stored: Mapping[str, Any] = conversation
+    about = {key: stored[key] for key in CONVERSATION_FIELDS}
     yield b'{"format":%b,"version":%d,\n"conversation":%b,\n"messages":[' % (
         dumps(FORMAT),
         VERSION,
@@ -101,7 +102,7 @@ async def as_json(
     yield b"\n]}\n"
 
 
-async def _revisions(owner: str, messages: list[Raw]) -> dict[int, list[Raw]]:
+async def _revisions(owner: str, messages: list[StoredMessage]) -> dict[int, list[Raw]]:
     changed = {m["id"]: m["revision"] for m in messages if m.get("revision")}
     found: dict[int, list[Raw]] = {}
     if changed:
@@ -116,7 +117,7 @@ async def _revisions(owner: str, messages: list[Raw]) -> dict[int, list[Raw]]:
     return found
 
 
-def _exported(message: Raw) -> Raw:
+def _exported(message: StoredMessage) -> Raw:
     shown = wire(message)
     fields = {key: shown[key] for key in MESSAGE_FIELDS if shown.get(key) is not None}
     if fields.get("status") == "streaming":
@@ -124,7 +125,9 @@ def _exported(message: Raw) -> Raw:
     return fields
 
 
-async def as_openai(conversation: Raw, parts: AsyncIterator[list[Raw]]) -> AsyncIterator[bytes]:
+async def as_openai(
+    conversation: StoredConversation, parts: AsyncIterator[list[StoredMessage]]
+) -> AsyncIterator[bytes]:
     """`{"model", "messages": [{"role", "content"}, …]}`, ready to send to any OpenAI client."""
     model = b'"model":%b,' % dumps(conversation["model"]) if conversation["model"] else b""
     yield b"{" + model + b'"messages":['
@@ -143,7 +146,9 @@ async def as_openai(conversation: Raw, parts: AsyncIterator[list[Raw]]) -> Async
     yield b"\n]}\n"
 
 
-async def as_markdown(conversation: Raw, parts: AsyncIterator[list[Raw]]) -> AsyncIterator[bytes]:
+async def as_markdown(
+    conversation: StoredConversation, parts: AsyncIterator[list[StoredMessage]]
+) -> AsyncIterator[bytes]:
     """Yield a title, then each message under a heading that says who spoke, and when."""
     title = " ".join(conversation["name"].split()) or "Conversation"
     yield f"# {title}\n\n{_time(conversation['created_at'])}\n".encode()
@@ -154,13 +159,13 @@ async def as_markdown(conversation: Raw, parts: AsyncIterator[list[Raw]]) -> Asy
         yield text.encode("utf-8", "replace")
 
 
-def _heading(message: Raw) -> str:
+def _heading(message: StoredMessage) -> str:
     who = HEADINGS.get(message["role"], message["role"].title())
     model = f" ({message['model']})" if message.get("model") else ""
     return f"{who}{model} · {_time(message['created_at'])}"
 
 
-def _body(message: Raw) -> str:
+def _body(message: StoredMessage) -> str:
     payload = payload_of(message) or {}
     body = _closed(message["content"].rstrip())
     parts = payload.get("content")

@@ -8,7 +8,7 @@ import ijson
 
 from proxy.documents.base import Raw
 from proxy.documents.conversation_import import ImportedConversation, store_imported
-from proxy.documents.message import size_bytes
+from proxy.documents.message import FIXED_BYTES, size_bytes
 from proxy.errors import ProxyError, TooLarge, Unprocessable
 from proxy.settings import Settings
 from proxy.transfer.chatgpt_file import is_chatgpt, read_chatgpt
@@ -83,7 +83,7 @@ async def import_conversations(
 def _read(item: Any, settings: Settings) -> ImportedConversation:
     read = read_chatgpt(item) if is_chatgpt(item) else read_file(item)
     for message in read.messages:
-        if size_bytes(message.fields) > settings.message_bytes + size_bytes({}):
+        if size_bytes(message.fields) > settings.message_bytes + FIXED_BYTES:
             raise TooLarge(f"A message is larger than {settings.message_bytes} bytes")
     return read
 

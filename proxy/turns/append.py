@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from pymongo.errors import PyMongoError
 
-from proxy.documents.base import Raw, is_too_large
+from proxy.documents.base import is_too_large
 from proxy.documents.chat_message import ChatMessage
-from proxy.documents.conversation import Conversation
+from proxy.documents.conversation import Conversation, StoredConversation
 from proxy.documents.counter import Counter
-from proxy.documents.message import size_bytes
+from proxy.documents.message import FIXED_BYTES, StoredMessage, size_bytes
 from proxy.errors import TooLarge, Unavailable
 from proxy.settings import Settings
 from proxy.turns.turn import message_of
@@ -25,14 +25,14 @@ def check_size(new: Sequence[ChatMessage], settings: Settings) -> None:
         TooLarge: it exceeds `message_bytes`.
     """
     size = sum(size_bytes(message_of(0, message)) for message in new)
-    if size > settings.message_bytes + size_bytes({}) * max(1, len(new)):
+    if size > settings.message_bytes + FIXED_BYTES * max(1, len(new)):
         raise TooLarge(
             f"The message is larger than {settings.message_bytes} bytes; "
             "split it into several messages"
         )
 
 
-def check_length(conversation: Raw, settings: Settings) -> None:
+def check_length(conversation: StoredConversation, settings: Settings) -> None:
     """Check that a conversation may grow.
 
     Raises:
@@ -48,7 +48,7 @@ def check_length(conversation: Raw, settings: Settings) -> None:
 
 async def append_messages(
     owner: str, conversation_id: str, new: Sequence[ChatMessage], settings: Settings
-) -> list[Raw]:
+) -> list[StoredMessage]:
     """Append messages to a conversation; as they are stored.
 
     Raises:

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from proxy.documents.base import Raw
+from proxy.documents.conversation import StoredConversation
 from proxy.documents.project import Project, ProjectNotFound
 from proxy.documents.source_manifest import SourceManifest
 from proxy.errors import Conflict
@@ -27,7 +28,7 @@ class AttachedSource:
 
 
 async def attach_source(
-    digests: Digests, owner: str, conversation: Raw, wanted: SourceAttachment
+    digests: Digests, owner: str, conversation: StoredConversation, wanted: SourceAttachment
 ) -> AttachedSource:
     """Return the digest of the conversation's project, or what changed since the last attached one.
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
+from typing import cast
 from weakref import WeakValueDictionary
 
 from pymongo.errors import PyMongoError
@@ -12,7 +13,7 @@ from pymongo.errors import PyMongoError
 from proxy.caller import current_caller
 from proxy.documents.base import Raw, is_too_large, utc_now
 from proxy.documents.chat_message import ChatMessage
-from proxy.documents.conversation import Conversation
+from proxy.documents.conversation import Conversation, StoredConversation
 from proxy.documents.conversation_fork import (
     conversation_of_message,
     fork_conversation,
@@ -20,7 +21,7 @@ from proxy.documents.conversation_fork import (
 )
 from proxy.documents.counter import Counter
 from proxy.documents.document_reference import context_documents
-from proxy.documents.message import size_bytes
+from proxy.documents.message import StoredMessage, size_bytes
 from proxy.documents.message_location import LocatedMessage, MessageLocation, attempt_name
 from proxy.documents.message_page import MessagePage
 from proxy.errors import BadRequest, Conflict, TooLarge, Unavailable
@@ -190,7 +191,7 @@ class Turns:
 
     async def _conversation(
         self, owner: str, conversation_id: str, turn: NewTurn, *, is_new: bool
-    ) -> Raw:
+    ) -> StoredConversation:
         """Load the conversation of a turn; one that is new is not stored yet."""
         if is_new:
             return Conversation(id=conversation_id, owner=owner).raw()
@@ -199,7 +200,12 @@ class Turns:
         return await Conversation.with_tail(owner, conversation_id)
 
     async def _append(
-        self, conversation: Raw, messages: list[Raw], turn: NewTurn, *, is_new: bool
+        self,
+        conversation: StoredConversation,
+        messages: list[StoredMessage],
+        turn: NewTurn,
+        *,
+        is_new: bool,
     ) -> bool:
         """Store the messages of a turn; False when it must look at the conversation again."""
         if is_new:
@@ -313,7 +319,7 @@ class Turns:
     async def _prompt(
         self,
         owner: str,
-        conversation: Raw,
+        conversation: StoredConversation,
         turn: NewTurn,
         new: Sequence[ChatMessage],
         window_tokens: int,
@@ -360,9 +366,9 @@ class Turns:
 
     def _reply(
         self, reply_id: int, user_id: int | None, route: Route, prompt: Prompt, turn: NewTurn
-    ) -> Raw:
+    ) -> StoredMessage:
         now = utc_now()
-        message: Raw = {
+        fields: Raw = {
             "id": reply_id,
             "role": "assistant",
             "content": "",
@@ -371,10 +377,11 @@ class Turns:
             "revision": 0,
             "attempt": attempt_name(reply_id, 0),
             **self._reply_fields(route, prompt),
+            **turn.reply_fields,
         }
+        message = cast(StoredMessage, fields)
         if user_id is not None:
             message["reply_to"] = user_id
-        message.update(turn.reply_fields)
         if turn.idempotency_key is not None:
             message["idempotency"] = {"key": turn.idempotency_key, "body": turn.fingerprint}
         elif turn.fingerprint:
@@ -383,7 +390,9 @@ class Turns:
             message["request"] = request
         return message
 
-    async def _retried(self, owner: str, conversation: Raw, turn: NewTurn) -> Reply | None:
+    async def _retried(
+        self, owner: str, conversation: StoredConversation, turn: NewTurn
+    ) -> Reply | None:
         """Return the reply that an SDK asks for again by itself, after its time-out.
 
         None where none is.
@@ -413,7 +422,9 @@ class Turns:
             )
         return None
 
-    async def _earlier(self, owner: str, conversation: Raw, turn: NewTurn) -> Reply | None:
+    async def _earlier(
+        self, owner: str, conversation: StoredConversation, turn: NewTurn
+    ) -> Reply | None:
         """Return the reply that this idempotency key began in this conversation."""
         found = _with_key(conversation["messages"], turn.idempotency_key)
         if found is None and conversation["page_count"]:
@@ -460,10 +471,10 @@ class Turns:
             self._moving.discard(conversation_id)
 
 
-def _with_key(messages: list[Raw], key: str | None) -> Raw | None:
+def _with_key(messages: list[StoredMessage], key: str | None) -> StoredMessage | None:
     return next((m for m in messages if m.get("idempotency", {}).get("key") == key), None)
 
 
-def _model_of(message: Raw) -> str:
+def _model_of(message: StoredMessage) -> str:
     provider, model = message.get("provider"), message.get("model")
     return f"{provider}/{model}" if provider and model else ""

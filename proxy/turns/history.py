@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from proxy.documents.base import Raw
 from proxy.documents.chat_message import calls_of, is_text_part, text_of
-from proxy.documents.message import payload_of
+from proxy.documents.message import StoredMessage, payload_of
 from proxy.documents.message_parts import address_of, is_link
 from proxy.providers.base import Accepts
 
@@ -36,12 +35,12 @@ KNOWN_PARTS = frozenset({"image_url", "input_audio", "file"})
 """Types of OpenAI's content parts besides text."""
 
 
-def as_chat_message(message: Raw) -> dict[str, Any]:
+def as_chat_message(message: StoredMessage) -> dict[str, Any]:
     """Return a stored message as OpenAI's protocol has it."""
     return payload_of(message) or {"role": message["role"], "content": message["content"]}
 
 
-def as_history(message: Raw) -> dict[str, Any]:
+def as_history(message: StoredMessage) -> dict[str, Any]:
     """Return a stored message for `composed`: a reply with more than text names its provider."""
     payload = payload_of(message)
     if payload is None:

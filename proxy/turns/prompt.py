@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.documents.base import Raw
 from proxy.documents.chat_message import text_of
-from proxy.documents.conversation import is_settled
+from proxy.documents.conversation import StoredConversation, is_settled
 from proxy.documents.message_page import MessagePage
+from proxy.documents.plan_document import StoredPlanDocument
 from proxy.tokenizer.tokens import token_counts
 from proxy.turns.history import as_history
 
@@ -48,7 +48,7 @@ def _is_plain_reply(message: dict[str, Any]) -> bool:
 
 async def build_prompt(
     owner: str,
-    conversation: Raw,
+    conversation: StoredConversation,
     *,
     system_context: str,
     new_messages: list[dict[str, Any]],
@@ -135,7 +135,9 @@ async def message_tokens(messages: list[dict[str, Any]]) -> list[int]:
     return [MESSAGE_OVERHEAD_TOKENS + count for count in counts]
 
 
-def once(prompt: str, documents: Sequence[Raw], append: str) -> tuple[list[Raw], str]:
+def once(
+    prompt: str, documents: Sequence[StoredPlanDocument], append: str
+) -> tuple[list[StoredPlanDocument], str]:
     """Leave out what is in the prompt already, whole; some clients send documents twice."""
     if append and append in prompt:
         append = ""
@@ -148,7 +150,7 @@ def once(prompt: str, documents: Sequence[Raw], append: str) -> tuple[list[Raw],
     return left, append
 
 
-def document_context(documents: Sequence[Raw]) -> str:
+def document_context(documents: Sequence[StoredPlanDocument]) -> str:
     """Return what extends the system prompt of a call that takes documents along.
 
     Empty without any.

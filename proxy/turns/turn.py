@@ -3,14 +3,14 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import orjson
 
 from proxy.documents.base import Raw, utc_now
 from proxy.documents.chat_message import ChatMessage, calls_of
-from proxy.documents.message import payload_of
+from proxy.documents.message import StoredMessage, payload_of
 from proxy.documents.message_location import attempt_name
 from proxy.source_code.base import SourceAttachment
 
@@ -71,7 +71,7 @@ class NewTurn:
         return text if len(text) <= MAX_REQUEST_CHARACTERS else None
 
 
-def first_turn_of(message: Raw) -> NewTurn:
+def first_turn_of(message: StoredMessage) -> NewTurn:
     """Return the turn that a stored reply answers, without its messages."""
     kept = orjson.loads(message["request"]) if message.get("request") else {}
     source = kept.get("source")
@@ -90,10 +90,10 @@ def first_turn_of(message: Raw) -> NewTurn:
     )
 
 
-def message_of(message_id: int, new: ChatMessage) -> Raw:
+def message_of(message_id: int, new: ChatMessage) -> StoredMessage:
     """Return a new message as it is stored."""
     now = utc_now()
-    message: Raw = {
+    message: StoredMessage = {
         "id": message_id,
         "role": new.role,
         "content": new.content,
@@ -105,10 +105,12 @@ def message_of(message_id: int, new: ChatMessage) -> Raw:
     }
     if (payload := new.as_text()) is not None:
         message["payload"] = payload
-    return {**message, **new.kept}
+    return cast(StoredMessage, {**message, **new.kept}) if new.kept else message
 
 
-def not_stored_yet(new: Sequence[ChatMessage], stored: list[Raw]) -> Sequence[ChatMessage]:
+def not_stored_yet(
+    new: Sequence[ChatMessage], stored: list[StoredMessage]
+) -> Sequence[ChatMessage]:
     """Return the new messages without the last reply's tool calls, which clients send again."""
     called = _call_ids(payload_of(stored[-1])) if stored else []
     if called and len(new) > 1 and _call_ids(new[0].payload) == called:

@@ -3,7 +3,7 @@
 All of them are `async`: FastAPI calls a plain function in a thread, which costs more than it does.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Path, Request
 
@@ -11,8 +11,8 @@ from proxy.access.auth import Authenticator
 from proxy.access.limits import Limits
 from proxy.caller import CallerInfo
 from proxy.credentials import Verifier
-from proxy.documents.base import MAX_ID, Raw
-from proxy.documents.project import Project
+from proxy.documents.base import MAX_ID
+from proxy.documents.project import Project, StoredProject
 from proxy.errors import Unauthorized
 from proxy.providers.registry import Registry
 from proxy.sealing import Sealer
@@ -93,7 +93,7 @@ ReasoningSealer = Annotated[Sealer, Depends(sealer_of)]
 PathId = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 
-async def load_project(project_id: PathId, caller: Caller) -> Raw:
+async def load_project(project_id: PathId, caller: Caller) -> StoredProject:
     """Return the project named in the path.
 
     Raises:
@@ -102,4 +102,4 @@ async def load_project(project_id: PathId, caller: Caller) -> Raw:
     return await Project.get_one(caller.owner, project_id)
 
 
-LoadedProject = Annotated[dict[str, Any], Depends(load_project)]
+LoadedProject = Annotated[StoredProject, Depends(load_project)]

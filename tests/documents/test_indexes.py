@@ -8,13 +8,14 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.monitoring import CommandListener
 
 from proxy.database import Database
-from proxy.documents.base import DEFAULT_OWNER, Raw, utc_now
+from proxy.documents.base import DEFAULT_OWNER, Raw
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.message_location import LocatedMessage, MessageNotFound, delete_messages
 from proxy.documents.message_page import MESSAGE_OF_OWNER
 from tests.conftest import LiveServer
 from tests.fakes.openai_upstream import OpenAIUpstream
+from tests.support.pages import message
 from tests.support.replies import CONVERSATIONS, MESSAGES, create, history, provider, say
 
 OTHERS = 300
@@ -172,11 +173,7 @@ async def test_a_foreign_message_costs_what_an_unknown_one_does(
     some = await Conversation.collection().find({"messages.0.id": {"$gt": 0}}).to_list(2)
     ids = [raw["messages"][0]["id"] for raw in some]
     first = await Counter.reserve("messages", 12)
-    old = [
-        {"id": first + n, "role": "user", "content": "x", "attempt": f"{first + n}:0"}
-        | {"created_at": utc_now(), "updated_at": utc_now()}
-        for n in range(12)
-    ]
+    old = [message(first + n, "x") for n in range(12)]
     conversation = Conversation()
     await conversation.create()
     assert await Conversation.append(DEFAULT_OWNER, conversation.id, old)

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from proxy.database import DOCUMENTS, Database, connect
-from proxy.documents.base import DEFAULT_OWNER, Raw, utc_now
+from proxy.documents.base import DEFAULT_OWNER, Raw
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.json_schema import TITLE, describe_collections, json_schema
 from proxy.documents.message import INTERNAL, Message
-from proxy.documents.message_location import attempt_name
 from proxy.documents.message_view import NAME, create_message_view, definition
+from tests.support.pages import message
 from tests.support.stored_documents import collection_name, documents_of_wrong_type
 
 
@@ -37,15 +37,7 @@ async def filled(count: int) -> str:
     conversation = Conversation(name="排序")
     await conversation.create()
     first = await Counter.reserve("messages", count)
-    now = utc_now()
-    messages: list[Raw] = [
-        {
-            **{"id": first + n, "role": "user", "content": f"冒泡 {n}", "status": "complete"},
-            **{"created_at": now, "updated_at": now, "revision": 0},
-            "attempt": attempt_name(first + n, 0),
-        }
-        for n in range(count)
-    ]
+    messages = [message(first + n, f"冒泡 {n}") for n in range(count)]
     assert await Conversation.append(DEFAULT_OWNER, conversation.id, messages)
     assert await Conversation.move_tail(conversation.id, max_messages=4, max_bytes=10**6)
     return str(conversation.id)

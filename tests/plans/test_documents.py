@@ -10,8 +10,8 @@ from pymongo.errors import DocumentTooLarge
 
 from proxy.database import Database
 from proxy.documents.base import Raw
-from proxy.documents.plan_document import ABANDONED, PlanDocument
-from proxy.documents.plan_file import PlanFile
+from proxy.documents.plan_document import ABANDONED, PlanDocument, StoredPlanDocument
+from proxy.documents.plan_file import PlanFile, PlanFileName
 from tests.conftest import client_of, make_settings, running_app
 from tests.support.plans import DOCUMENTS, latest, save
 
@@ -352,7 +352,7 @@ async def test_another_owner_sees_and_changes_nothing(
     client: httpx.AsyncClient, database: Database
 ) -> None:
     document = await save(client)
-    file: Params = {"project_id": 1, "category_id": 2, "filename": "a.md"}
+    file: PlanFileName = {"project_id": 1, "category_id": 2, "filename": "a.md"}
     theirs = await PlanDocument.create_version("stranger", file, {"content": "theirs"})
     assert theirs["version"] == 1
     assert (await client.get(f"{DOCUMENTS}/{theirs['_id']}")).status_code == 404
@@ -399,7 +399,7 @@ async def test_a_creator_that_died_before_its_version_was_stored_hides_nothing(
     client: httpx.AsyncClient, database: Database
 ) -> None:
     first = await save(client)
-    file: Params = {"project_id": 1, "category_id": 2, "filename": "a.md"}
+    file: PlanFileName = {"project_id": 1, "category_id": 2, "filename": "a.md"}
     died = await PlanFile.take_versions("default", file, [999], (await _stored())["created_at"])
     assert died == 2
     assert (await latest(client))["items"] == [first]
@@ -416,7 +416,7 @@ async def test_a_creator_that_died_with_the_first_version_leaves_no_file_behind(
     client: httpx.AsyncClient, database: Database
 ) -> None:
     first = await save(client, "b.md")
-    file: Params = {"project_id": 1, "category_id": 2, "filename": "a.md"}
+    file: PlanFileName = {"project_id": 1, "category_id": 2, "filename": "a.md"}
     await PlanFile.take_versions("default", file, [999], (await _stored())["created_at"])
     stale = (await PlanFile.of("default").find({}))[0]["taken_at"] - 2 * ABANDONED
     await PlanFile.of("default").update_one(file, {"$set": {"taken_at": stale}})
@@ -427,7 +427,7 @@ async def test_a_creator_that_died_with_the_first_version_leaves_no_file_behind(
 async def test_a_version_that_cannot_be_stored_leaves_nothing_behind(wire: Database) -> None:
     async with running_app(wire, make_settings()) as app, client_of(app) as client:
         first = await save(client)
-        file: Params = {"project_id": 1, "category_id": 2, "filename": "a.md"}
+        file: PlanFileName = {"project_id": 1, "category_id": 2, "filename": "a.md"}
         for name in ("a.md", "b.md"):
             with pytest.raises(DocumentTooLarge):
                 await PlanDocument.create_version(
@@ -449,7 +449,7 @@ async def test_a_lost_or_outdated_file_is_found_again_by_the_next_creator(wire: 
             assert (await client.get(f"{DOCUMENTS}/{document['id']}")).json() == document
 
 
-async def _stored() -> Raw:
+async def _stored() -> StoredPlanDocument:
     (document,) = await PlanDocument.of("default").find({})
     return document
 

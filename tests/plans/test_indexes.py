@@ -8,7 +8,7 @@ from proxy.database import Database
 from proxy.documents.base import Raw, Stored
 from proxy.documents.document_reference import ProjectReferences
 from proxy.documents.plan_document import PlanDocument
-from proxy.documents.plan_file import PlanFile
+from proxy.documents.plan_file import PlanFile, PlanFileName
 
 FILE = {"project_id": 1, "category_id": 2, "filename": "a.md"}
 
@@ -35,7 +35,7 @@ def stages(plan: Any) -> list[str]:
 async def test_a_list_reads_an_index(wire: Database, document: type[Stored], query: Raw) -> None:
     await wire.prepare()
     for n in range(30):
-        file = {"project_id": n % 3, "category_id": 2, "filename": f"{n % 5}.md"}
+        file: PlanFileName = {"project_id": n % 3, "category_id": 2, "filename": f"{n % 5}.md"}
         await PlanDocument.create_version("default", file, {"content": "x"})
     explained = await wire.database.command(
         "explain",

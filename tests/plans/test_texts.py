@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.documents.base import Raw
+from proxy.documents.base import utc_now
+from proxy.documents.plan_document import StoredPlanDocument
 from proxy.plans.diff import unified_diff
 from proxy.plans.template import fill
 from proxy.turns.prompt import document_context
@@ -38,8 +39,19 @@ def test_filling_inserts_both_texts_whole(before: str, between: str, doc: str, e
     )
 
 
-def _document(content: str, filename: str = "方案.md", version: int = 3) -> Raw:
-    return {"_id": 1, "filename": filename, "version": version, "content": content}
+def _document(content: str, filename: str = "方案.md", version: int = 3) -> StoredPlanDocument:
+    return {
+        "_id": 1,
+        "owner": "default",
+        "project_id": 1,
+        "category_id": 2,
+        "filename": filename,
+        "version": version,
+        "content": content,
+        "source": "user",
+        "size_bytes": len(content.encode()),
+        "created_at": utc_now(),
+    }
 
 
 def test_a_context_names_file_and_version_and_is_empty_without_documents() -> None:

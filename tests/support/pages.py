@@ -1,10 +1,11 @@
 """Moves of messages to pages, killed at a step of choice."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from proxy.documents.base import DEFAULT_OWNER, Raw, utc_now
 from proxy.documents.conversation import Conversation
+from proxy.documents.message import StoredMessage
 from proxy.documents.message_location import (
     attempt_name,
 )
@@ -50,9 +51,9 @@ async def move(id_: str, hook: Callable[[int], Awaitable[None]] | None = None) -
     )
 
 
-def message(id_: int, content: str, **fields: Any) -> Raw:
+def message(id_: int, content: str, **fields: Any) -> StoredMessage:
     now = utc_now()
-    return {
+    stored: Raw = {
         "id": id_,
         "role": "user",
         "content": content,
@@ -63,7 +64,8 @@ def message(id_: int, content: str, **fields: Any) -> Raw:
         "attempt": attempt_name(id_, 0),
         **fields,
     }
+    return cast(StoredMessage, stored)
 
 
-async def listed(id_: str) -> list[Raw]:
+async def listed(id_: str) -> list[StoredMessage]:
     return [m async for part in Conversation.history(DEFAULT_OWNER, id_) for m in part]

@@ -9,13 +9,14 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.monitoring import CommandListener
 
 from proxy.database import Database
-from proxy.documents.base import DEFAULT_OWNER, utc_now
+from proxy.documents.base import DEFAULT_OWNER
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.streaming.engine import TICK_SECONDS
 from tests.conftest import LiveServer
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.scripted import script, wait
+from tests.support.pages import message
 from tests.support.replies import create, history, provider, say, streaming
 
 # A worker's own sign of life, and counters that are written now and then, are no turn's.
@@ -56,18 +57,8 @@ async def fill(id_: str, count: int) -> None:
     for start in range(0, count, 50):
         size = min(50, count - start)
         first = await Counter.reserve("messages", size)
-        now = utc_now()
         messages = [
-            {
-                "id": first + n,
-                "role": "assistant" if n % 2 else "user",
-                "content": f"message {n}",
-                "created_at": now,
-                "updated_at": now,
-                "status": "complete",
-                "revision": 0,
-                "attempt": f"{first + n}:0",
-            }
+            message(first + n, f"message {n}", role="assistant" if n % 2 else "user")
             for n in range(size)
         ]
         assert await Conversation.append(DEFAULT_OWNER, id_, messages)

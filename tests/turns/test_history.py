@@ -9,6 +9,7 @@ import pytest
 from proxy.providers.base import Accepts
 from proxy.turns.history import NO_RESULT, as_history, composed
 from tests.fakes.strict_upstream import Kind, wrong_in
+from tests.support.pages import message
 
 TARGETS: dict[Kind, Accepts] = {
     "openai": Accepts(),
@@ -80,15 +81,8 @@ def test_cut_arguments_cost_the_call_not_the_conversation() -> None:
 
 
 def stored(provider: str, **payload: Any) -> Message:
-    message = {"role": "assistant", "content": "", **payload}
-    return as_history(
-        {
-            "role": "assistant",
-            "content": "",
-            "provider": provider,
-            "payload": orjson.dumps(message).decode(),
-        }
-    )
+    text = orjson.dumps({"role": "assistant", "content": "", **payload}).decode()
+    return as_history(message(1, "", role="assistant", provider=provider, payload=text))
 
 
 def test_reasoning_and_signatures_go_back_to_their_own_provider_only() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from proxy.documents.base import Raw
 from proxy.documents.chat_message import calls_of
-from proxy.documents.message import payload_of
+from proxy.documents.message import MessageFields, payload_of
 from proxy.errors import ProxyError
 from proxy.sse import DONE, encode
 from proxy.streaming.draft import Progress
@@ -31,7 +31,7 @@ FINISH_REASONS = {
 """What upstreams call it, and what OpenAI's clients know; anything else is `stop`."""
 
 
-def finish_reason_of(message: Raw) -> str:
+def finish_reason_of(message: MessageFields) -> str:
     """OpenAI's finish reason of a reply's stored fields."""
     return FINISH_REASONS.get(str(message.get("finish_reason") or "stop").lower(), "stop")
 
@@ -83,7 +83,7 @@ def _is_citation(annotation: Any) -> bool:
 
 
 def completion(
-    message: Raw, *, completion_id: str, model: str, extra: Raw | None = None
+    message: MessageFields, *, completion_id: str, model: str, extra: Raw | None = None
 ) -> dict[str, Any]:
     """Return a `chat.completion` of a reply's stored fields (`content`, `finish_reason`, …)."""
     payload = payload_of(message) or {}
@@ -161,7 +161,7 @@ class CompletionFormat:
             delta["tool_calls"] = list(progress.tool_calls)
         return self._chunk(delta)
 
-    def ending(self, error: ProxyError | None, message: Raw, *, differs: bool) -> bytes:
+    def ending(self, error: ProxyError | None, message: MessageFields, *, differs: bool) -> bytes:
         """Return what is left to say of a reply with these stored fields, and how it ended."""
         frames = b""
         if differs:
@@ -184,7 +184,7 @@ class CompletionFormat:
             frames += encode({**self._envelope, "choices": [], "usage": usage})
         return frames + DONE
 
-    def whole(self, error: ProxyError | None, message: Raw) -> Raw:
+    def whole(self, error: ProxyError | None, message: MessageFields) -> Raw:
         """Return a `chat.completion`; OpenAI's API has none for a reply that broke off.
 
         Raises:

@@ -14,6 +14,7 @@ from proxy.dialects.responses.ids import ResponseId, no_response
 from proxy.dialects.responses.items import ItemView, has_said
 from proxy.dialects.responses.shapes import Request, request_of, response_object
 from proxy.documents.base import Raw
+from proxy.documents.message import StoredMessage
 from proxy.documents.message_location import (
     LocatedMessage,
     MessageNotFound,
@@ -37,7 +38,7 @@ IGNORED = "X-Proxy-Ignored"
 class Found:
     """One writing of a reply, as it is stored, with what its request asked for."""
 
-    def __init__(self, conversation_id: str, message: Raw, kept: Raw | None) -> None:
+    def __init__(self, conversation_id: str, message: StoredMessage, kept: Raw | None) -> None:
         self.conversation_id = conversation_id
         self.message = message
         self.request = request_of(kept)
@@ -68,7 +69,7 @@ class Found:
     @property
     def is_running(self) -> bool:
         """Whether it is still being written."""
-        return bool(self.message.get("status") == "streaming")
+        return self.message.get("status") == "streaming"
 
     def response(self, sealer: Sealer, *, sealed: bool = False) -> Raw:
         """Return it as a `response`."""
@@ -208,7 +209,7 @@ def follow(engine: Engine, owner: str, found: Found, sealer: Sealer, after: int)
     return EventStream(reply_frames(engine, owner, reply, frames))
 
 
-async def _replayed(frames: ResponseFormat, message: Raw) -> AsyncGenerator[bytes, None]:
+async def _replayed(frames: ResponseFormat, message: StoredMessage) -> AsyncGenerator[bytes, None]:
     whole = frames.first() + frames.replay(message)
     yield whole + frames.ending(ending_error(message), message, differs=False)
 

@@ -11,7 +11,7 @@ from proxy.dialects.responses.turn import chat_message
 from proxy.documents.base import Raw
 from proxy.documents.chat_message import ChatMessage
 from proxy.documents.conversation import Conversation
-from proxy.documents.message import packed, payload_of
+from proxy.documents.message import MessageFields, StoredMessage, packed, payload_of
 from proxy.schemas.completions import wrong
 
 MOST_ITEMS = 20
@@ -73,17 +73,17 @@ async def list_page(
     return page_of(items[:limit], len(items) > limit)
 
 
-def _is_behind(message: Raw, after: ItemId, *, newest_first: bool) -> bool:
+def _is_behind(message: StoredMessage, after: ItemId, *, newest_first: bool) -> bool:
     """Whether a message lies behind the cursor, whose own may have been deleted."""
     if newest_first:
-        return bool(message["id"] < after.message_id)
+        return message["id"] < after.message_id
     # A system prompt is the first, whatever its id.
-    return bool(message["role"] != "system" and message["id"] > after.message_id)
+    return message["role"] != "system" and message["id"] > after.message_id
 
 
 async def _backward(
     owner: str, conversation_id: str, after: ItemId | None, limit: int
-) -> AsyncIterator[Raw]:
+) -> AsyncIterator[StoredMessage]:
     """Give the newest messages first, from the one that the cursor names on."""
     before = after.message_id + 1 if after is not None else None
     found = await Conversation.history_before(
@@ -93,13 +93,13 @@ async def _backward(
         yield message
 
 
-async def _forward(owner: str, conversation_id: str) -> AsyncIterator[Raw]:
+async def _forward(owner: str, conversation_id: str) -> AsyncIterator[StoredMessage]:
     async for part in Conversation.history(owner, conversation_id):
         for message in part:
             yield message
 
 
-def without_item(message: Raw, item: ItemId) -> Raw | None:
+def without_item(message: MessageFields, item: ItemId) -> Raw | None:
     """Return the fields of a message that lost one of its items; None when nothing is left."""
     payload = payload_of(message) or {}
     calls = list(payload.get("tool_calls") or ())
@@ -124,7 +124,7 @@ def without_item(message: Raw, item: ItemId) -> Raw | None:
     return fields
 
 
-def created_items(messages: list[Raw]) -> Raw:
+def created_items(messages: list[StoredMessage]) -> Raw:
     """Return the items of messages that were just stored, as one list."""
     items = [item for message in messages for item in items_of(message)]
     return page_of(items, has_more=False)

@@ -24,6 +24,7 @@ from proxy.dialects.responses.items import (
 )
 from proxy.dialects.responses.shapes import Request, event_of, response_object, status_of
 from proxy.documents.base import Raw
+from proxy.documents.message import MessageFields
 from proxy.errors import ProxyError
 from proxy.providers.tool_calls import joined_calls
 from proxy.sse import DONE
@@ -51,7 +52,7 @@ class ResponseFormat:
 
     def __init__(
         self,
-        message: Raw,
+        message: MessageFields,
         request: Request,
         *,
         id_: str = "",
@@ -109,7 +110,7 @@ class ResponseFormat:
             frames += self._calls(joined_calls(self._fragments))
         return frames
 
-    def replay(self, message: Raw) -> bytes:
+    def replay(self, message: MessageFields) -> bytes:
         """All that a reply which has ended says, in the order that it was written in."""
         frames = b""
         for run in runs_of(message):
@@ -123,7 +124,7 @@ class ResponseFormat:
                 frames += self._hosted(message, run.start, run.end)
         return frames
 
-    def ending(self, error: ProxyError | None, message: Raw, *, differs: bool) -> bytes:
+    def ending(self, error: ProxyError | None, message: MessageFields, *, differs: bool) -> bytes:
         """Return what is left to say, the ends of all items, the whole response, `[DONE]`."""
         if not message:
             return self._event("error", **_flat(error)) + DONE
@@ -137,7 +138,7 @@ class ResponseFormat:
         response = self._response(message, status, output)
         return frames + self._event(event_of(status), response=response) + DONE
 
-    def whole(self, error: ProxyError | None, message: Raw) -> Raw:
+    def whole(self, error: ProxyError | None, message: MessageFields) -> Raw:
         """Return the `response`, one that failed, too, if anything of it arrived.
 
         Raises:
@@ -267,7 +268,7 @@ class ResponseFormat:
 
     # The end
 
-    def _hosted(self, message: Raw, start: int, end: int) -> bytes:
+    def _hosted(self, message: MessageFields, start: int, end: int) -> bytes:
         """Say what a hosted tool made: nothing of it comes in pieces."""
         frames = self._finish_open()
         for number in range(start, end):
@@ -331,7 +332,7 @@ class ResponseFormat:
             "response.output_item.done", output_index=opened.index, item=item
         )
 
-    def _response(self, message: Raw, status: str, output: list[Raw]) -> Raw:
+    def _response(self, message: MessageFields, status: str, output: list[Raw]) -> Raw:
         return response_object(
             message,
             self._request,

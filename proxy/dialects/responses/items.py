@@ -11,7 +11,7 @@ import orjson
 
 from proxy.dialects.responses.ids import ItemId
 from proxy.documents.base import Raw
-from proxy.documents.message import payload_of
+from proxy.documents.message import MessageFields, payload_of
 
 RunKind = Literal["r", "t", "c", "h"]
 
@@ -38,20 +38,20 @@ class ItemView:
 PLAIN = ItemView()
 
 
-def reasoning_of(message: Raw) -> str:
+def reasoning_of(message: MessageFields) -> str:
     """Return the reasoning of a message, the model's own or one that a client sent back."""
     payload = payload_of(message) or {}
     found = message.get("reasoning") or payload.get("reasoning_content")
     return found if isinstance(found, str) else ""
 
 
-def calls_of(message: Raw) -> list[Raw]:
+def calls_of(message: MessageFields) -> list[Raw]:
     """Return the tool calls of a message, in the shape of chat completions."""
     calls = (payload_of(message) or {}).get("tool_calls")
     return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
 
 
-def names_of(message: Raw) -> dict[str, Raw]:
+def names_of(message: MessageFields) -> dict[str, Raw]:
     """Return what the client calls the functions that are called."""
     names = message.get("tool_names")
     if isinstance(names, str):
@@ -59,13 +59,13 @@ def names_of(message: Raw) -> dict[str, Raw]:
     return names if isinstance(names, dict) else {}
 
 
-def text_of(message: Raw) -> str:
+def text_of(message: MessageFields) -> str:
     """Return the text of a reply."""
     content = message.get("content")
     return content if isinstance(content, str) else ""
 
 
-def runs_of(message: Raw) -> list[Run]:
+def runs_of(message: MessageFields) -> list[Run]:
     """Return the stretches of a reply in their order: reasoning, text, calls where none is kept.
 
     `order` (`[["r", 120], ["t", 40], ["r", 30]]`) is kept of a reply that went back.
@@ -98,12 +98,12 @@ def _ordered(order: Any, sizes: dict[str, int]) -> list[Run] | None:
     return runs if begun == sizes else None
 
 
-def has_said(message: Raw) -> bool:
+def has_said(message: MessageFields) -> bool:
     """Whether anything of a reply has arrived."""
     return any(map(message.get, ("content", "reasoning", "payload", "items")))
 
 
-def items_of(message: Raw, view: ItemView = PLAIN) -> list[Raw]:
+def items_of(message: MessageFields, view: ItemView = PLAIN) -> list[Raw]:
     """Return the items of any stored message, one for most."""
     if message["role"] == "assistant":
         return output_items(message, view)
@@ -120,7 +120,7 @@ def items_of(message: Raw, view: ItemView = PLAIN) -> list[Raw]:
     ]
 
 
-def output_items(message: Raw, view: ItemView = PLAIN) -> list[Raw]:
+def output_items(message: MessageFields, view: ItemView = PLAIN) -> list[Raw]:
     """Return the items of a reply, in their order."""
     runs = runs_of(message)
     status = message.get("status", "complete")
@@ -148,7 +148,7 @@ def output_items(message: Raw, view: ItemView = PLAIN) -> list[Raw]:
     return items
 
 
-def reasoning_item(message: Raw, number: int, text: str, view: ItemView = PLAIN) -> Raw:
+def reasoning_item(message: MessageFields, number: int, text: str, view: ItemView = PLAIN) -> Raw:
     """Return a stretch of reasoning as an item."""
     item: Raw = {
         "id": str(ItemId("rs", message["id"], number)),
@@ -161,7 +161,7 @@ def reasoning_item(message: Raw, number: int, text: str, view: ItemView = PLAIN)
     return item
 
 
-def text_item(message: Raw, number: int, text: str, status: str) -> Raw:
+def text_item(message: MessageFields, number: int, text: str, status: str) -> Raw:
     """Return a stretch of a reply's text as an item; annotations stand at the first."""
     annotations = message.get("annotations") if not number else None
     part = {
@@ -179,7 +179,7 @@ def text_item(message: Raw, number: int, text: str, status: str) -> Raw:
     }
 
 
-def call_item(message: Raw, number: int, call: Raw, status: str) -> Raw:
+def call_item(message: MessageFields, number: int, call: Raw, status: str) -> Raw:
     """Return a tool call as an item, under the name and in the kind that the client gave it."""
     name, arguments = call_of(call)
     known = names_of(message).get(name) or {}
@@ -206,7 +206,7 @@ def call_item(message: Raw, number: int, call: Raw, status: str) -> Raw:
     return item
 
 
-def hosted_item(message: Raw, number: int) -> Raw:
+def hosted_item(message: MessageFields, number: int) -> Raw:
     """Return what a hosted tool of a native upstream made, under an id of ours."""
     text = message["items"][number]
     item: Raw = orjson.loads(text) if isinstance(text, str) else dict(text)
@@ -237,7 +237,7 @@ def custom_input(call: Raw) -> str:
     return text if isinstance(text, str) else arguments
 
 
-def _call_output(message: Raw) -> Raw:
+def _call_output(message: MessageFields) -> Raw:
     payload = payload_of(message) or {}
     is_custom = message.get("item_type") == "custom_tool_call_output"
     content = payload.get("content", message["content"])
@@ -250,7 +250,7 @@ def _call_output(message: Raw) -> Raw:
     }
 
 
-def _input_parts(message: Raw) -> list[Raw]:
+def _input_parts(message: MessageFields) -> list[Raw]:
     content = (payload_of(message) or {}).get("content")
     if isinstance(content, list):
         return _parts(content)

@@ -13,6 +13,8 @@ import orjson
 from proxy.dialects.responses.ids import CONVERSATION, ResponseId
 from proxy.dialects.responses.items import ItemView, output_items
 from proxy.documents.base import Raw
+from proxy.documents.conversation import StoredConversation
+from proxy.documents.message import MessageFields
 
 ECHOED: dict[str, Any] = {
     "instructions": None,
@@ -81,7 +83,7 @@ def kept_of(body: Raw) -> Raw:
     return {key: body[key] for key in KEPT if body.get(key) is not None}
 
 
-def status_of(message: Raw) -> str:
+def status_of(message: MessageFields) -> str:
     """Return how a response stands, by the status and finish reason of its message."""
     status, reason = message.get("status", "complete"), message.get("finish_reason")
     if status == "streaming":
@@ -99,7 +101,7 @@ def event_of(status: str) -> str:
 
 
 def response_object(
-    message: Raw,
+    message: MessageFields,
     request: Request,
     *,
     id_: str = "",
@@ -163,7 +165,7 @@ def request_of(kept: Raw | None) -> Request:
     return Request(orjson.loads(kept["request"]), (first, last) if last >= first else None)
 
 
-def conversation_object(raw: Raw) -> Raw:
+def conversation_object(raw: StoredConversation) -> Raw:
     """Return OpenAI's `conversation` of a stored one."""
     return {
         "id": CONVERSATION + raw["_id"],
@@ -180,7 +182,7 @@ def _conversation(body: Raw, conversation_id: str) -> Raw | None:
     return {"id": CONVERSATION + conversation_id}
 
 
-def _error(message: Raw) -> Raw:
+def _error(message: MessageFields) -> Raw:
     error = message.get("error") or {}
     code = _ERROR_CODES.get(error.get("code") or "") or _ERROR_CODES.get(error.get("type") or "")
     return {
@@ -189,7 +191,7 @@ def _error(message: Raw) -> Raw:
     }
 
 
-def _incomplete(message: Raw) -> Raw:
+def _incomplete(message: MessageFields) -> Raw:
     is_length = message.get("finish_reason") == "length"
     return {"reason": "max_output_tokens" if is_length else "content_filter"}
 

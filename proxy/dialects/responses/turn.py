@@ -8,7 +8,7 @@ from proxy.dialects.responses.input import InputMessage
 from proxy.dialects.responses.items import calls_of, reasoning_of
 from proxy.documents.base import Raw
 from proxy.documents.chat_message import ChatMessage
-from proxy.documents.message import packed, payload_of
+from proxy.documents.message import StoredMessage, packed, payload_of
 from proxy.documents.message_location import find_messages
 from proxy.schemas.completions import wrong
 from proxy.turns.turn import NewTurn
@@ -31,7 +31,7 @@ async def resolved(owner: str, call: Call) -> list[ChatMessage]:
             if id_ is None:
                 raise no_item(message.reference, param="input")
             wanted[message.reference] = id_
-    stored: dict[int, tuple[str, Raw]] = {}
+    stored: dict[int, tuple[str, StoredMessage]] = {}
     if wanted:
         previous = [call.previous.message_id] if call.previous else []
         stored = await find_messages(owner, [*previous, *{i.message_id for i in wanted.values()}])
@@ -73,7 +73,7 @@ def chat_message(message: InputMessage) -> ChatMessage:
     return ChatMessage(message.role, message.content, message.payload, kept)
 
 
-def _copied(message: Raw, parts: list[ItemId]) -> ChatMessage:
+def _copied(message: StoredMessage, parts: list[ItemId]) -> ChatMessage:
     """Return the parts of a stored message that were referred to, as a message of its own."""
     payload = payload_of(message)
     if message["role"] != "assistant":
