@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from proxy import __version__
@@ -64,6 +67,7 @@ from proxy.web.metrics import keep_sampling, reply_counter
 from proxy.web.middleware import AccessControl, RequestContext
 from proxy.web.openapi import describe
 from proxy.web.shutdown import draining_on_signals
+from proxy.web.state import ServerState
 from proxy.web.tracing import traced
 
 RESOURCES = (
@@ -192,7 +196,6 @@ def create_app(
         redoc_url=None,
         # A redirect would go to whatever host the request names.
         redirect_slashes=False,
-        generate_unique_id_function=lambda route: route.name,
         middleware=[
             Middleware(RequestContext, access_log=settings.access_log),
             Middleware(CrossOrigin, settings=settings),
@@ -217,19 +220,30 @@ def create_app(
         ],
     )
     describe(app)
+    app.state = ServerState()
     app.state.settings = settings
     app.state.registry = registry
     app.state.importing = asyncio.Lock()
     app.state.metrics_directory = None
     _add_source(app, settings)
     add_handlers(app)
-    api = APIRouter(prefix="/v1", redirect_slashes=False)
-    for module in RESOURCES:
-        api.include_router(module.router)
-    app.router.routes.append(docs.assets)
-    app.include_router(docs.router)
-    if settings.console:
-        app.include_router(console.router)
-    app.include_router(service.router)
-    app.include_router(api)
+    app.router.routes += _routes(settings.console)
     return add_web_clients(app, settings)
+
+
+@cache
+def _routes(with_console: bool) -> list[BaseRoute]:
+    """Return all routes; FastAPI reads their signatures once a process, not once an application."""
+    routes = APIRouter(generate_unique_id_function=_id_of)
+    routes.routes.append(docs.assets)
+    routes.include_router(docs.router)
+    if with_console:
+        routes.include_router(console.router)
+    routes.include_router(service.router)
+    for module in RESOURCES:
+        routes.include_router(module.router, prefix="/v1")
+    return routes.routes
+
+
+def _id_of(route: APIRoute) -> str:
+    return route.name

@@ -120,7 +120,7 @@ def test_what_answers_a_request_is_async() -> None:
         for argument in node.args
         if isinstance(argument, ast.Name)
     }
-    assert "engine_of" in needed
+    assert "load_project" in needed
     plain = [
         node.name
         for node in nodes

@@ -24,6 +24,7 @@ from proxy.streaming.engine import Engine
 from proxy.web.dependencies import Caller
 from proxy.web.dependencies import caller as caller_of
 from proxy.web.handlers import is_json
+from proxy.web.state import state_of
 
 router = APIRouter(prefix="/chat/completions", tags=["Chat completions"])
 
@@ -127,7 +128,7 @@ async def _complete(request: Request, raw: bytes, caller: CallerInfo) -> Respons
     headers = request.scope["state"]["headers"]
     if not is_json(headers.get(b"content-type", b"").decode("latin-1")):
         raise UnsupportedMediaType
-    state = request.app.state
+    state = state_of(request)
     engine: Engine = state.engine
     settings: Settings = state.settings
     engine.check_open()

@@ -18,6 +18,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import RedirectResponse
 
 from proxy.errors import NotFound
+from proxy.web.state import state_of
 
 router = APIRouter(prefix="/console", include_in_schema=False)
 
@@ -134,7 +135,7 @@ def to_console() -> Response:
 
 
 async def _console(request: Request) -> Console:
-    state = request.app.state
+    state = state_of(request)
     async with _loading:
         if not hasattr(state, "console"):
             state.console = await asyncio.to_thread(_loaded)

@@ -12,6 +12,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from proxy.responses import dumps
+from proxy.web.state import state_of
 
 ASSETS = "/docs/assets"
 
@@ -68,7 +69,7 @@ def _policy(page: bytes) -> str:
 @router.get("/openapi.json")
 async def get_description(request: Request) -> Response:
     """Return the description of every call, written once: it takes 13 ms."""
-    state = request.app.state
+    state = state_of(request)
     if not hasattr(state, "openapi_json"):
         description = request.app.openapi()
         if root := request.scope.get("root_path", ""):

@@ -1,6 +1,5 @@
 """A conversation as a file to keep or to send elsewhere, and files of conversations back in."""
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -19,6 +18,7 @@ from proxy.transfer.conversation_file import Format, as_json, as_markdown, as_op
 from proxy.transfer.importing import import_conversations
 from proxy.web.dependencies import AppSettings, Caller, ReplyEngine
 from proxy.web.handlers import is_json
+from proxy.web.state import state_of
 
 router = APIRouter(prefix="/chat/conversations", tags=["Export and import"])
 
@@ -92,7 +92,7 @@ async def import_file(
     """
     if not is_json(request.headers.get("content-type", "")):
         raise UnsupportedMediaType
-    importing: asyncio.Lock = request.app.state.importing
+    importing = state_of(request).importing
     if importing.locked():
         raise TooManyRequests(
             "Another import is running; try again when it has ended",

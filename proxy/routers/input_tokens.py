@@ -10,6 +10,7 @@ from proxy.schemas.messages import MessageCreate
 from proxy.turns.preview import count_input
 from proxy.turns.turn import NewTurn
 from proxy.web.dependencies import AppSettings, Caller, Models
+from proxy.web.state import state_of
 
 router = APIRouter(prefix="/chat/conversations", tags=["Messages"])
 
@@ -40,7 +41,7 @@ async def count_input_tokens(
         ),
         settings=settings,
         registry=registry,
-        digests=request.app.state.digests,
+        digests=state_of(request).digests,
     )
     parts = ("system_prompt", "documents", "source_code", "history", "message")
     return Json(

@@ -6,13 +6,12 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from proxy import __version__
-from proxy.database import Database
 from proxy.errors import Unavailable
 from proxy.responses import Json
 from proxy.routers.console import to_console
-from proxy.web.clients import WebClients
 from proxy.web.dependencies import AppSettings
 from proxy.web.metrics import render, sample
+from proxy.web.state import state_of
 
 router = APIRouter(tags=["Service"])
 
@@ -36,7 +35,7 @@ NOT_READY: dict[str, Any] = {
 async def get_root(request: Request, settings: AppSettings) -> Response:
     """Name, version and where to go on; a browser gets the web client, or the console."""
     if "text/html" in request.headers.get("accept", ""):
-        clients: WebClients | None = request.app.state.web_clients
+        clients = state_of(request).web_clients
         if clients is not None and (page := await clients.page(request.scope)):
             return page
         if settings.console:
@@ -63,7 +62,7 @@ async def get_root(request: Request, settings: AppSettings) -> Response:
 @router.get("/health", summary="Is it working?", response_model=dict[str, Any])
 async def get_health(request: Request) -> Json:
     """`{"status": "healthy"}`, or 503 when the database does not answer."""
-    await request.app.state.database.ping()
+    await state_of(request).database.ping()
     return Json({"status": "healthy", "version": __version__, "database": "ok"})
 
 
@@ -81,11 +80,10 @@ async def get_livez() -> Json:
 )
 async def get_readyz(request: Request) -> Json:
     """`{"status": "ready", "checks": {"database": "ok", "shutdown": "ok"}}`, or 503 with both."""
-    state = request.app.state
-    database: Database = state.database
+    state = state_of(request)
     checks = {
         "database": "ok"
-        if await database.answers_within(READY_SECONDS)
+        if await state.database.answers_within(READY_SECONDS)
         else f"no answer within {READY_SECONDS:g} second",
         "shutdown": "in progress" if state.engine.is_stopping else "ok",
     }
@@ -100,7 +98,7 @@ async def get_readyz(request: Request) -> Json:
 @router.get("/metrics", include_in_schema=False)
 async def get_metrics(request: Request) -> Response:
     """Return the server's numbers for Prometheus; of several workers, all of them."""
-    state = request.app.state
+    state = state_of(request)
     sample(state.engine)
     accept = request.headers.get("accept", "")
     content, media_type = await asyncio.to_thread(render, state.metrics_directory, accept)

@@ -15,9 +15,9 @@ from proxy.documents.source_manifest import AnsweredDigest
 from proxy.errors import Forbidden
 from proxy.schemas.source_code import SourceCodeOut
 from proxy.source_code.base import DigestOptions, Format, Tree
-from proxy.source_code.digests import Digests
 from proxy.source_code.result import Digest, chunks
 from proxy.web.dependencies import AppSettings, Caller, LoadedProject
+from proxy.web.state import state_of
 
 router = APIRouter(prefix="/projects", tags=["Projects"])
 
@@ -77,7 +77,7 @@ async def get_complete_source_code(
         lines=lines,
         redact=redact,
     )
-    digests: Digests = request.app.state.digests
+    digests = state_of(request).digests
     directory = project.get("ai_work_dir")
     owner, id_, choice = caller.owner, project["_id"], _choice(directory, options)
     known: bool | None = None

@@ -25,6 +25,7 @@ from proxy.sse import DONE, encode
 from proxy.streaming.engine import Engine
 from proxy.web.dependencies import AppSettings, Caller, ReplyEngine
 from proxy.web.handlers import is_json
+from proxy.web.state import state_of
 
 router = APIRouter(prefix="/write-source-code", tags=["Projects"])
 
@@ -103,7 +104,7 @@ async def write_source_code(
         redact=not settings.source_allow_unredacted,
         caller=caller.key_id or caller.owner or "-",
     )
-    roots: SourceRoots = request.app.state.source_roots
+    roots = state_of(request).source_roots
     allowed = await roots.of(caller.owner)
     edits = await asyncio.to_thread(_begin, body, projects, roots, allowed, options)
     hidden = LEVELS.get(body.log_level.strip().lower(), set())

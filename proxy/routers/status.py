@@ -3,13 +3,12 @@
 from fastapi import APIRouter, Request
 
 from proxy import __version__
-from proxy.access.last_answers import LastAnswers
-from proxy.database import Database
 from proxy.documents.running import running_replies
 from proxy.documents.worker import Worker
 from proxy.responses import Json
 from proxy.schemas.status import RunningReply, StatusOut
 from proxy.web.dependencies import Caller, Models
+from proxy.web.state import state_of
 
 router = APIRouter()
 
@@ -28,16 +27,15 @@ async def list_running_replies(caller: Caller) -> Json:
 @router.get("/status", response_model=StatusOut, summary="How is the server?", tags=["Service"])
 async def get_status(request: Request, registry: Models) -> Json:
     """Tell version, database, workers, and what the providers last answered."""
-    database: Database = request.app.state.database
-    answers: LastAnswers = request.app.state.last_answers
+    state = state_of(request)
     listed = await registry.models_by_provider()
     return Json(
         {
             "version": __version__,
-            "database": await database.description(),
+            "database": await state.database.description(),
             "workers": await Worker.list_all(),
             "providers": [
-                {"name": name, "models": count, "last_answer": answers.of(name)}
+                {"name": name, "models": count, "last_answer": state.last_answers.of(name)}
                 for name, count in listed.items()
             ],
         }

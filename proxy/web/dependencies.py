@@ -3,7 +3,8 @@
 All of them are `async`: FastAPI calls a plain function in a thread, which costs more than it does.
 """
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
 
@@ -19,12 +20,7 @@ from proxy.sealing import Sealer
 from proxy.settings import Settings
 from proxy.streaming.engine import Engine
 from proxy.turns.begin import Turns
-
-
-async def settings_of(request: Request) -> Settings:
-    """Return the server's settings."""
-    settings: Settings = request.app.state.settings
-    return settings
+from proxy.web.state import ServerState, state_of
 
 
 async def caller(request: Request) -> CallerInfo:
@@ -39,57 +35,24 @@ async def caller(request: Request) -> CallerInfo:
     return found
 
 
-async def engine_of(request: Request) -> Engine:
-    """Return the replies that this worker writes."""
-    engine: Engine = request.app.state.engine
-    return engine
+def _part(part: Callable[[ServerState], Any]) -> Any:
+    """Return the dependency on a part of the server."""
 
+    async def found(request: Request) -> Any:
+        return part(state_of(request))
 
-async def turns_of(request: Request) -> Turns:
-    """Return what begins replies."""
-    turns: Turns = request.app.state.turns
-    return turns
-
-
-async def registry_of(request: Request) -> Registry:
-    """Return the configured providers."""
-    registry: Registry = request.app.state.registry
-    return registry
-
-
-async def authenticator_of(request: Request) -> Authenticator:
-    """Return what knows keys and sessions."""
-    authenticator: Authenticator = request.app.state.authenticator
-    return authenticator
-
-
-async def limits_of(request: Request) -> Limits:
-    """Return what counts."""
-    limits: Limits = request.app.state.limits
-    return limits
-
-
-async def sealer_of(request: Request) -> Sealer:
-    """Return what seals and opens the reasoning that clients carry."""
-    sealer: Sealer = request.app.state.sealer
-    return sealer
-
-
-async def verifier_of(request: Request) -> Verifier:
-    """Return what compares passwords."""
-    verifier: Verifier = request.app.state.verifier
-    return verifier
+    return Depends(found)
 
 
 Caller = Annotated[CallerInfo, Depends(caller)]
-Authentication = Annotated[Authenticator, Depends(authenticator_of)]
-RequestLimits = Annotated[Limits, Depends(limits_of)]
-PasswordVerifier = Annotated[Verifier, Depends(verifier_of)]
-AppSettings = Annotated[Settings, Depends(settings_of)]
-ReplyEngine = Annotated[Engine, Depends(engine_of)]
-TurnMaker = Annotated[Turns, Depends(turns_of)]
-Models = Annotated[Registry, Depends(registry_of)]
-ReasoningSealer = Annotated[Sealer, Depends(sealer_of)]
+Authentication = Annotated[Authenticator, _part(lambda state: state.authenticator)]
+RequestLimits = Annotated[Limits, _part(lambda state: state.limits)]
+PasswordVerifier = Annotated[Verifier, _part(lambda state: state.verifier)]
+AppSettings = Annotated[Settings, _part(lambda state: state.settings)]
+ReplyEngine = Annotated[Engine, _part(lambda state: state.engine)]
+TurnMaker = Annotated[Turns, _part(lambda state: state.turns)]
+Models = Annotated[Registry, _part(lambda state: state.registry)]
+ReasoningSealer = Annotated[Sealer, _part(lambda state: state.sealer)]
 PathId = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 

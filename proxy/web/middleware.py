@@ -10,8 +10,6 @@ from fastapi import HTTPException
 from pymongo.errors import PyMongoError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from proxy.access.auth import Authenticator
-from proxy.access.limits import Limits
 from proxy.caller import CallerInfo, current_caller
 from proxy.credentials import FORMAT, PREFIX
 from proxy.errors import ProxyError, StorageUnavailable, TooLarge
@@ -19,6 +17,7 @@ from proxy.metrics import REQUEST_SECONDS
 from proxy.settings import Settings
 from proxy.web.handlers import error_response
 from proxy.web.logs import request_id
+from proxy.web.state import server_state
 from proxy.web.tracing import traceparent
 
 log = logging.getLogger(__name__)
@@ -171,7 +170,7 @@ class AccessControl:
             if scope["method"] != "POST" or not self.reply_paths.fullmatch(path):
                 await self.app(scope, receive, send)
                 return
-            limits: Limits = scope["app"].state.limits
+            limits = server_state(scope).limits
             slot = await limits.begin_reply(state.get("caller") or CallerInfo())
             try:
                 await self.app(scope, receive, send)
@@ -206,9 +205,8 @@ class AccessControl:
         return self.settings.body_bytes
 
     async def _admit(self, scope: Scope, path: str, headers: dict[bytes, bytes]) -> None:
-        state = scope["app"].state
-        authenticator: Authenticator = state.authenticator
-        limits: Limits = state.limits
+        state = server_state(scope)
+        authenticator, limits = state.authenticator, state.limits
         client = scope.get("client")
         caller = await authenticator.identify(
             scope["method"], path, headers, client[0] if client else None

@@ -1,5 +1,6 @@
 """Whether what a test left in its database is what the documents' types say."""
 
+from functools import cache
 from typing import Any
 
 from proxy.database import DOCUMENTS, Database
@@ -13,13 +14,19 @@ def collection_name(document: type[Stored]) -> str:
     return str(settings.name)
 
 
+@cache
+def _wrong() -> dict[str, Raw]:
+    """Collection → the filter that finds what has not the type that it says."""
+    return {
+        collection_name(document): {"$nor": [{"$jsonSchema": json_schema(document)}]}
+        for document in DOCUMENTS
+    }
+
+
 async def documents_of_wrong_type(database: Database) -> list[Raw]:
     """Documents that their collection's `$jsonSchema` would log a warning for."""
     found: list[Raw] = []
-    names = await database.database.list_collection_names()
-    for document in DOCUMENTS:
-        name = collection_name(document)
-        if name in names:
-            filter_ = {"$nor": [{"$jsonSchema": json_schema(document)}]}
+    for name in await database.database.list_collection_names():
+        if filter_ := _wrong().get(name):
             found += [raw async for raw in database.database[name].find(filter_).limit(3)]
     return found
