@@ -84,14 +84,14 @@ async def list_conversations(
 ) -> Json:
     """Newest activity first; empty filters count as absent."""
     most = min(limit, settings.page_messages) if limit else 0
-    names = Names(query)
+    names = await Names.asked_for(query)
     found = await Conversation.summaries(
         caller.owner,
         project_id=project_id,
         status=status,
         before=before,
         limit=0 if names else most,
-        matching=names.condition("name"),
+        matching=names.matching,
     )
     matching = [conversation_out(raw) for raw in found if names.take(raw["name"])]
     return Json(picked(matching[: most or None], fields, ConversationOut))
@@ -108,8 +108,8 @@ async def list_grouped_conversations(
     """Project name → conversations, newest activity first; without a project under `其它`."""
     names = await Project.names(caller.owner)
     groups: dict[str, list[dict[str, Any]]] = {}
-    wanted = Names(query)
-    for raw in await Conversation.summaries(caller.owner, matching=wanted.condition("name")):
+    wanted = await Names.asked_for(query)
+    for raw in await Conversation.summaries(caller.owner, matching=wanted.matching):
         if not wanted.take(raw["name"]):
             continue
         name = names.get(raw["project_id"]) or NO_PROJECT

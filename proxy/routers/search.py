@@ -26,6 +26,8 @@ SCOPES: dict[Kind, str] = {
 }
 """What a key needs to look there: the scope it needs to read it."""
 
+FIELDS = [field.alias or name for name, field in SearchParameters.model_fields.items()]
+
 
 @router.get("", response_model=SearchOut, response_model_by_alias=True, summary="Search")
 async def search_everything(
@@ -71,9 +73,14 @@ def search_request(
     """Return what is asked, checked.
 
     Raises:
-        BadRequest: a query, a place to look, an order or a cursor that there is not.
+        BadRequest: a field, a query, a place to look, an order or a cursor that there is not.
         Forbidden: the key may not read where it wants to look.
     """
+    if unknown := sorted(parameters.model_extra or ()):
+        raise BadRequest(
+            f"{unknown[0][:40]!r} is no field of a search; there are {', '.join(FIELDS)}",
+            param=unknown[0][:40],
+        )
     status = parameters.status
     is_conversation_status = status in ("0", "1")
     if parameters.versions not in (None, "all", "newest"):

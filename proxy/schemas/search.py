@@ -41,7 +41,15 @@ ResultLimit = Annotated[
 class SearchParameters(Body):
     """What to look for, and where; empty ones count as absent."""
 
-    model_config = {"json_schema_extra": {"examples": [{"q": "冒泡 排序", "limit": 20}]}}
+    # Taken so that `search_request` can refuse them: a filter that is misspelled and let
+    # through would find what was to be left out.
+    model_config = {
+        "extra": "allow",
+        "json_schema_extra": {
+            "additionalProperties": False,
+            "examples": [{"q": "冒泡 排序", "limit": 20}],
+        },
+    }
 
     q: str = Field(
         default="", description='Words (all of them), `"a phrase"`, `-not`, `this OR that`'

@@ -115,10 +115,10 @@ class Ranked:
     def __len__(self) -> int:
         return len(self.best)
 
-    def best_first(self) -> list[Hit]:
+    def best_first(self, count: int) -> list[Hit]:
         """Return the best hits that rank below `after`, in order."""
-        hits = sorted(self.best.values(), key=lambda hit: hit.rank, reverse=True)
-        return [hit for hit in hits if self.after is None or hit.rank < self.after]
+        below = (hit for hit in self.best.values() if self.after is None or hit.rank < self.after)
+        return heapq.nlargest(count, below, key=lambda hit: hit.rank)
 
     def more(self, hit: Hit) -> int:
         """Return how many other hits a hit's group has."""

@@ -1,6 +1,5 @@
 """Hits in plan documents: in their text, in the file's name, in its tags."""
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
@@ -12,10 +11,13 @@ from proxy.documents.plan_file import PlanFile
 from proxy.search.hits import WEIGHTS, Collector, Hit, score
 from proxy.search.prefilter import condition
 from proxy.search.request import SearchRequest
-from proxy.search.texts import Comparison, Found
+from proxy.search.texts import Comparison, Found, compare
 
 BATCH_DOCUMENTS = 4
 """Versions, with their text, that are read and compared at once."""
+
+BATCH_FILES = 500
+"""Files whose tags are read at once."""
 
 FIELD_WEIGHTS = {
     "filename": WEIGHTS["name"],
@@ -52,11 +54,7 @@ class DocumentScan:
         request = self._request
         if self._tags is None:
             self._tags = await self._newest_versions()
-        tagged = [
-            id_
-            for id_, tags in self._tags.items()
-            if tags and low <= id_ < high and self._comparison.touches(tags)
-        ]
+        tagged = await compare(self._tagged, self._tags, low, high)
         matching = condition(request.query, ["content", "filename"])
         filters: Raw = {
             "_id": {"$gte": low, "$lt": high},
@@ -76,9 +74,17 @@ class DocumentScan:
             if request.all_versions or raw["_id"] in self._tags:
                 batch.append(raw)
             if len(batch) == BATCH_DOCUMENTS:
-                await asyncio.to_thread(self._look, batch, collector)
+                await compare(self._look, batch, collector)
                 batch = []
-        await asyncio.to_thread(self._look, batch, collector)
+        await compare(self._look, batch, collector)
+
+    def _tagged(self, tags_of: dict[int, str], low: int, high: int) -> list[int]:
+        """Return the documents of a range whose tags may satisfy a part of the query."""
+        return [
+            id_
+            for id_, tags in tags_of.items()
+            if tags and low <= id_ < high and self._comparison.touches(tags)
+        ]
 
     async def _newest_versions(self) -> dict[int, str]:
         """Return the id of each file's newest version, with its tags as one text."""
@@ -86,7 +92,7 @@ class DocumentScan:
         if self._request.project_id is not None:
             filters["project_id"] = self._request.project_id
         files = PlanFile.of(self._request.owner).iterate(
-            filters, {"document_id": 1, "tags.name": 1}
+            filters, {"document_id": 1, "tags.name": 1}, batch_size=BATCH_FILES
         )
         return {
             raw["document_id"]: "\n".join(tag["name"] for tag in raw.get("tags", []))

@@ -4,7 +4,6 @@ There is no index that could be stale: the texts themselves are read, in ranges 
 get wider as less is found. `complete: false` says that the time was up; `next` goes on.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,13 +12,14 @@ from typing import Any
 
 from proxy.documents.base import Raw, utc_now
 from proxy.documents.project import Project
-from proxy.search.fold import origins
 from proxy.search.hits import Collector, Hit, Key, Newest, Ranked, Source, milliseconds
 from proxy.search.messages import MessageScan
 from proxy.search.plan_files import DocumentScan
+from proxy.search.prefilter import condition
+from proxy.search.query import Query
 from proxy.search.request import Cursor, SearchRequest, start_of
 from proxy.search.stored_names import NameScan
-from proxy.search.texts import Comparison
+from proxy.search.texts import Comparison, compare
 
 GROWTH = 16
 """How much wider the next range of ids may be, at most."""
@@ -52,8 +52,9 @@ async def search(request: SearchRequest, *, seconds: float, is_unwanted: Unwante
     `is_unwanted` says that nobody waits any more; the rest is not looked through then.
     """
     began = time.perf_counter()
-    await asyncio.to_thread(origins)
-    run = _Run(request, await Project.names(request.owner), began + seconds, is_unwanted)
+    comparison = await compare(_prepared, request.query)
+    projects = await Project.names(request.owner)
+    run = _Run(request, comparison, projects, began + seconds, is_unwanted)
     body = await (run.newest() if request.sort == "newest" else run.ranked())
     return {
         **body,
@@ -62,10 +63,17 @@ async def search(request: SearchRequest, *, seconds: float, is_unwanted: Unwante
     }
 
 
+def _prepared(query: Query) -> Comparison:
+    """Make the tables and patterns that a query needs, some of which take their time."""
+    condition(query, [""], [""])
+    return Comparison(query)
+
+
 class _Run:
     def __init__(
         self,
         request: SearchRequest,
+        comparison: Comparison,
         projects: dict[int, str],
         deadline: float,
         is_unwanted: Unwanted,
@@ -81,7 +89,7 @@ class _Run:
         self._now = utc_now()
         if cursor is not None and cursor.now is not None:
             self._now = datetime.fromtimestamp(cursor.now, UTC).replace(tzinfo=None)
-        common = (request, Comparison(request.query), self._now, projects)
+        common = (request, comparison, self._now, projects)
         self._names = NameScan(*common)
         self._documents = DocumentScan(*common)
         self._messages = MessageScan(*common)
@@ -120,7 +128,7 @@ class _Run:
             until = stretch.get(source, 0) if stretch is not None else None
             await self._walk(walk, until)
             walks.append(walk)
-        hits = ranked.best_first()
+        hits = await compare(ranked.best_first, self._request.limit + 1)
         shown = hits[: self._request.limit]
         until_ids = {walk.source: int(walk.reached[0]) for walk in walks if not walk.is_done}
         following: Cursor | None = None

@@ -1,12 +1,10 @@
 """Hits in names: of conversations and of projects, each in one pass, as names are short."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from proxy.documents.base import Raw
 from proxy.documents.conversation import Conversation, StoredConversation
 from proxy.documents.project import Project
 from proxy.search.fold import fold
@@ -14,7 +12,7 @@ from proxy.search.hits import WEIGHTS, Collector, Hit, Key, Source, milliseconds
 from proxy.search.prefilter import condition
 from proxy.search.query import ADDRESS_CHARACTERS, parse
 from proxy.search.request import SearchRequest
-from proxy.search.texts import Comparison, Found
+from proxy.search.texts import Comparison, Found, compare
 
 BATCH_NAMES = 500
 
@@ -22,7 +20,10 @@ WEIGHT = {"name": WEIGHTS["name"]}
 
 
 class Names:
-    """A list of names that a query narrows down; an empty query takes all."""
+    """A list of names that a query narrows down; an empty query takes all.
+
+    `matching` is a filter that every document whose name is taken matches.
+    """
 
     def __init__(self, typed: str) -> None:
         self._query = (
@@ -30,13 +31,19 @@ class Names:
             if typed.strip()
             else None
         )
+        self.matching = condition(self._query, ["name"]) if self._query else None
+
+    @classmethod
+    async def asked_for(cls, typed: str) -> "Names":
+        """Return what a query narrows down; its tables are made beside the event loop.
+
+        Raises:
+            BadRequest: the query is none.
+        """
+        return await compare(cls, typed)
 
     def __bool__(self) -> bool:
         return self._query is not None
-
-    def condition(self, field: str) -> Raw | None:
-        """Return a filter that every document whose name is taken matches."""
-        return condition(self._query, [field]) if self._query else None
 
     def take(self, name: str) -> bool:
         """Return whether a name satisfies the query."""
@@ -72,12 +79,14 @@ class NameScan:
             filters["status"] = request.conversation_status
         fields = ("name", "project_id", "status", "created_at", "updated_at")
         batch: list[StoredConversation] = []
-        async for raw in Conversation.of(request.owner).iterate(filters, dict.fromkeys(fields, 1)):
+        async for raw in Conversation.of(request.owner).iterate(
+            filters, dict.fromkeys(fields, 1), batch_size=BATCH_NAMES
+        ):
             batch.append(raw)
             if len(batch) == BATCH_NAMES:
-                await asyncio.to_thread(self._look, "conversations", batch, collector)
+                await compare(self._look, "conversations", batch, collector)
                 batch = []
-        await asyncio.to_thread(self._look, "conversations", batch, collector)
+        await compare(self._look, "conversations", batch, collector)
 
     async def projects(self, collector: Collector) -> None:
         """Offer every project whose name is a hit."""
@@ -87,7 +96,7 @@ class NameScan:
         wanted = (None, *(raw["_id"] for raw in found))
         if self._request.project_id in wanted:
             found = [raw for raw in found if self._request.project_id in (None, raw["_id"])]
-            await asyncio.to_thread(self._look, "projects", found, collector)
+            await compare(self._look, "projects", found, collector)
 
     def _look(
         self, source: Source, batch: Sequence[Mapping[str, Any]], collector: Collector

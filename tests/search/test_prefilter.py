@@ -1,5 +1,6 @@
 """No true hit is lost to the pattern that the database is asked for, in any script."""
 
+import json
 import random
 import re
 from collections.abc import Callable
@@ -8,8 +9,15 @@ import pytest
 
 from proxy.errors import BadRequest
 from proxy.search.fold import fold, fold_pieces, joins, origins, pieces
-from proxy.search.prefilter import PATTERN_BYTES, compiled, pattern
-from proxy.search.query import parse
+from proxy.search.prefilter import (
+    GROUPS_ASKED,
+    PATTERN_BYTES,
+    ExpandedCharacters,
+    compiled,
+    condition,
+    pattern,
+)
+from proxy.search.query import MAX_TERMS, parse
 from proxy.search.snippet import Folded, snippet
 
 CHARACTERS = [
@@ -55,8 +63,8 @@ def test_no_hit_is_lost_and_every_hit_can_be_shown(seed: int) -> None:
         if not query.matches([folded]):
             continue
         hits += 1
-        for found in compiled(query):
-            assert found.search(text), (text, typed)
+        for group in compiled(query):
+            assert any(found.search(text) for found in group), (text, typed)
         shown = snippet(text, query)
         assert shown.highlights, (text, typed)
         for begin, end in shown.highlights:
@@ -94,6 +102,42 @@ def test_a_pattern_rules_out_what_it_can(term: str, text: str, is_let_through: b
 def test_a_pattern_stays_short_whatever_is_typed() -> None:
     for typed in ("abcdefghij" * 20, "+*?()[]{}|^$\\" * 20, "0123456789" * 3, "一二三" * 9):
         assert 0 < len(pattern(typed).encode()) <= PATTERN_BYTES
+
+
+def test_a_query_asks_the_database_for_a_bounded_number_of_patterns() -> None:
+    words = [f"efiskaoul{number:02}" * 10 for number in range(MAX_TERMS)]
+    for typed, groups, terms in (
+        (" OR ".join(words), 1, MAX_TERMS),
+        (" ".join(words), GROUPS_ASKED, 1),
+        (" ".join([words[0], *(f"-{word}" for word in words[1:])]), 1, 1),
+    ):
+        query = parse(typed, max_characters=20_000)
+        asked = compiled(query)
+        assert [len(group) for group in asked] == [terms] * groups
+        for group in asked:
+            for found in group:
+                assert len(found.pattern.encode()) <= PATTERN_BYTES
+        size = len(json.dumps(condition(query, ["content"]), ensure_ascii=False).encode())
+        assert size <= MAX_TERMS * (2 * PATTERN_BYTES)
+
+
+def test_characters_that_stand_for_several_are_found_by_what_overlaps_with_them() -> None:
+    skeletons = {"ﬁ": "fi", "㎏": "kg", "㏒": "log", "℻": "fax", "ß": "ss", "x": "x"}
+    expanded = ExpandedCharacters(skeletons)
+    rng = random.Random(5)
+    for _ in range(500):
+        text = "".join(rng.choices("abfiklogsx", k=rng.randint(1, 6)))
+        touching = {
+            raw
+            for raw, long in skeletons.items()
+            if long in text
+            or text in long
+            or any(
+                long.endswith(text[:n]) or long.startswith(text[-n:])
+                for n in range(1, min(len(long), len(text)) + 1)
+            )
+        }
+        assert expanded.beside(text) == touching, text
 
 
 def test_every_character_has_a_pattern_that_is_short_enough() -> None:

@@ -297,6 +297,7 @@ async def test_a_budget_that_ends_says_so_and_goes_on(database: Database) -> Non
         ({"q": "x", "in": "messages,nonsense"}, "in"),
         ({"q": "x", "sort": "oldest"}, "sort"),
         ({"q": "x", "versions": "some"}, "versions"),
+        ({"q": "x", "projekt_id": "2"}, "projekt_id"),
         ({"q": "x", "before": "nonsense"}, "before"),
         ({"q": "x", "before": "eyJzdGFydCI6eyJtZXNzYWdlcyI6WyJ4IiwwXX19"}, "before"),
     ],
@@ -308,7 +309,7 @@ async def test_bad_input_is_a_400_with_one_sentence(
     assert response.status_code == 400, response.text
     body = response.json()
     assert body["error"]["param"] == name
-    assert body["detail"].startswith(f"{name}: ")
+    assert name in body["detail"].split()[0]
 
 
 async def test_a_long_query_goes_into_a_body(client: httpx.AsyncClient) -> None:
@@ -319,7 +320,12 @@ async def test_a_long_query_goes_into_a_body(client: httpx.AsyncClient) -> None:
     )
     assert response.status_code == 200, response.text
     assert [r["message_id"] for r in response.json()["results"]] == [asked]
-    for body in ({"q": "x" * 2_001}, {"q": "a\ud800"}, {"q": "x", "in": ["x"]}):
+    for body in (
+        {"q": "x" * 2_001},
+        {"q": "a\ud800"},
+        {"q": "x", "in": ["x"]},
+        {"q": "x", "projekt_id": 2},
+    ):
         refused = await client.post(
             SEARCH,
             content=json.dumps(body).encode(),
