@@ -1,22 +1,14 @@
 """Conversations in the console, as a person uses them."""
 
 import asyncio
-from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from proxy.database import Database
-from tests.support.browser import Visit, begin, import_long, served, write
+from tests.support.browser import Visit, begin, choose, import_long, served, write
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-
-async def choose(page: Page, message: Any, action: str) -> None:
-    """Take an entry of a message's menu."""
-    await message.hover()
-    await message.get_by_label("More for this message").click()
-    await page.get_by_role("menuitem", name=action, exact=True).click()
 
 
 async def test_a_first_message_begins_a_conversation_and_its_reply_is_shown(

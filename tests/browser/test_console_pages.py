@@ -183,6 +183,37 @@ async def test_the_first_key_locks_the_server_and_the_tab_goes_on(
         assert await page.locator(".secret").inner_text() != key
 
 
+async def test_users_are_made_changed_and_removed(wired: Database, visit: Visit) -> None:
+    key = {"Authorization": "Bearer sk-operator-0123456789"}
+    async with (
+        served(wired, api_keys="sk-operator-0123456789") as (url, _, api),
+        visit(f"{url}/console/#/keys", may_fail=("401",)) as page,
+    ):
+        await page.get_by_role("button", name="Use a key").click()
+        await page.get_by_label("Key", exact=True).fill("sk-operator-0123456789")
+        await page.get_by_role("button", name="Log in", exact=True).click()
+        await page.get_by_role("button", name="New user").click()
+        await page.get_by_label("Name", exact=True).fill("王芳")
+        await page.get_by_label("Password").fill("a long sentence")
+        await page.get_by_role("button", name="Save").click()
+        row = page.get_by_role("row", name="王芳")
+        await expect(row).to_contain_text("chat, plan, project")
+        login = {"userName": "王芳", "password": "a long sentence"}
+        assert (await api.post("/v1/auth/login", json=login)).status_code == 200
+        api.cookies.clear()
+        await row.get_by_label("More for 王芳").click()
+        await page.get_by_role("menuitem", name="Set a password").click()
+        await page.get_by_role("textbox", name="Password").fill("another sentence")
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.get_by_text("Changed; the user has to log in")).to_be_visible()
+        assert (await api.post("/v1/auth/login", json=login)).status_code == 401
+        await row.get_by_label("More for 王芳").click()
+        await page.get_by_role("menuitem", name="Delete").click()
+        await page.get_by_role("button", name="Delete").click()
+        await expect(page.get_by_text("Nobody logs in")).to_be_visible()
+        assert (await api.get("/v1/users", headers=key)).json() == []
+
+
 async def test_status_shows_and_stops_a_running_reply(wired: Database, visit: Visit) -> None:
     async with served(wired) as (url, upstream, api):
         upstream.play(upstream.stall_after("half"))

@@ -62,6 +62,13 @@ async def write(page: Page, text: str) -> None:
     await box.press("Enter")
 
 
+async def choose(page: Page, message: Any, action: str) -> None:
+    """Take an entry of a message's menu."""
+    await message.hover()
+    await message.get_by_label("More for this message").click()
+    await page.get_by_role("menuitem", name=action, exact=True).click()
+
+
 async def import_long(api: httpx.AsyncClient, count: int) -> str:
     messages = [
         {

@@ -6,6 +6,7 @@ import { html, useEffect, useState } from "../app/html.js";
 import { shortTime } from "../app/format.js";
 import { Icon } from "../app/icons.js";
 import { t } from "../app/strings.js";
+import { attempt } from "../app/toast.js";
 import { Button, Loading, Notice } from "../app/ui.js";
 import { choose, conversations, filter } from "./conversations.js";
 
@@ -32,10 +33,12 @@ export function SearchResults({ text, clear }) {
       abort.abort();
     };
   }, [text, project]);
-  const more = async () => {
-    const next = await search(text, project, undefined, found.next);
-    setFound({ ...next, results: [...found.results, ...next.results] });
-  };
+  const more = () =>
+    attempt(async () => {
+      const next = await search(text, project, undefined, found.next);
+      // Who has typed on meanwhile wants to see something else.
+      setFound((now) => (now === found ? { ...next, results: [...found.results, ...next.results] } : now));
+    });
   if (failure) return html`<${Notice} kind="error">${failure.message}<//>`;
   if (!found) return html`<${Loading} />`;
   return html`<div class="conversations" aria-live="polite">
