@@ -118,6 +118,27 @@ async def test_the_documented_queries_find_what_they_say(wire: Database, wire_ur
                 assert word in printed, f"{title}: {printed}"
 
 
+async def test_the_documented_searches_find_chinese(wire: Database, wire_uri: str) -> None:
+    text = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```js\n(.*?)```", text, re.S)
+    messages, documents = block.strip().splitlines()
+    async with (
+        running_app(wire, make_settings(tail_messages=4)) as app,
+        client_of(app) as client,
+    ):
+        id_, _ = await fill(client)
+        other = {"category_id": 2, "filename": "排序.md", "version": 1, "source": "chat"}
+        await client.post("/v1/plan/documents", json={**other, "content": "先讲冒泡，再讲快速"})
+        found = json.loads(await value_of(wire_uri, wire.database.name, messages))
+        # The echo repeats what it was asked; the older ones are in pages.
+        assert [message["content"].splitlines()[-1] for message in found] == [
+            f"用Python写冒泡排序 {number}" for number in range(5, -1, -1) for _ in range(2)
+        ]
+        assert {message["conversation_id"] for message in found} == {id_}
+        (document,) = json.loads(await value_of(wire_uri, wire.database.name, documents))
+        assert (document["filename"], document["version"]) == ("排序.md", 1)
+
+
 async def test_the_reading_aids_show_what_is_there(wire: Database, wire_uri: str) -> None:
     name = wire.database.name
     async with (
