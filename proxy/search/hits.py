@@ -63,35 +63,39 @@ def score(weight: float, hits: int, time: datetime, now: datetime) -> float:
 
 
 class Newest:
-    """The hits of one source with the highest keys, a few of them."""
+    """The hits of one source with the highest keys, a few of them.
+
+    What they show is made at the end: where much is found, most hits give way to newer ones.
+    """
 
     def __init__(self, limit: int, before: Key) -> None:
         self.limit = limit
         self._before = before
         self.overflowed = False
-        self._heap: list[tuple[Key, Hit]] = []
+        self._heap: list[tuple[Key, Callable[[], Hit]]] = []
         self._keys: set[Key] = set()
 
     def offer(self, key: Key, group: str, score: float, make: Callable[[], Hit]) -> None:
-        """Take a hit if it is among the newest; what it shows is made only then."""
+        """Take a hit if it is among the newest."""
         del group, score
         if key >= self._before or key in self._keys:
             return
         if len(self._heap) < self.limit:
             self._keys.add(key)
-            heapq.heappush(self._heap, (key, make()))
+            heapq.heappush(self._heap, (key, make))
             return
         self.overflowed = True
         if key > self._heap[0][0]:
             self._keys.add(key)
-            self._keys.discard(heapq.heappushpop(self._heap, (key, make()))[0])
+            self._keys.discard(heapq.heappushpop(self._heap, (key, make))[0])
 
     def __len__(self) -> int:
         return len(self._heap)
 
     def newest_first(self) -> list[Hit]:
-        """Return them in order."""
-        return [hit for _, hit in sorted(self._heap, key=lambda entry: entry[0], reverse=True)]
+        """Make them, in order."""
+        newest = sorted(self._heap, key=lambda entry: entry[0], reverse=True)
+        return [make() for _, make in newest]
 
 
 @dataclass

@@ -6,7 +6,7 @@ get wider as less is found. `complete: false` says that the time was up; `next` 
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,7 +25,8 @@ GROWTH = 16
 """How much wider the next range of ids may be, at most."""
 
 LEAST_GROWTH = 4
-"""And at least, when nothing was found: a slow database is slow for narrow ranges, too."""
+SURE_WINDOW = 16_000
+"""Up to so many ids ranges grow at least so fast: a slow database is slow for narrow ones, too."""
 
 LEAST_WINDOW = 500
 
@@ -42,6 +43,7 @@ class Walk:
     start: Key
     reached: Key
     collector: Collector
+    hits: list[Hit] = field(default_factory=list)
     is_done: bool = False
     ran_out_of_time: bool = False
 
@@ -54,7 +56,7 @@ async def search(request: SearchRequest, *, seconds: float, is_unwanted: Unwante
     began = time.perf_counter()
     comparison = await compare(_prepared, request.query)
     projects = await Project.names(request.owner)
-    run = _Run(request, comparison, projects, began + seconds, is_unwanted)
+    run = _Run(request, comparison, projects, began, seconds, is_unwanted)
     body = await (run.newest() if request.sort == "newest" else run.ranked())
     return {
         **body,
@@ -75,12 +77,14 @@ class _Run:
         request: SearchRequest,
         comparison: Comparison,
         projects: dict[int, str],
-        deadline: float,
+        began: float,
+        seconds: float,
         is_unwanted: Unwanted,
     ) -> None:
         cursor = request.cursor
         self._request = request
-        self._deadline = deadline
+        self._seconds = seconds
+        self._deadline = began + seconds
         self._is_unwanted = is_unwanted
         self._sources = [
             source for source in request.sources() if cursor is None or source in cursor.start
@@ -104,8 +108,10 @@ class _Run:
         walks = []
         for source in self._sources:
             start = await self._start(source)
-            walk = Walk(source, start, start, Newest(self._request.limit, start))
+            newest = Newest(self._request.limit, start)
+            walk = Walk(source, start, start, newest)
             await self._walk(walk)
+            walk.hits = await compare(newest.newest_first)
             walks.append(walk)
         shown, positions = merged(walks, self._request.limit)
         cursor = Cursor(start=positions, window=self._window) if positions else None
@@ -195,9 +201,11 @@ class _Run:
             if isinstance(walk.collector, Newest) and len(walk.collector) >= walk.collector.limit:
                 break
             now = time.perf_counter()
-            size = self._next_size(size, walk.collector, had, now - began, now)
             if is_message:
-                self._window = size
+                # What the next request begins with may take all of its time.
+                self._window = _next_size(size, walk.collector, had, now - began, self._seconds)
+            remaining = self._deadline - now if until is None else self._seconds
+            size = _next_size(size, walk.collector, had, now - began, remaining)
             if high > bottom and until is None and now >= self._deadline:
                 walk.ran_out_of_time = True
                 break
@@ -208,15 +216,16 @@ class _Run:
         if walk.is_done:
             walk.ran_out_of_time = False
 
-    def _next_size(self, size: int, collector: Collector, had: int, took: float, now: float) -> int:
-        remaining = max(0.0, self._deadline - now)
-        growth = min(GROWTH, max(LEAST_GROWTH, remaining / max(took, 1e-6)))
-        wider = int(size * growth)
-        found = len(collector) - had
-        if isinstance(collector, Newest) and found:
-            missing = collector.limit - len(collector)
-            return max(LEAST_WINDOW, min(wider, size * missing * 2 // found))
-        return wider
+
+def _next_size(size: int, collector: Collector, had: int, took: float, remaining: float) -> int:
+    """Return how wide the next range may be, after one that took so many seconds."""
+    fitting = size * min(GROWTH, max(0.0, remaining) / max(took, 1e-6))
+    wider = max(int(fitting), min(size * LEAST_GROWTH, SURE_WINDOW))
+    found = len(collector) - had
+    if isinstance(collector, Newest) and found:
+        missing = collector.limit - len(collector)
+        return max(LEAST_WINDOW, min(wider, size * missing * 2 // found))
+    return wider
 
 
 def merged(walks: list[Walk], limit: int) -> tuple[list[Hit], dict[Source, Key]]:
@@ -224,8 +233,7 @@ def merged(walks: list[Walk], limit: int) -> tuple[list[Hit], dict[Source, Key]]
 
     Within a source the order is that of its positions, whatever the times say.
     """
-    found = {walk.source: walk.collector for walk in walks if isinstance(walk.collector, Newest)}
-    waiting = {source: collector.newest_first() for source, collector in found.items()}
+    waiting = {walk.source: walk.hits for walk in walks}
     taken = dict.fromkeys(waiting, 0)
     shown: list[Hit] = []
     while len(shown) < limit:
@@ -242,7 +250,7 @@ def merged(walks: list[Walk], limit: int) -> tuple[list[Hit], dict[Source, Key]]
         hits, count = waiting[walk.source], taken[walk.source]
         if count < len(hits):
             start[walk.source] = hits[count - 1].key if count else walk.start
-        elif found[walk.source].overflowed:
+        elif isinstance(walk.collector, Newest) and walk.collector.overflowed:
             start[walk.source] = hits[-1].key
         elif not walk.is_done:
             start[walk.source] = walk.reached
