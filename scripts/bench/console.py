@@ -4,21 +4,26 @@
 
 The server runs with its embedded database and one worker, the model is a scripted one that
 writes Markdown (paragraphs, lists, code) at 500 chunks a second. Opening is from the click to
-the frame that shows the newest messages. Frames are the gaps between animation frames.
+the frame that shows the newest messages. Frames are the gaps between animation frames, those of
+an idle page beside them. CPU is that of the page's main thread, as the browser counts it: what
+remains true on a machine that others use, too.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import httpx
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import CDPSession, Page, async_playwright
 from processes import free_port, process
 
 RESULTS = Path(__file__).with_name("results") / "console.json"
@@ -148,6 +153,29 @@ def quantiles(values: list[float]) -> dict[str, float]:
     }
 
 
+def version() -> str:
+    done = subprocess.run([CHROMIUM, "--version"], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+class MainThread:
+    """CPU of a page's main thread, in milliseconds."""
+
+    def __init__(self, session: CDPSession) -> None:
+        self._session = session
+
+    @classmethod
+    async def of(cls, page: Page) -> "MainThread":
+        session = await page.context.new_cdp_session(page)
+        await session.send("Performance.enable", {"timeDomain": "threadTicks"})
+        return cls(session)
+
+    async def milliseconds(self) -> float:
+        found = await self._session.send("Performance.getMetrics")
+        values = {metric["name"]: metric["value"] for metric in found["metrics"]}
+        return float(values["TaskDuration"]) * 1000
+
+
 async def frames(page: Page) -> dict[str, Any]:
     gaps: list[float] = await page.evaluate("window.gaps.splice(0).slice(1)")
     return {"count": len(gaps), "over_50_ms": sum(g > 50 for g in gaps), **quantiles(gaps)}
@@ -165,9 +193,15 @@ async def measure(url: str) -> dict[str, Any]:
         page = await browser.new_page(viewport={"width": 1280, "height": 800})
         await page.goto(f"{url}/console/")
         await page.get_by_role("link", name="Long").wait_for()
-        opened = [await page.evaluate(OPEN, f"#/chat/{long}") for _ in range(OPENINGS + 1)]
-        results["open_ms_first"] = round(opened[0], 1)
-        results["open_ms"] = quantiles(opened[1:])
+        thread = await MainThread.of(page)
+        opened, used = [], []
+        for _ in range(OPENINGS + 1):
+            before = await thread.milliseconds()
+            opened.append(await page.evaluate(OPEN, f"#/chat/{long}"))
+            used.append(await thread.milliseconds() - before)
+        for name, values in (("open_ms", opened), ("open_cpu_ms", used)):
+            results[f"{name}_first"] = round(values[0], 1)
+            results[name] = quantiles(values[1:])
         await page.evaluate(RECORD)
         await frames_settle(page)
         results["scroll_most_messages_in_page"] = await page.evaluate(SCROLL)
@@ -176,17 +210,27 @@ async def measure(url: str) -> dict[str, Any]:
         box = page.get_by_label("Message", exact=True)
         await box.fill("Explain")
         await page.evaluate(RECORD)
+        await frames_settle(page)
+        await wait(page, 5)
+        results["idle_frame_gaps_ms"] = await frames(page)
         await box.press("Enter")
         await page.locator(".markdown h2").first.wait_for()
         await page.evaluate("window.gaps.length = 0")
-        seconds = CHUNKS / CHUNKS_PER_SECOND
-        await page.evaluate(f"new Promise(done => setTimeout(done, {(seconds - 4) * 1000}))")
+        seconds = CHUNKS / CHUNKS_PER_SECOND - 4
+        before, began = await thread.milliseconds(), time.perf_counter()
+        await wait(page, seconds)
+        share = (await thread.milliseconds() - before) / (time.perf_counter() - began) / 1000
+        results["stream_main_thread_share"] = round(share, 3)
         results["stream_frame_gaps_ms"] = await frames(page)
         await page.get_by_label("Send", exact=True).wait_for(timeout=120_000)
         shown = await page.locator(".markdown h2").count()
         results["stream_headings_shown"] = shown
         await browser.close()
     return results
+
+
+async def wait(page: Page, seconds: float) -> None:
+    await page.evaluate(f"new Promise(done => setTimeout(done, {seconds * 1000}))")
 
 
 async def frames_settle(page: Page) -> None:
@@ -198,6 +242,7 @@ async def main(rounds: int) -> None:
     upstream = await asyncio.start_server(model, "127.0.0.1", 0)
     address = f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}/v1"
     measured = []
+    load = os.getloadavg()
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as data:
             port = free_port()
@@ -215,7 +260,13 @@ async def main(rounds: int) -> None:
         print(json.dumps(measured[-1], indent=2))
     upstream.close()
     about = {
-        "machine": f"{platform.machine()}, two cores",
+        "machine": {
+            "architecture": platform.machine(),
+            "cores": os.cpu_count(),
+            "load_before": [round(value, 1) for value in load],
+            "load_after": [round(value, 1) for value in os.getloadavg()],
+            "chromium": version(),
+        },
         "messages": MESSAGES,
         "chunks_per_second": CHUNKS_PER_SECOND,
         "chunks": CHUNKS,

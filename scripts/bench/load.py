@@ -2,9 +2,6 @@
 
 import asyncio
 import itertools
-import json
-import os
-import signal
 import statistics
 import time
 from dataclasses import dataclass
@@ -14,6 +11,7 @@ from typing import Any
 import httptools
 import orjson
 from fake_upstream import shape_of, text_of
+from monitor import looks_of, worst
 from processes import cpu_seconds, resident_mib, with_workers
 
 KEY = "sk-bench-0123456789"
@@ -120,15 +118,7 @@ def worst_gap(target: Target) -> list[float] | None:
     """`[gap ms, CPU ms]` of the event loop since the last call."""
     if target.gaps is None:
         return None
-    target.gaps.unlink(missing_ok=True)
-    os.kill(target.pid, signal.SIGUSR1)
-    deadline = time.monotonic() + 5
-    while not target.gaps.exists():
-        if time.monotonic() > deadline:
-            raise RuntimeError("the monitor of the event loop does not answer")
-        time.sleep(0.005)
-    found: list[float] = json.loads(target.gaps.read_text())
-    return found
+    return worst(looks_of(target.pid, target.gaps))
 
 
 async def load(

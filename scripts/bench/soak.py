@@ -14,7 +14,6 @@ import asyncio
 import json
 import os
 import random
-import signal
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from monitor import looks_of, worst
 from processes import HERE, database_of, free_port, process, resident_mib
 
 MODEL = "openai/text-30-20"
@@ -180,9 +180,7 @@ async def watch(pid: int, data: Path, gaps: Path, until: float) -> list[dict[str
     samples = []
     while time.monotonic() < until:
         await asyncio.sleep(SAMPLE_SECONDS)
-        os.kill(pid, signal.SIGUSR1)
-        await asyncio.sleep(0.2)
-        gap, cpu, size = await asyncio.to_thread(_look, data, gaps)
+        gap, cpu, size = await asyncio.to_thread(_look, pid, data, gaps)
         database = database_of(pid)
         samples.append(
             {
@@ -197,9 +195,9 @@ async def watch(pid: int, data: Path, gaps: Path, until: float) -> list[dict[str
     return samples
 
 
-def _look(data: Path, gaps: Path) -> tuple[float, float, int]:
+def _look(pid: int, data: Path, gaps: Path) -> tuple[float, float, int]:
     """Milliseconds of the worst gap, with and without CPU, and bytes of the database's files."""
-    gap, cpu = json.loads(gaps.read_text()) if gaps.exists() else (0.0, 0.0)
+    gap, cpu = worst(looks_of(pid, gaps))
     files = (file for file in (data / "mongodb").rglob("*") if file.is_file())
     return gap, cpu, sum(file.stat().st_size for file in files)
 
