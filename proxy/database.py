@@ -23,6 +23,7 @@ from proxy.documents.base import Stored
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.document_reference import ProjectReferences
+from proxy.documents.embedded_server import create_narrow_indexes, is_embedded
 from proxy.documents.json_schema import describe_collections
 from proxy.documents.message_location import MessageRevision
 from proxy.documents.message_page import MessagePage
@@ -104,14 +105,12 @@ class Database:
         await record_version(self.database)
         if not indexes:
             return
-        is_embedded = (await self.database.command("hello")).get("setName") == "secantus"
-        await create_message_view(self.database, modifies_views=not is_embedded)
-        if not is_embedded:
+        embedded = await is_embedded(self.database)
+        await create_message_view(self.database, embedded=embedded)
+        if embedded:
+            await create_narrow_indexes(self.database)
+        else:
             await describe_collections(self.database, DOCUMENTS)
-            return
-        for document in DOCUMENTS:
-            if document.NARROW_INDEXES:
-                await document.collection().create_indexes(document.NARROW_INDEXES)
 
     def unjournaled(self) -> Any:
         """Return the database for counters that may lose a second's writes in a crash."""
@@ -152,15 +151,14 @@ class Database:
 
         `size_bytes` is None for the embedded server, whose own number is not that of its files.
         """
-        hello = await self.database.command("hello")
+        embedded = await is_embedded(self.database)
         build = await self.database.command("buildInfo")
-        is_embedded = hello.get("setName") == "secantus"
         size = None
-        if not is_embedded:
+        if not embedded:
             stats = await self.database.command("dbStats")
             size = int(stats.get("storageSize", 0) + stats.get("indexSize", 0))
         return {
-            "server": "embedded" if is_embedded else "mongodb",
+            "server": "embedded" if embedded else "mongodb",
             "version": str(build.get("version", "")),
             "size_bytes": size,
             "conversations": await Conversation.collection().estimated_document_count(),

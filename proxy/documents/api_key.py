@@ -174,7 +174,6 @@ class ApiKey(Owned[StoredKey]):
             {"_id": id_, "revoked_at": None},
             {"$set": {"hash": hash_key(secret), "last4": secret[-4:], **_now("rotated_at")}},
             SHOWN,
-            after=True,
         )
         if raw is None:
             await cls.get_one(owner, id_)

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from beanie import Document
-from pymongo import ASCENDING, IndexModel, ReturnDocument
 from pymongo.errors import DocumentTooLarge, PyMongoError
 
+from proxy.documents.embedded_server import CERTAIN_IMAGE, find_by_values
 from proxy.errors import NotFound
 
 DEFAULT_OWNER = "default"
@@ -130,17 +130,8 @@ class OwnedCollection(Generic[D]):
     async def find_any(
         self, field: str, values: Sequence[Any], projection: Mapping[str, Any] | None = None
     ) -> list[D]:
-        """`find` by values of one field that only this owner can know; the owner is compared after.
-
-        Not every server uses an index for several values where another field is asked for too.
-        """
-        fields = {**projection, "owner": 1} if projection else None
-        filter_ = {field: values[0] if len(values) == 1 else {"$in": list(values)}}
-        return [
-            raw
-            async for raw in self._collection.find(filter_, fields)
-            if raw["owner"] == self._owner
-        ]
+        """`find` by values of one field that only this owner can know; see `embedded_server`."""
+        return await find_by_values(self._collection, self._owner, field, values, projection)
 
     async def aggregate(self, pipeline: Sequence[Raw]) -> list[Raw]:
         """`aggregate` over the owner's documents only."""
@@ -170,19 +161,13 @@ class OwnedCollection(Generic[D]):
         filter_: Mapping[str, Any],
         update: Raw,
         projection: Mapping[str, Any] | None = None,
-        *,
-        after: bool = False,
     ) -> D | None:
-        """`findAndModify`; the document as it was, or as it is when `after`.
-
-        Only what it is `after` is certain under concurrent writes: the embedded server reads
-        what it was outside of the update.
-        """
+        """`findAndModify`; the document as it is then."""
         found: D | None = await self._collection.find_one_and_update(
             self._own(filter_),
             update,
             projection=projection,
-            return_document=ReturnDocument.AFTER if after else ReturnDocument.BEFORE,
+            return_document=CERTAIN_IMAGE,
         )
         return found
 
@@ -199,9 +184,6 @@ class OwnedCollection(Generic[D]):
 
 class Stored(Document):
     """The base of all documents."""
-
-    NARROW_INDEXES: ClassVar[list[IndexModel]] = []
-    """For a server that uses an index only where it covers every field of the filter."""
 
     def fields(self, *, without_none: bool = False) -> Raw:
         """Return all fields as they are stored; on wish without those that are None."""
@@ -224,10 +206,6 @@ class Owned(Stored, Generic[D]):
 
     SHARED: ClassVar[bool] = False
     """Whether everybody also sees what belongs to `SHARED_OWNER`."""
-
-    NARROW_INDEXES: ClassVar[list[IndexModel]] = [
-        IndexModel([("_id", ASCENDING), ("owner", ASCENDING)], name="id_of_owner")
-    ]
 
     def __class_getitem__(cls, _: Any) -> type[Self]:
         """Return the class itself: pydantic would make another document class of each type."""

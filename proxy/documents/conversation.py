@@ -115,17 +115,6 @@ class Conversation(Owned[StoredConversation]):
     changes: int = 0
     appends: int = 0
 
-    NARROW_INDEXES: ClassVar = [
-        IndexModel(
-            [("_id", ASCENDING), ("owner", ASCENDING), ("last_paged_id", ASCENDING)],
-            name="id_of_owner_and_last_paged",
-        ),
-        IndexModel([("_id", ASCENDING), ("changes", ASCENDING)], name="id_and_changes"),
-        IndexModel([("_id", ASCENDING), ("appends", ASCENDING)], name="id_and_appends"),
-        IndexModel([("_id", ASCENDING), ("messages.attempt", ASCENDING)], name="id_and_attempt"),
-        IndexModel([("_id", ASCENDING), ("messages.worker", ASCENDING)], name="id_and_worker"),
-    ]
-
     class Settings:
         """Where it is kept and what finds it."""
 

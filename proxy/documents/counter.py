@@ -2,9 +2,8 @@
 
 from typing import Literal, get_args
 
-from pymongo import ReturnDocument
-
 from proxy.documents.base import Stored
+from proxy.documents.embedded_server import CERTAIN_IMAGE
 from proxy.errors import StorageUnavailable
 
 CounterName = Literal[
@@ -47,10 +46,9 @@ class Counter(Stored):
         Raises:
             StorageUnavailable: the counter is gone (somebody dropped the collection).
         """
-        # The image after the update: the embedded server's image before it can be older than
-        # the update of a racing caller, and ids came twice.
+        # Of the image before it, ids came twice.
         after = await cls.collection().find_one_and_update(
-            {"_id": name}, {"$inc": {"value": count}}, return_document=ReturnDocument.AFTER
+            {"_id": name}, {"$inc": {"value": count}}, return_document=CERTAIN_IMAGE
         )
         if after is None:
             raise StorageUnavailable(

@@ -3,10 +3,11 @@
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar, TypedDict
 
-from pymongo import ASCENDING, IndexModel, ReturnDocument
+from pymongo import ASCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
 
 from proxy.documents.base import Owned, Raw
+from proxy.documents.embedded_server import CERTAIN_IMAGE
 from proxy.documents.message import Message, StoredMessage, size_bytes
 
 READ_BYTES = 1024 * 1024
@@ -74,12 +75,6 @@ class MessagePage(Owned[StoredPage]):
     preceding: int = 0
     """Messages in all former pages when this one was made."""
 
-    NARROW_INDEXES: ClassVar = [
-        *Owned.NARROW_INDEXES,
-        IndexModel([("_id", ASCENDING), ("messages.attempt", ASCENDING)], name="id_and_attempt"),
-        IndexModel([("_id", ASCENDING), ("messages.worker", ASCENDING)], name="id_and_worker"),
-        IndexModel([("_id", ASCENDING), ("changes", ASCENDING)], name="id_and_changes"),
-    ]
     messages: list[Message]
 
     class Settings:
@@ -204,7 +199,7 @@ class MessagePage(Owned[StoredPage]):
                 {"_id": id_},
                 {"$max": {"last_paged_id": last_id}},
                 projection=fields,
-                return_document=ReturnDocument.AFTER,
+                return_document=CERTAIN_IMAGE,
             )
             if conversation is None:
                 continue

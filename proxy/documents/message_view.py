@@ -13,6 +13,7 @@ from typing import Any
 from pymongo.errors import OperationFailure
 
 from proxy.documents.base import Raw
+from proxy.documents.embedded_server import redefine_view
 from proxy.documents.message import INTERNAL, Message
 
 log = logging.getLogger(__name__)
@@ -43,12 +44,11 @@ def definition() -> Raw:
     }
 
 
-async def create_message_view(database: Any, *, modifies_views: bool) -> None:
+async def create_message_view(database: Any, *, embedded: bool) -> None:
     """Create the view, or make it anew where its definition differs.
 
     Nothing depends on it: where a collection has its name, or the right to make views is
-    missing, a log line says so. `modifies_views` is whether the server's `collMod` changes a
-    view; the embedded one answers that it did, and does nothing.
+    missing, a log line says so.
     """
     try:
         present = await _present(database)
@@ -57,11 +57,10 @@ async def create_message_view(database: Any, *, modifies_views: bool) -> None:
         elif present["type"] != "view":
             log.warning("the view %r is not made: a collection has that name", NAME)
         elif present["options"] != definition():
-            if modifies_views:
-                await database.command({"collMod": NAME, **definition()})
+            if embedded:
+                await redefine_view(database, NAME, definition())
             else:
-                await database.command("drop", NAME)
-                await database.command({"create": NAME, **definition()})
+                await database.command({"collMod": NAME, **definition()})
     except OperationFailure as error:
         # Another worker was faster, or we may not, or this server knows no views.
         if error.code != _NAMESPACE_EXISTS:

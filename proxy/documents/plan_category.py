@@ -128,9 +128,7 @@ class PlanCategory(Owned[StoredCategory]):
         if not fields:
             return raw
         try:
-            changed = await cls.of(raw["owner"]).find_one_and_update(
-                {"_id": id_}, {"$set": fields}, after=True
-            )
+            changed = await cls.of(raw["owner"]).find_one_and_update({"_id": id_}, {"$set": fields})
         except DuplicateKeyError:
             raise name_taken(fields["name"]) from None
         if changed is None:

@@ -86,11 +86,6 @@ class PlanDraft(Owned[StoredPlanDraft]):
     body: str | None = None
     created_at: datetime = Field(default_factory=utc_now)
 
-    NARROW_INDEXES: ClassVar = [
-        *Owned.NARROW_INDEXES,
-        IndexModel([("_id", ASCENDING), ("status", ASCENDING)], name="id_and_status"),
-    ]
-
     class Settings:
         """Where it is kept and what finds it."""
 

@@ -142,7 +142,6 @@ class PlanFile(Owned[StoredPlanFile]):
                 file,
                 {"$inc": {"version": len(document_ids)}, "$set": newest},
                 {"version": 1},
-                after=True,
             )
             if taken is not None:
                 return int(taken["version"]) - len(document_ids) + 1

@@ -100,7 +100,7 @@ class Project(Owned[StoredProject]):
         """
         try:
             raw = await cls.of(owner).find_one_and_update(
-                {"_id": id_}, {"$set": {**fields, "updated_at": utc_now()}}, after=True
+                {"_id": id_}, {"$set": {**fields, "updated_at": utc_now()}}
             )
         except DuplicateKeyError:
             raise name_taken(fields["name"]) from None

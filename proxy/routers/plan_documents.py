@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.document_reference import CONTEXT_BYTES, delete_file, delete_version
+from proxy.documents.embedded_server import PATTERN_BYTES, all_of
 from proxy.documents.plan_category import PlanCategory
 from proxy.documents.plan_document import COPIED, PlanDocument, StoredPlanDocument
 from proxy.documents.plan_file import PlanFile, PlanFileName, file_of
@@ -54,8 +55,8 @@ SORT_FIELDS = {"filename": "filename", "created_time": "created_at", "version": 
 DIFFS = ThreadPoolExecutor(max_workers=1, thread_name_prefix="diff")
 """Apart from the threads that compare passwords and read files: a diff may take its time."""
 
-QUERY_CHARACTERS = 250
-"""The embedded database takes patterns of 1,000 bytes, and a character has up to four."""
+QUERY_CHARACTERS = PATTERN_BYTES // 4
+"""A character has up to four bytes."""
 
 OptionalText = Annotated[Label | None, EMPTY_IS_ABSENT, Query()]
 
@@ -148,8 +149,7 @@ async def search_by_tags(
     if match == "any":
         files["tags.name"] = {"$in": names}
     else:
-        # The embedded server finds nothing with `$all` inside of array elements.
-        files["$and"] = [{"tags.name": name} for name in names]
+        files |= all_of("tags.name", names)
     batches = PlanDocument.newest(caller.owner, files, sort=[("created_at", -1), ("_id", -1)])
     return await json_stream(b"[", _encoded(caller.owner, batches), b"]")
 

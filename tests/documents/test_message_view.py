@@ -9,6 +9,7 @@ from proxy.database import DOCUMENTS, Database, connect
 from proxy.documents.base import DEFAULT_OWNER, Raw
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
+from proxy.documents.embedded_server import is_embedded
 from proxy.documents.json_schema import TITLE, describe_collections, json_schema
 from proxy.documents.message import INTERNAL, Message
 from proxy.documents.message_view import NAME, create_message_view, definition
@@ -60,14 +61,14 @@ def test_every_field_of_a_message_is_in_the_view_but_what_is_internal() -> None:
 
 
 async def test_a_changed_definition_is_made_again(empty: Database) -> None:
-    is_embedded = (await empty.database.command("hello")).get("setName") == "secantus"
+    embedded = await is_embedded(empty.database)
     await empty.prepare()
     await empty.database.command("drop", NAME)
     await empty.database.command(
         {"create": NAME, "viewOn": "conversations", "pipeline": [{"$project": {"name": 1}}]}
     )
     for _ in range(2):
-        await create_message_view(empty.database, modifies_views=not is_embedded)
+        await create_message_view(empty.database, embedded=embedded)
         found = await listed(empty, NAME)
         assert found is not None
         assert found["options"] == definition()
