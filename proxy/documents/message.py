@@ -118,6 +118,9 @@ class StoredMessage(TypedDict):
     items: NotRequired[list[str]]
     tool_names: NotRequired[str]
     item_type: NotRequired[str]
+    suggestions: NotRequired[list[str]]
+    points: NotRequired[float]
+    points_certain: NotRequired[bool]
 
     attempt: NotRequired[str]
     worker: NotRequired[str]
