@@ -1,6 +1,7 @@
 """The fault matrix: what the client saw and what is stored, for both protocols."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -273,6 +274,42 @@ async def test_a_fault_in_a_completion_with_a_conversation(
         messages[1]["id"],
     )
     assert len(upstream.requests) == (0 if cell.model.startswith("dead") else 1)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", CELLS)
+async def test_a_fault_in_a_completion_without_a_conversation(
+    side: Side, name: str, stream: bool
+) -> None:
+    cell, upstream, client = CELLS[name], side.upstream, side.client
+    upstream.play(cell.script(upstream)).requests.clear()
+    response = await client.post(PATH, json=call("Hi", cell.model, stream=stream))
+    assert response.headers.get("retry-after") == cell.retry_after
+    if stream and (cell.text or cell.error is None):
+        assert response.status_code == 200
+        assert response.text.rstrip().endswith("data: [DONE]")
+        # What is relayed is the upstream's own bytes, a broken frame among them.
+        frames = list(filter(None, map(as_json, response.text.split("\n\n"))))
+        assert said(frames) == cell.text
+        assert [f["error"]["type"] for f in frames if "error" in f] == (
+            [cell.error] if cell.error else []
+        )
+    elif cell.status == "complete":
+        assert response.status_code == 200
+        assert response.json()["choices"][0]["message"]["content"] == cell.text
+    else:
+        assert response.status_code == (502 if cell.status == "truncated" else cell.http)
+        assert response.json()["error"]["type"] == cell.error
+        assert "secret" not in response.text
+    assert len(upstream.requests) == (0 if cell.model.startswith("dead") else 1)
+
+
+def as_json(block: str) -> Any:
+    """The JSON of a frame; None of `[DONE]` and of a broken one."""
+    try:
+        return json.loads(block.strip().removeprefix("data: "))
+    except ValueError:
+        return None
 
 
 async def test_the_next_turn_works_after_a_failed_one(side: Side) -> None:

@@ -31,6 +31,12 @@ FINISH_REASONS = {
 """What upstreams call it, and what OpenAI's clients know; anything else is `stop`."""
 
 
+OWN_MESSAGE_KEYS = frozenset(
+    {"role", "content", "tool_calls", "reasoning", "reasoning_content", "refusal", "function_call"}
+)
+"""Keys of a message that are written here; `refusal` and `function_call` are text and a call."""
+
+
 def finish_reason_of(message: MessageFields) -> str:
     """OpenAI's finish reason of a reply's stored fields."""
     return FINISH_REASONS.get(str(message.get("finish_reason") or "stop").lower(), "stop")
@@ -56,11 +62,7 @@ def further_keys(payload: Raw) -> Raw:
 
     Pictures are in `images`, where OpenRouter and the clients that know it have them.
     """
-    further = {
-        key: value
-        for key, value in payload.items()
-        if key not in ("role", "content", "tool_calls", "reasoning", "reasoning_content")
-    }
+    further = {key: value for key, value in payload.items() if key not in OWN_MESSAGE_KEYS}
     annotations = further.pop("annotations", None)
     if isinstance(annotations, list):
         found = [each for each in annotations if _is_citation(each)]
