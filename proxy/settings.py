@@ -123,6 +123,10 @@ class Settings(BaseSettings):
     poe_base_url: HttpUrl = Field(
         default="https://api.poe.com/bot/", validation_alias=_bare("POE_BASE_URL")
     )
+    poe_upload_url: HttpUrl | Literal[""] = Field(
+        default="", validation_alias=_bare("POE_UPLOAD_URL")
+    )
+    """Where pictures go for Poe's bots; empty: Poe's own address where the bots are at Poe."""
     providers: Annotated[dict[str, ProviderSettings], NoDecode, JSON] = {}
     models: Annotated[dict[str, ModelSettings], NoDecode, JSON] = {}
     context_tokens: int = Field(default=128_000, ge=256)

@@ -7,6 +7,7 @@ and does work per chunk that grows with the prompt.
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -19,6 +20,7 @@ from proxy.providers.poe_account import PoeAccount
 from proxy.providers.poe_events import EventReader
 from proxy.providers.poe_parameters import check_request
 from proxy.providers.poe_request import query_body
+from proxy.providers.poe_upload import PoeUploads, upload_url
 from proxy.providers.upstream import Upstream
 from proxy.settings import Settings
 
@@ -33,11 +35,13 @@ class PoeProvider:
         self, settings: Settings, *, name: str = "poe", base_url: str, api_key: str = ""
     ) -> None:
         self.name = name
+        self._upstream = Upstream(name, base_url, api_key, settings)
+        files = upload_url(base_url, settings.poe_upload_url) if api_key else ""
+        self._uploads = PoeUploads(self._upstream, files, api_key) if files else None
         self.accepts = Accepts(
-            developer_role=False, parts=frozenset({"image_url"}), data_urls=False
+            developer_role=False, parts=frozenset({"image_url"}), data_urls=bool(files)
         )
         """What its histories may hold."""
-        self._upstream = Upstream(name, base_url, api_key, settings)
         self._settings = settings
         self.account = PoeAccount(self._upstream, self._root) if api_key else None
         """What is left and what was spent, by Poe's count; None without a key."""
@@ -57,6 +61,9 @@ class PoeProvider:
         facts = self._facts.get(request.model.casefold(), NOTHING_LISTED)
         said = self._settings.model_settings(f"{self.name}/{request.model}")
         check_request(request, facts, sees_images=said.images)
+        if self._uploads is not None:
+            messages = await self._uploads.as_links(request.messages)
+            request = replace(request, messages=messages)
         url = URL(f"{upstream.base_url}/{quote(request.model, safe='')}", encoded=True)
         if len(request.messages) > LONG_HISTORY_MESSAGES:
             body = await asyncio.to_thread(query_body, request, facts)

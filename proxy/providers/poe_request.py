@@ -190,6 +190,9 @@ def _image(image: Any) -> Attachment:
         )
     name = posixpath.basename(urlsplit(url).path) or "image"
     content_type = mimetypes.guess_type(name)[0] or "image/jpeg"
+    if isinstance(image, dict) and "content_type" in image:
+        # What an upload of ours was told of it.
+        name, content_type = image["name"], image["content_type"]
     return Attachment(url=url, content_type=content_type, name=name)
 
 

@@ -108,7 +108,13 @@ class Upstream:
         return aiohttp.TCPConnector(limit=limit, keepalive_timeout=keep_seconds, ttl_dns_cache=60)
 
     async def request(
-        self, method: str, url: str | URL, body: bytes | None = None, *, model: str = ""
+        self,
+        method: str,
+        url: str | URL,
+        body: bytes | None = None,
+        *,
+        model: str = "",
+        headers: dict[str, str] | None = None,
     ) -> aiohttp.ClientResponse:
         """Send a request and return its 2xx response, whose body is still to come.
 
@@ -120,7 +126,12 @@ class Upstream:
         session = self._session or self._open_session()
         try:
             response = await session.request(
-                method, url, data=_payload(body), allow_redirects=False, proxy=self.proxy
+                method,
+                url,
+                data=_payload(body),
+                headers=headers,
+                allow_redirects=False,
+                proxy=self.proxy,
             )
         except _FAULTS as error:
             raise self.faults.transport(error) from error

@@ -27,11 +27,21 @@ def event(name: str, payload: Any) -> bytes:
 class PoeUpstream(FaultyUpstream):
     """`base_url` is what `POE_BASE_URL` takes."""
 
+    upload: Script | None = None
+    """Played for an upload of a file."""
+
+    def answer_to(self, request: Recorded) -> Script:
+        if self.upload is not None and request.path == "/upload":
+            self.uploads.append(request)
+            return self.upload
+        return super().answer_to(request)
+
     balance: Any = None
     """What the account has left; None is an upstream without a usage API."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.uploads: list[Recorded] = []
         self.history: list[dict[str, Any]] = []
         """Entries of `points_history`, newest first; see `query_of`."""
         self.asked: list[str] = []
