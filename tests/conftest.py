@@ -35,6 +35,27 @@ def make_settings(**fields: Any) -> Settings:
     return Settings(_env_file=None, **{**defaults, **fields})
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what needs a database server as slow, and begin with what says itself that it is.
+
+    A long test that comes last is waited for by idle processes; each gets its share at first.
+    """
+    long = [item for item in items if item.get_closest_marker("slow")]
+    short = [item for item in items if not item.get_closest_marker("slow")]
+    for item in short:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        if "wire_uri" in getattr(item, "fixturenames", ()) or parameters.get("database") == "wire":
+            item.add_marker(pytest.mark.slow)
+    processes = int(getattr(config, "workerinput", {}).get("workercount", 1))
+    size = -(-len(short) // processes)
+    items[:] = [
+        item
+        for process in range(processes)
+        for item in (*long[process::processes], *short[process * size : (process + 1) * size])
+    ]
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     for name in list(os.environ):

@@ -17,6 +17,8 @@ from tests.conftest import LiveServer, client_of, make_settings, running_app
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.support.replies import create, provider, streaming
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 AIDS = ROOT / "scripts" / "mongosh.js"
 MONGOSH = shutil.which("mongosh") or str(

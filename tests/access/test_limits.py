@@ -52,6 +52,7 @@ async def test_a_key_without_limits_leaves_no_counters(wire: Database) -> None:
         assert "rate_windows" not in await wire.database.list_collection_names()
 
 
+@pytest.mark.slow
 async def test_a_slot_comes_back_after_a_database_that_was_down() -> None:
     async with killable_server() as server:
         motor: Any = AsyncIOMotorClient(server.uri, serverSelectionTimeoutMS=300)

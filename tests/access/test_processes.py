@@ -5,10 +5,13 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
+import pytest
 
 from proxy.database import Database
 from tests.support.command import running
 from tests.support.keys import ADMIN, bearer, status, until
+
+pytestmark = pytest.mark.slow
 
 
 async def test_a_keys_limits_and_life_hold_over_two_processes(

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
 from playwright.async_api import Page, Request, async_playwright
 from starlette.applications import Starlette
 from starlette.requests import Request as HTTPRequest
@@ -16,6 +17,8 @@ from tests.conftest import make_settings, running_app
 from tests.fakes.live import serve
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.support.browser import FLAGS, browser_path
+
+pytestmark = pytest.mark.slow
 
 KEY = "sk-mine-0123456789"
 

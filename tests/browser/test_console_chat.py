@@ -8,7 +8,7 @@ from playwright.async_api import expect
 from proxy.database import Database
 from tests.support.browser import Visit, begin, choose, import_long, served, write
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
 
 
 async def test_a_first_message_begins_a_conversation_and_its_reply_is_shown(

@@ -14,7 +14,7 @@ from tests.conftest import IN_CI, client_of, make_settings, running_app
 from tests.fakes.live import serve
 from tests.support.browser import Visit, begin, served, write
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
 
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 

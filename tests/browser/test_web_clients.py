@@ -19,6 +19,8 @@ from tests.fakes.live import serve
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.support.browser import FLAGS, browser_path
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-test-0123456789"
 
 # The mobile client: no header, a log-in whose cookie carries it, a worker that keeps every GET.

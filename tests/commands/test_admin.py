@@ -20,6 +20,8 @@ from proxy.documents.user import Session, User
 from proxy.errors import ProxyError
 from tests.support.keys import bearer, locked, status
 
+pytestmark = pytest.mark.slow
+
 
 async def run(*words: str) -> int:
     parser = argparse.ArgumentParser()

@@ -15,6 +15,8 @@ from pymongo import MongoClient
 from tests.fakes.wire_server import find_program, free_port
 from tests.support.command import command, running
 
+pytestmark = pytest.mark.slow
+
 needs_embedded = pytest.mark.skipif(
     find_program() is None and not os.environ.get("CI"), reason="no embedded database here"
 )

@@ -4,7 +4,11 @@ import asyncio
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.fakes.openai_upstream import OpenAIUpstream
+
+pytestmark = pytest.mark.slow
 
 
 async def run(folder: Path, **variables: str) -> tuple[int, str, str]:

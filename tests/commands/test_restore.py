@@ -23,6 +23,8 @@ from proxy.streaming.leases import recover_all_workers
 from tests.conftest import client_of, make_settings, running_app
 from tests.support.stored_documents import documents_of_wrong_type
 
+pytestmark = pytest.mark.slow
+
 RELEASE = Path(__file__).parents[1] / "fixtures" / "release-0.1.0.jsonl.gz"
 LISTS = ("/v1/chat/conversations", "/v1/projects", "/v1/plan/documents/latest", "/v1/keys")
 

@@ -20,6 +20,8 @@ from tests.support.processes import (
     until,
 )
 
+pytestmark = pytest.mark.slow
+
 
 async def test_a_second_owner_of_the_directory_is_told_so(settings: Settings) -> None:
     async with EmbeddedDatabase(settings) as database:

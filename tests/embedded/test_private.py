@@ -22,6 +22,8 @@ from proxy.embedded import EmbeddedDatabase, EmbeddedError
 from proxy.settings import Settings
 from tests.support.processes import client_of, record_of, remember
 
+pytestmark = pytest.mark.slow
+
 _INSTALLED = Path(__file__).parent.parent / "mongosh/node_modules/.bin/mongosh"
 MONGOSH = shutil.which("mongosh") or (str(_INSTALLED) if _INSTALLED.exists() else None)
 

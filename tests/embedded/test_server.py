@@ -18,6 +18,8 @@ from proxy.settings import Settings
 from tests.conftest import make_settings
 from tests.support.processes import client_of, gone, record_of, until
 
+pytestmark = pytest.mark.slow
+
 
 async def test_data_port_and_password_outlive_a_stop_and_a_start(settings: Settings) -> None:
     async with EmbeddedDatabase(settings) as database:

@@ -6,10 +6,14 @@ import sys
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from proxy.database import Database
 from proxy.documents.base import SHARED_OWNER
 from proxy.documents.counter import Counter
 from proxy.documents.plan_category import PlanCategory
+
+pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "seed_plan_categories.py"
 

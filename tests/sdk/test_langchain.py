@@ -9,6 +9,8 @@ import pytest
 from tests.fakes.scripted import whole
 from tests.sdk.conftest import HERE, KEY, Run, Server, answer
 
+pytestmark = pytest.mark.slow
+
 Play = Callable[..., Awaitable[Any]]
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from tests.sdk.conftest import KEY, Run, Server
 
+pytestmark = pytest.mark.slow
+
 Llm = Callable[..., Awaitable[tuple[int, str, str]]]
 
 

@@ -10,6 +10,8 @@ from tests.fakes.openai_upstream import chunk, usage_chunk
 from tests.fakes.scripted import whole
 from tests.sdk.conftest import HERE, KEY, Run, Server, answer
 
+pytestmark = pytest.mark.slow
+
 Play = Callable[..., Awaitable[Any]]
 
 

@@ -13,6 +13,8 @@ from tests.fakes.openai_upstream import USAGE, chunk, usage_chunk
 from tests.fakes.scripted import whole
 from tests.sdk.conftest import KEY, Server
 
+pytestmark = pytest.mark.slow
+
 HELLO: Any = [{"role": "user", "content": "Hello"}]
 WEATHER: Any = {
     "type": "function",

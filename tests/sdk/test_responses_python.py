@@ -11,6 +11,8 @@ from pydantic import BaseModel
 from tests.fakes.openai_upstream import chunk, usage_chunk
 from tests.sdk.conftest import KEY, Server
 
+pytestmark = pytest.mark.slow
+
 
 class City(BaseModel):
     name: str

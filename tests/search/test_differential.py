@@ -18,6 +18,8 @@ from tests.conftest import client_of, make_settings, running_app
 from tests.support.replies import CONVERSATIONS
 from tests.support.searching import message_ids
 
+pytestmark = pytest.mark.slow
+
 SEEDS, QUERIES = 4, 500
 CONVERSATION_COUNT, MESSAGE_COUNT = 12, 20
 

@@ -43,6 +43,7 @@ def texts(seed: int) -> Callable[[int], str]:
     return text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_no_hit_is_lost_and_every_hit_can_be_shown(seed: int) -> None:
     rng, text_of = random.Random(seed), texts(seed)

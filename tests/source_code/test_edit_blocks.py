@@ -120,6 +120,7 @@ def test_steps_need_no_separator() -> None:
     assert [edit.content for edit in read_edits(reply)] == ["a\n", "b\n"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", ["````a\n", "```\n", "------\n\n", "Step [1/1]\n```a\n------\n"])
 def test_a_hostile_reply_takes_time_that_grows_with_its_size(line: str) -> None:
     # With the square of its size this would take hours.

@@ -104,6 +104,7 @@ def test_a_nasty_case_is_decided_as_git_decides_it(rules: dict[str, bytes], tmp_
     assert our_files(root) == git_files(root, tmp_path / "git")
 
 
+@pytest.mark.slow
 @needs_git
 def test_random_trees_are_listed_as_git_lists_them(tmp_path: Path) -> None:
     found = [text for seed in range(150) if (text := difference(seed, tmp_path / "git"))]

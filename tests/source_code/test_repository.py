@@ -41,6 +41,7 @@ def skipped(root: Path) -> dict[str, str]:
     return {item.path: item.reason for item in found if isinstance(item, Skipped)}
 
 
+@pytest.mark.slow
 def test_directories_of_random_repositories_are_listed_as_git_lists_them() -> None:
     found = [text for seed in range(15) if (text := repository_difference(seed))]
 

@@ -24,6 +24,7 @@ from tests.support.network import Network, is_possible
 from tests.support.replies import create, history, joining, say, streaming
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not is_possible(), reason="no network namespaces here"),
     pytest.mark.skipif(find_program() is None, reason="no database server to run in one"),
     pytest.mark.timeout(300),

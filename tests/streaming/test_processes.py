@@ -29,6 +29,8 @@ from tests.support.replies import (
     streaming,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Server:

@@ -546,6 +546,7 @@ async def test_a_file_that_breaks_off_keeps_what_came_whole(fast: httpx.AsyncCli
     assert "not valid JSON" in body["errors"][0]["message"]
 
 
+@pytest.mark.slow
 async def test_fifty_megabytes_of_chatgpt_with_a_broken_item(fast: httpx.AsyncClient) -> None:
     text = 'Lorem ipsum 漢字 "quoted" \\ 😀 ' * 150
     nodes = [dict(ROOT, children=[])]

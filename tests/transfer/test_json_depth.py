@@ -24,6 +24,7 @@ def depth_of(value: Any) -> int:
     return 0
 
 
+@pytest.mark.slow
 @given(value=VALUES, ascii_=st.booleans(), data=st.data())
 def test_it_is_exact_for_any_text_cut_anywhere(value: Any, ascii_: bool, data: Any) -> None:
     text = json.dumps(value, ensure_ascii=ascii_).encode()

@@ -2,12 +2,16 @@
 
 import asyncio
 
+import pytest
+
 from proxy.documents.base import DEFAULT_OWNER
 from proxy.documents.conversation import Conversation
 from tests.conftest import LiveServer
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.scripted import script, wait
 from tests.support.replies import MESSAGES, create, history, provider, say, stored, streaming
+
+pytestmark = pytest.mark.slow
 
 MIB = 1024 * 1024
 

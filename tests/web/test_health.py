@@ -3,6 +3,7 @@
 import asyncio
 
 import httpx
+import pytest
 
 from proxy.database import connect
 from tests.conftest import LiveServer, client_of, make_settings, running_app
@@ -19,6 +20,7 @@ async def test_a_server_that_may_get_requests_says_so(client: httpx.AsyncClient)
     assert (await client.get("/livez")).json()["status"] == "alive"
 
 
+@pytest.mark.slow
 async def test_an_outage_of_the_database_is_no_reason_for_a_restart() -> None:
     async with killable_server() as server:
         database = connect(server.uri, "health")

@@ -12,6 +12,8 @@ from tests.support.hostile_server import BODIES, JSON, MUST_FAIL, VALUES
 from tests.support.keys import ADMIN, bearer, locked
 from tests.support.owners import UNKNOWN, Things, bodies, everything_of, queries
 
+pytestmark = pytest.mark.slow
+
 PASSED_ON = {
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/responses"),

@@ -10,6 +10,8 @@ import pytest
 from tests.conftest import LiveServer
 from tests.support.keys import ADMIN
 
+pytestmark = pytest.mark.slow
+
 CASES = os.environ.get("SCHEMATHESIS_CASES", "4")
 """For each operation; not seconds, so that every machine gets equally far."""
 SEED = os.environ.get("SCHEMATHESIS_SEED", "1")

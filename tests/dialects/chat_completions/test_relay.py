@@ -163,6 +163,7 @@ async def test_a_very_long_frame_arrives(
     assert said(chunks(response)) == "x" * 3 * 1024 * 1024
 
 
+@pytest.mark.slow
 async def test_fifty_thousand_chunks_arrive(
     client: httpx.AsyncClient, upstream: OpenAIUpstream
 ) -> None:
