@@ -79,8 +79,9 @@ _is_password = re.compile("passw|passphrase|pwd", re.IGNORECASE).search
 _reference = re.compile(
     rb"""^[$@&*!%#] | \$\{ | \{\{ | \$\( | [<>] | %\( | x{4} | X{4} | \*{3} | \.{3} | ^\W+$
     | (?i: your | example | change | placeholder | dummy | replace | redacted | insert | todo
-        | \benv\. | environ | getenv | secrets\. | vault: | arn: | ^https?: | ^file: | sha\d+[:=-]
-        | ^-- | ^\d+[.]\d+ | ^(?:sha|md5|hs|rs|es|aes|utf|iso)-?\d+$ )""",
+        | \benv\. | environ | getenv | secrets\. | vault: | arn: | ^https?: | ^file: | ^urn:
+        | sha\d+(?:[:=-]|$)
+        | ^-- | ^[~^=v]{0,2}\d+[.]\d+ | ^(?:sha|md5|hs|rs|es|aes|utf|iso)-?\d+$ )""",
     re.VERBOSE,
 ).search
 _wordy = re.compile(rb"[A-Za-z]*\d{0,2}(?:[-_./:+ @#]+(?:[A-Za-z]*\d{0,2}|\d{1,4}))*").fullmatch

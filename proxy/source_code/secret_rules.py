@@ -51,6 +51,11 @@ def _known(
     return SecretRule(label, tuple(needles.encode().split()), found, plugin, group, token)
 
 
+# `user:password@`, as documentation writes it, also `[[user]:[password]]@` and with `&lt;`.
+_EXAMPLE = (
+    r"(?!(?i:(?:\[|&lt;){0,2}(?:user(?:name)?)?(?:[\[\]]|&gt;){0,2}:"
+    r"(?:\[|&lt;)?(?:pass(?:word|wd)?|pwd)(?:\]|&gt;){0,3}@))"
+)
 _GITLAB = ("glpat- gldt- glft- glsoat- glrt-", "GR1348941", "glcbt-", "glimt-", "glptt-")
 RULES = (
     _known(
@@ -101,7 +106,7 @@ RULES = (
     _known("Twilio key", "SK", "twilio:TwilioKeyDetector:1", here=r"SK[a-z0-9]{32}"),
     _own("Azure storage key", "AccountKey=", r"([A-Za-z0-9+/]{86}==)", group=1, token=False),
     _own(
-        *("password in a URL", "://", r"""[^\s/:@"'<>]{0,256}:([^\s/@"'<>]{1,256})@"""),
+        *("password in a URL", "://", _EXAMPLE + r"""[^\s/:@"'<>]{0,256}:([^\s/@"'<>]{2,256})@"""),
         group=1,
         token=False,
     ),

@@ -39,7 +39,8 @@ TOKENS: tuple[tuple[str, str, str], ...] = (
     ("Resend key", "re_", "[A-Za-z0-9]{8}_[A-Za-z0-9]{24}"),
     ("Replicate token", "r8_", "[A-Za-z0-9]{37}"),
     ("Perplexity key", "pplx-", "[A-Za-z0-9]{40,}"),
-    ("Fireworks key", "fw_", "(?=[a-z]*[A-Z0-9])[A-Za-z0-9]{22,}"),
+    # Not within a hash in base64.
+    ("Fireworks key", "fw_", r"(?<![-+/]...)(?=[a-z]*[A-Z0-9])[A-Za-z0-9]{22,}"),
     ("Cerebras key", "csk-", "[a-z0-9]{40,}"),
     ("Tavily key", "tvly-", "[A-Za-z0-9-]{30,}"),
     ("NVIDIA key", "nvapi-", "[A-Za-z0-9_-]{60,}"),
@@ -47,7 +48,7 @@ TOKENS: tuple[tuple[str, str, str], ...] = (
     ("LangSmith key", "lsv2_sk_", f"{_HEX32}_[a-f0-9]{{10}}"),
     ("Databricks token", "dapi", _HEX32),
     ("Dropbox token", "sl.", "[A-Za-z0-9_-]{130,}"),
-    ("Square token", "EAAA", "[A-Za-z0-9_-]{60}"),
+    ("Square token", "EAAA", r"(?<![-+/]....)(?!A)[A-Za-z0-9_-]{60}(?![\w+/=-])"),
     ("Square token", "sq0atp-", "[A-Za-z0-9_-]{22}"),
     *(("Slack token", start, "[A-Za-z0-9%-]{20,}") for start in ("xoxc-", "xoxd-", "xoxe-")),
     ("PlanetScale token", "pscale_tkn_", "[A-Za-z0-9_=.-]{32,}"),

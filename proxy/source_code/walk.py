@@ -244,26 +244,29 @@ class _Walker:
         self, directory: _Directory, key: bytes, name: str, entry: os.DirEntry[str]
     ) -> SourceFile | Skipped | _Directory | None:
         self._deadline.check()
-        if len(directory.path) + len(key) > _PATH_BYTES:
-            return Skipped(display_path(directory.path + key), f"path over {_PATH_BYTES} bytes")
+        here = directory.path + key
+        if len(here) > _PATH_BYTES:
+            return Skipped(display_path(here), f"path over {_PATH_BYTES} bytes")
         is_directory = key[-1] == 0x2F
-        raw_name = key[:-1] if is_directory else key
-        raw_path = directory.path + raw_name
-        full = self._full(directory.path + key)
+        full = self._repository.prefix + here
         text = full.decode("latin-1")
-        ignored = directory.only_tracked or is_left_out(directory.rules, text)
-        if ignored:
+        if directory.only_tracked or is_left_out(directory.rules, text):
+            ignored = True
             known = self._known()
             if full not in (known.directories if is_directory else known.files):
                 reason = "ignored directory" if is_directory else "ignored"
-                return Skipped(display_path(directory.path + key), reason)
-        path = text[len(self._repository.prefix) :]
-        if self._exclude and self._exclude.verdict(path):
-            return Skipped(display_path(directory.path + key), "excluded")
+                return Skipped(display_path(here), reason)
+        else:
+            ignored = False
         included = directory.included
-        if self._chosen:
-            verdict = self._include.verdict(path)
-            included = included if verdict is None else verdict
+        if self._exclude or self._chosen:
+            path = text[len(self._repository.prefix) :]
+            if self._exclude and self._exclude.verdict(path):
+                return Skipped(display_path(here), "excluded")
+            if self._chosen:
+                verdict = self._include.verdict(path)
+                included = included if verdict is None else verdict
+        raw_path = here[:-1] if is_directory else here
         if is_directory:
             return self._enter(directory, raw_path, name, included, ignored)
         if not included:

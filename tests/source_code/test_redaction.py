@@ -129,6 +129,15 @@ def test_certificates_public_keys_and_code_about_keys_stay() -> None:
     assert redact(source.encode(), "a.py") == (source.encode(), {})
 
 
+@pytest.mark.parametrize("pair", ["app:password", "user:hunter2", "postgres:postgres", "user:pa"])
+def test_a_password_in_a_url_is_taken_out_where_only_one_half_is_an_example(pair: str) -> None:
+    user = pair.partition(":")[0]
+
+    text, _ = redact(f"https://{pair}@host/\n".encode(), "a.md")
+
+    assert text.decode() == f"https://{user}:[REDACTED: password in a URL]@host/\n"
+
+
 def test_a_password_in_a_url_is_taken_out_unless_it_is_a_placeholder() -> None:
     source = (
         "postgres://app:p!$s(w)=rd@db/x mysql://app:${DB_PASSWORD}@db/x\n"

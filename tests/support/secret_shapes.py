@@ -235,6 +235,19 @@ ORDINARY: dict[str, str] = {
         "3f786850e387550fdab836ed7e6dc881de23001b, sha512-abc==\n"
     ),
     "lock.json": '{"integrity": "sha512-Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4==", "version": "1.2.3"}\n',
+    "package.json": (
+        '{"dependencies": {"@a/credential-provider-env": "^3.972.85", "askpassword": "~2.0.12"}}\n'
+    ),
+    "RECORD": "a/version.py,sha256=qaN-fw_htIgKUVXoAuAEVgKxQu3tZ9qE2eiKkWIS7LA,160\n",
+    "wasm.js": "const wasm = 'MBAAAPAXAAB/EAAA" + "oBUAACMUAACJ" * 9 + "'\n",
+    "names.ts": (
+        "const SUBJECT_TOKEN = 'urn:example:params:oauth:token-type:x509'\n"
+        'const SIGNED = ["authorization", "x-amz-content-sha256", "x-amz-date"]\n'
+    ),
+    "urls.md": (
+        "mongodb://user:password@host, ftp://username:pass@host, redis://[[user]:[password]]@host, "
+        "http://&lt;user&gt;:&lt;password&gt;@host, http://a:b@host\n"
+    ),
     "a.go": 'Password string `json:"password"`\nToken: cfg.Token2,\nSecretKey: os.Getenv("K1"),\n',
 }
 """Name of a file → text without any secret."""
