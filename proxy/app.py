@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from proxy import __version__
-from proxy.access.auth import Authenticator
+from proxy.access.auth import UPLOADS, Authenticator
 from proxy.access.last_answers import LastAnswers
 from proxy.access.limits import Limits, paths_that_begin_replies
 from proxy.access.poe_points import PoePoints
@@ -38,6 +38,7 @@ from proxy.routers import (
     messages,
     models,
     openai_conversations,
+    pass_through,
     plan_categories,
     plan_documents,
     plan_generation,
@@ -77,6 +78,7 @@ RESOURCES = (
     completions,
     responses,
     openai_conversations,
+    pass_through,
     export,
     models,
     projects,
@@ -206,6 +208,7 @@ def create_app(
                 body_bytes_of_paths={
                     export.IMPORT_PATH: settings.import_bytes,
                     source_write.PATH: settings.source_write_bytes,
+                    **dict.fromkeys(UPLOADS, settings.upload_bytes),
                 },
             ),
             # Chat completions never meet FastAPI, whose matching and injection cost more.

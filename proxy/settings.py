@@ -257,6 +257,10 @@ class Settings(BaseSettings):
 
     # Sizes
     body_bytes: int = Field(default=8 * MIB, ge=1024)
+    upload_bytes: int = Field(default=64 * MIB, ge=1024)
+    """A form with files: audio, pictures."""
+    upload_memory_bytes: int = Field(default=MIB, ge=0)
+    """Of a form kept in memory; a longer one lies in a file without a name until it is sent on."""
     login_body_bytes: int = Field(default=16 * 1024, ge=1024)
     """A body that is read before anybody is known."""
     short_body_bytes: int = Field(default=64 * 1024, ge=1024)

@@ -43,6 +43,11 @@ MIN_KEY_CHARACTERS = 16
 SCOPES: dict[str, str | None] = {
     "chat": "chat",
     "responses": "chat",
+    "completions": "chat",
+    "embeddings": "chat",
+    "moderations": "chat",
+    "images": "chat",
+    "audio": "chat",
     "conversations": "chat",
     "plan": "plan",
     "projects": "project",
@@ -54,6 +59,12 @@ SCOPES: dict[str, str | None] = {
     "keys": "admin",
 }
 """First segment after `/v1` → the scope it needs; None is any. What is missing needs `admin`."""
+
+UPLOADS = frozenset(
+    f"/v1/{path}"
+    for path in ("audio/transcriptions", "audio/translations", "images/edits", "images/variations")
+)
+"""What takes a form with files."""
 
 OPEN = frozenset({"/v1/auth/login", "/v1/auth/logout"})
 """What answers without a key."""
@@ -122,7 +133,7 @@ class Authenticator:
         if path in PROBES:
             return None
         if not await self.is_locked():
-            self._check_open_door(method, headers, address)
+            self._check_open_door(method, path, headers, address)
             caller = CallerInfo(is_operator=True)
             return caller if path.startswith("/v1/") else None
         if path == METRICS and not _is_local(headers, address):
@@ -253,7 +264,7 @@ class Authenticator:
     # Where a request comes from
 
     def _check_open_door(
-        self, method: str, headers: Mapping[bytes, bytes], address: str | None
+        self, method: str, path: str, headers: Mapping[bytes, bytes], address: str | None
     ) -> None:
         """Without keys: this machine, a name of this machine, no page from elsewhere."""
         if not is_loopback_host(headers.get(b"host", b"")) or not is_loopback_address(address):
@@ -278,6 +289,9 @@ class Authenticator:
         elif not is_loopback_origin(origin) and not self._is_listed(origin):
             raise foreign_origin()
         if method not in READS and _has_body(headers) and not _is_json(headers):
+            # A page elsewhere can send a form unasked, but not without saying where it is.
+            if path in UPLOADS and _media_type(headers) == b"multipart/form-data":
+                return
             raise UnsupportedMediaType
 
     def _check_same_origin(self, method: str, headers: Mapping[bytes, bytes]) -> None:
@@ -354,8 +368,12 @@ def _has_body(headers: Mapping[bytes, bytes]) -> bool:
     return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
 
+def _media_type(headers: Mapping[bytes, bytes]) -> bytes:
+    return headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+
+
 def _is_json(headers: Mapping[bytes, bytes]) -> bool:
-    media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    media_type = _media_type(headers)
     return media_type == b"application/json" or media_type.endswith(b"+json")
 
 

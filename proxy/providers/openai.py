@@ -16,10 +16,12 @@ from proxy.errors import UpstreamBadRequest, UpstreamError
 from proxy.providers.base import Accepts, CompletionRequest, Delta
 from proxy.providers.faults import Faults
 from proxy.providers.reply_reader import ReplyReader
-from proxy.providers.upstream import Upstream
+from proxy.providers.upstream import StreamedBody, Upstream
 from proxy.settings import Settings
 
 OPENAI_HOST = "api.openai.com"
+
+CHAT_COMPLETIONS = "/chat/completions"
 
 _CONTENT_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}(; ?[\w-]{1,40}=[\w.\"-]{1,40}){0,4}")
 
@@ -42,7 +44,7 @@ class OpenAIProvider:
     ) -> None:
         self.name = name
         self._upstream = Upstream(name, base_url, api_key, settings)
-        self._url = self._upstream.base_url + "/chat/completions"
+        self._url = self._upstream.base_url + CHAT_COMPLETIONS
         self._stream_usage = stream_usage
         self.is_openai = URL(base_url).host == OPENAI_HOST
         """Whether this is OpenAI itself, which is stricter and knows more than the others."""
@@ -101,8 +103,14 @@ class OpenAIProvider:
         """Return a reader of one of this upstream's answers."""
         return ReplyReader(self._upstream.faults, model, think_tags=self._think_tags)
 
-    async def open(self, body: bytes | dict[str, Any], *, model: str = "") -> "RawResponse":
-        """Send a chat completion body as it is and return the answer's bytes as they come.
+    async def open(
+        self,
+        body: bytes | dict[str, Any] | StreamedBody,
+        *,
+        model: str = "",
+        path: str = CHAT_COMPLETIONS,
+    ) -> "RawResponse":
+        """Send a body as it is and return the answer's bytes as they come.
 
         Raises:
             UpstreamError: the upstream refused, before any byte of an answer.
@@ -110,7 +118,8 @@ class OpenAIProvider:
         if isinstance(body, dict):
             model = model or str(body.get("model", ""))
             body = _dumps(body)
-        response = await self._upstream.request("POST", self._url, body, model=model)
+        url = self._upstream.base_url + path
+        response = await self._upstream.request("POST", url, body, model=model)
         return RawResponse(self._upstream, response, model)
 
     async def list_models(self) -> list[dict[str, Any]]:

@@ -126,6 +126,10 @@ class Registry:
                 return name
         return self.default_model
 
+    def unnamed(self) -> list[Route]:
+        """Return the route of a call that leaves the choice of a model to its provider."""
+        return [Route(self._default, "")]
+
     async def resolve(self, model: str) -> list[Route]:
         """Return the routes that answer for this model, in the order to try them.
 
@@ -219,6 +223,11 @@ class Registry:
 
     def _not_found(self, model: str) -> ModelNotFound:
         names = {str(entry["id"]).casefold(): str(entry["id"]) for entry in self._merged}
+        if model.casefold() in names:
+            return ModelNotFound(
+                f"The model {model[:100]!r} is listed, but its provider does not know it for this "
+                "call; it may be of another kind, or the provider may not serve this endpoint"
+            )
         near = get_close_matches(model[:100].casefold(), names, n=3, cutoff=0.4)
         listed = f"; near it are {', '.join(repr(names[name]) for name in near)}" if near else ""
         return ModelNotFound(

@@ -7,7 +7,8 @@ costs five times the CPU of one and the openai SDK ten times (see docs/decisions
 import asyncio
 import io
 import urllib.request
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -47,6 +48,14 @@ HEADERS = 1_000
 SOCKS = ("socks5", "socks5h", "socks4", "socks4a")
 
 _FAULTS = (aiohttp.ClientError, TimeoutError, OSError, ProxyError)
+
+
+class StreamedBody(NamedTuple):
+    """A request's body that is read while it is sent: so many bytes, and what they are."""
+
+    chunks: AsyncIterator[bytes]
+    length: int
+    content_type: str
 
 
 class Upstream:
@@ -111,7 +120,7 @@ class Upstream:
         self,
         method: str,
         url: str | URL,
-        body: bytes | None = None,
+        body: bytes | StreamedBody | None = None,
         *,
         model: str = "",
         headers: dict[str, str] | None = None,
@@ -129,7 +138,7 @@ class Upstream:
                 method,
                 url,
                 data=_payload(body),
-                headers=headers,
+                headers=headers or _headers(body),
                 allow_redirects=False,
                 proxy=self.proxy,
             )
@@ -245,9 +254,18 @@ class Upstream:
             self._session = None
 
 
-def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+def _payload(body: bytes | StreamedBody | None) -> Any:
     """Return a large body as a file, which aiohttp writes in parts that do not hold up the loop."""
+    if isinstance(body, StreamedBody):
+        return body.chunks
     return body if body is None or len(body) <= LARGE_BODY_BYTES else io.BytesIO(body)
+
+
+def _headers(body: bytes | StreamedBody | None) -> dict[str, str] | None:
+    """Return the headers of a body that is no JSON; many servers take no chunks of unknown sum."""
+    if not isinstance(body, StreamedBody):
+        return None
+    return {"Content-Type": body.content_type, "Content-Length": str(body.length)}
 
 
 def _checked_url(name: str, base_url: str) -> URL:

@@ -41,20 +41,44 @@ def read_body(raw: bytes) -> dict[str, Any]:
         BadRequest: one sentence that names what is wrong.
     """
     body = read_object(raw)
-    model = body.get("model")
-    if model is not None and (
-        not isinstance(model, str) or len(model) > MODEL_CHARACTERS or "\x00" in model
-    ):
-        raise wrong("model", MODEL_RULE)
+    check_model(body.get("model"))
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise wrong("messages", "must be a list of at least one message")
     for index, message in enumerate(messages):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise wrong(f"messages[{index}]", "must be an object with a role and a content")
+    _check_stream(body)
+    return body
+
+
+def read_passed(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object of a call that is passed on as it is.
+
+    Raises:
+        BadRequest: one sentence that names what is wrong.
+    """
+    body = read_object(raw)
+    check_model(body.get("model"))
+    _check_stream(body)
+    return body
+
+
+def check_model(model: Any) -> None:
+    """Refuse what is no name of a model.
+
+    Raises:
+        BadRequest: it is none.
+    """
+    if model is not None and (
+        not isinstance(model, str) or len(model) > MODEL_CHARACTERS or "\x00" in model
+    ):
+        raise wrong("model", MODEL_RULE)
+
+
+def _check_stream(body: dict[str, Any]) -> None:
     if body.get("stream") not in (None, True, False):
         raise wrong("stream", "must be true or false")
-    return body
 
 
 def wrong(parameter: str, rule: str) -> BadRequest:

@@ -34,6 +34,7 @@ TAGS = {
     "Chat completions": "OpenAI's API, stateless or with a conversation's memory.",
     "Responses": "OpenAI's present API, on the same conversations.",
     "Items": "OpenAI's Conversations: the same ones, as items.",
+    "Pass-through": "OpenAI's other endpoints, as the provider of the model serves them.",
     "Models": "What the configured providers offer.",
     "Export and import": "A conversation as a file, and back.",
     "Projects": "Labels of conversations, with a name and a source directory.",
@@ -108,11 +109,14 @@ OWN_ERRORS: dict[str, ProxyError] = {
 }
 """Examples of what only some routes answer; those say it themselves."""
 
+PASSED_ON = ("completions", "embeddings", "moderations", "images", "audio")
+
 NOT_FOUND: tuple[tuple[str, ProxyError], ...] = (
     ("/v1/chat/completions", ModelNotFound()),
     ("/v1/chat/conversations", NotFound("Conversation not found")),
     ("/v1/chat/stop-stream", NotFound("Stream session not found")),
     ("/v1/chat/messages", NotFound("Message not found")),
+    *((f"/v1/{path}", ModelNotFound()) for path in PASSED_ON),
     ("/v1/models", ModelNotFound()),
     ("/v1/projects", NotFound("Project not found")),
     ("/v1/plan/categories", NotFound("Category not found")),

@@ -15,7 +15,7 @@ from proxy.database import Database
 from proxy.documents.api_key import ApiKey
 from proxy.documents.base import utc_now
 from tests.support.keys import ADMIN, bearer, locked, make_key, status, two_workers, until
-from tests.support.owners import UNKNOWN, bodies
+from tests.support.owners import PASSED, UNKNOWN, bodies
 
 ANY_SCOPE = ("/v1/models", "/v1/usage", "/v1/auth", "/v1/search", "/v1/write-source-code")
 
@@ -163,7 +163,13 @@ async def test_a_scope_opens_its_own_routes_only(wire: Database, scope: str, pat
 @pytest.mark.parametrize(
     ("scope", "own"),
     [
-        ("chat", ("/v1/chat/", "/v1/responses", "/v1/conversations")),
+        (
+            "chat",
+            (
+                *("/v1/chat/", "/v1/responses", "/v1/conversations"),
+                *(f"/v1/{path}" for path in PASSED),
+            ),
+        ),
         ("plan", ("/v1/plan/",)),
         ("project", ("/v1/projects",)),
     ],

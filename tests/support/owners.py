@@ -27,6 +27,13 @@ UNKNOWN: dict[str, Any] = {
 }
 
 
+PASSED = (
+    *("embeddings", "completions", "moderations", "images/generations", "images/edits"),
+    *("images/variations", "audio/speech", "audio/transcriptions", "audio/translations"),
+)
+"""What is passed on to a model's provider; as JSON, which the forms' routes take, too."""
+
+
 def bodies(ids: dict[str, Any]) -> dict[tuple[str, str], Any]:
     """A valid body of every route that takes one, holding these ids wherever it can."""
     conversation, document = "/v1/chat/conversations", "/v1/plan/documents"
@@ -74,6 +81,7 @@ def bodies(ids: dict[str, Any]) -> dict[tuple[str, str], Any]:
             "messages": [{"role": "user", "content": "taken over"}],
             "conversation": ids["conversation_id"],
         },
+        **{("POST", f"/v1/{path}"): {"model": "echo", "input": "taken over"} for path in PASSED},
         ("POST", conversation + "/{conversation_id}/fork"): {"message_id": ids["message_id"]},
         ("POST", "/v1/responses"): {
             "model": "echo",

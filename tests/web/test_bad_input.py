@@ -47,7 +47,10 @@ def wrong(schema: dict[str, Any]) -> Iterator[Any]:
             yield [value]
 
 
-READ_AS_BYTES = ("/v1/chat/completions", "/v1/responses", "/v1/conversations")
+READ_AS_BYTES = (
+    *("/v1/chat/completions", "/v1/responses", "/v1/conversations", "/v1/completions"),
+    *("/v1/embeddings", "/v1/moderations", "/v1/images", "/v1/audio"),
+)
 """Their bodies are not read by FastAPI: half a character is found before any field is."""
 
 

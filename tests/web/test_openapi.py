@@ -128,7 +128,7 @@ def test_a_stream_has_an_example_as_it_is_sent() -> None:
                 blocks = content[1]["example"].removesuffix("\n\n").split("\n\n")
                 assert [json.loads(block.partition("data: ")[2]) for block in blocks[:-1]]
                 assert blocks[-1] == "data: [DONE]"
-    assert streams == 8
+    assert streams == 9
 
 
 def test_an_example_of_one_schema_names_a_field_that_is_there() -> None:

@@ -3,6 +3,7 @@
 Some servers ignore `stream`; the client gets what it asked for.
 """
 
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -22,13 +23,7 @@ async def whole_of(relayed: Relayed, model: str) -> bytes:
     Raises:
         UpstreamError: it broke, said that it failed, or ended early.
     """
-    reader = relayed.new_reader()
-    draft = Draft()
-    while block := await relayed.read():
-        if (delta := reader.feed(block)) is not None:
-            draft.add(delta)
-    if (delta := reader.end()) is not None:
-        draft.add(delta)
+    draft = await _read(relayed)
     message: Raw = {"content": draft.text, "finish_reason": draft.finish_reason}
     if draft.reasoning:
         message["reasoning"] = draft.reasoning
@@ -37,6 +32,37 @@ async def whole_of(relayed: Relayed, model: str) -> bytes:
     if draft.usage is not None:
         message["usage"] = usage_fields(draft.usage)
     return dumps(completion(message, completion_id=f"chatcmpl-{uuid4().hex}", model=model))
+
+
+async def whole_text_of(relayed: Relayed, model: str) -> bytes:
+    """Read a stream of the legacy call to its end and return it as one `text_completion`.
+
+    Raises:
+        UpstreamError: it broke, said that it failed, or ended early.
+    """
+    draft = await _read(relayed)
+    choice = {"index": 0, "text": draft.text, "finish_reason": draft.finish_reason}
+    whole = {
+        "id": f"cmpl-{uuid4().hex}",
+        "object": "text_completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": [{**choice, "logprobs": None}],
+    }
+    if draft.usage is not None:
+        whole["usage"] = usage_fields(draft.usage)
+    return dumps(whole)
+
+
+async def _read(relayed: Relayed) -> Draft:
+    reader = relayed.new_reader()
+    draft = Draft()
+    while block := await relayed.read():
+        if (delta := reader.feed(block)) is not None:
+            draft.add(delta)
+    if (delta := reader.end()) is not None:
+        draft.add(delta)
+    return draft
 
 
 def chunks_of(body: bytes, *, include_usage: bool) -> bytes:
@@ -58,6 +84,12 @@ def chunks_of(body: bytes, *, include_usage: bool) -> bytes:
     if include_usage and whole.get("usage"):
         frames += encode({**about, "choices": [], "usage": whole["usage"]})
     return frames + DONE
+
+
+def frames_of(body: bytes) -> bytes:
+    """Return a whole `text_completion` as a stream: its chunks have the same shape."""
+    found = JSONFrames().loads(body)
+    return encode(found[0] if isinstance(found, list) else found) + DONE
 
 
 def _delta_of(choice: dict[str, Any]) -> dict[str, Any]:

@@ -4,27 +4,31 @@ An OpenAI-compatible upstream's answer is passed on as its own bytes (`relay.py`
 provider's deltas are put into OpenAI's shape, by a generation that nobody stores.
 """
 
-import asyncio
 import itertools
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Send
 
 from proxy.dialects.chat_completions.relay import Relayed
-from proxy.dialects.chat_completions.reshape import chunks_of, whole_of
-from proxy.dialects.chat_completions.sending import Sending, error_frames
+from proxy.dialects.chat_completions.reshape import (
+    chunks_of,
+    frames_of,
+    whole_of,
+    whole_text_of,
+)
 from proxy.dialects.chat_completions.shapes import CompletionFormat
+from proxy.dialects.endpoints import not_served
+from proxy.dialects.sending import Sending, error_frames
+from proxy.dialects.watched import WatchedAnswer, model_header, upstream_headers
 from proxy.documents.message import Status
 from proxy.errors import ProxyError, ReplyTruncated, UpstreamError
 from proxy.providers.base import CompletionRequest, Usage
 from proxy.providers.fallback import ask_in_turn
-from proxy.providers.openai import OpenAIProvider
+from proxy.providers.openai import CHAT_COMPLETIONS, OpenAIProvider
 from proxy.providers.registry import Route
-from proxy.responses import dumps, model_headers
+from proxy.responses import dumps
 from proxy.settings import Settings
 from proxy.sse import DONE, HEARTBEAT
 from proxy.streaming.draft import Progress
@@ -34,12 +38,6 @@ from proxy.streaming.sink import NoSink
 
 OWN_KEYS = frozenset({"attach", "conversation", "on_disconnect"})
 """What is ours in a request's body; an upstream never sees it."""
-
-WATCH_AFTER_SECONDS = 0.05
-"""From then on a call watches whether its client is still there; most small ones never need to."""
-
-UPSTREAM_HEADERS = {"x-request-id": b"x-upstream-request-id"}
-"""The upstream's headers that have another name here: the plain one is this server's own."""
 
 _stateless_ids = itertools.count(-1, -1)
 
@@ -51,12 +49,26 @@ class Call(NamedTuple):
     body: dict[str, Any]
     raw: bytes
     routes: list[Route]
+    path: str = CHAT_COMPLETIONS
+    """Behind the base URL; `/completions` for the legacy call."""
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether it has messages, and not a prompt."""
+        return self.path == CHAT_COMPLETIONS
 
     def body_for(self, model: str) -> bytes:
         """Return what the upstream gets: the client's own bytes wherever nothing has to change."""
         if self.body.get("model") == model and OWN_KEYS.isdisjoint(self.body):
             return self.raw
         return dumps({**passed_on(self.body), "model": model})
+
+    def texts(self) -> Iterable[Any]:
+        """Return what the model is given to read."""
+        if self.is_chat:
+            return (message.get("content") for message in self.body["messages"])
+        prompt = self.body.get("prompt")
+        return prompt if isinstance(prompt, list) else [prompt]
 
     def request_for(self, model: str) -> CompletionRequest:
         """Return the same for a provider of another protocol."""
@@ -82,55 +94,17 @@ def wants_usage(body: dict[str, Any]) -> bool:
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
-class Answer(Response):
+class Answer(WatchedAnswer):
     """The answer to a stateless call, while it arrives; a lost client ends it at once."""
 
     def __init__(self, call: Call, engine: Engine, settings: Settings) -> None:
-        self.background = None
+        super().__init__()
         self._call = call
         self._engine = engine
         self._settings = settings
-        self._began_at = time.monotonic()
-        self._client_left = False
         self._relayed: Relayed | None = None
         self._generation: Generation | None = None
         self._first_token_ms: int | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Ask and pass on.
-
-        Raises:
-            ProxyError: nobody answered; nothing was sent.
-        """
-        task = asyncio.current_task()
-        assert task is not None
-        loop = task.get_loop()
-        watch: asyncio.Task[Message] | None = None
-
-        def begin_watch() -> None:
-            nonlocal watch
-            watch = loop.create_task(_disconnected(receive))
-            watch.add_done_callback(leave)
-
-        def leave(_: Any) -> None:
-            self._client_left = True
-            task.cancel()
-
-        timer = loop.call_later(WATCH_AFTER_SECONDS, begin_watch)
-        status: Status = "failed"
-        try:
-            status = await self._answer(send)
-        except asyncio.CancelledError:
-            status = "stopped" if self._client_left else "interrupted"
-            if not self._client_left:
-                raise
-            task.uncancel()
-        finally:
-            timer.cancel()
-            if watch is not None:
-                watch.remove_done_callback(leave)
-                watch.cancel()
-            self._end(status)
 
     async def _answer(self, send: Send) -> Status:
         sending = Sending(send, self._settings, is_stream=bool(self._call.body.get("stream")))
@@ -152,8 +126,10 @@ class Answer(Response):
     async def _ask(self, route: Route) -> "Relayed | StartedGeneration":
         if isinstance(route.provider, OpenAIProvider):
             body = self._call.body_for(route.model)
-            self._relayed = await Relayed.open(route.provider, body, route.model)
+            self._relayed = await Relayed.open(route.provider, body, route.model, self._call.path)
             return self._relayed
+        if not self._call.is_chat:
+            raise not_served(route.provider, self._call.path)
         self._generation = self._engine.begin(
             sink=NoSink(self._call.owner),
             message_id=next(_stateless_ids),
@@ -168,17 +144,15 @@ class Answer(Response):
     async def _relay(self, relayed: Relayed, sending: Sending) -> Status:
         response = relayed.response
         self._first_token_ms = self._elapsed_ms()
-        headers = [
-            (UPSTREAM_HEADERS.get(name) or name.encode(), value.encode("latin-1"))
-            for name, value in response.headers.items()
-        ]
-        headers += _model(relayed.provider, relayed.model)
-        body = self._call.body
+        headers = upstream_headers(response) + model_header(relayed.provider, relayed.model)
+        body, is_chat = self._call.body, self._call.is_chat
         if not body.get("stream"):
             content_type = response.content_type if not relayed.is_stream else ""
             if "json" not in content_type:
                 content_type = "application/json"
-            whole = await whole_of(relayed, body["model"]) if relayed.is_stream else relayed.first
+            whole = relayed.first
+            if relayed.is_stream:
+                whole = await (whole_of if is_chat else whole_text_of)(relayed, relayed.model)
             await sending.whole(whole, response.status, content_type, headers)
             return "complete"
         content_type = response.content_type if relayed.is_stream else ""
@@ -186,7 +160,10 @@ class Answer(Response):
             content_type = "text/event-stream; charset=utf-8"
         await sending.open(response.status, content_type, headers)
         if not relayed.is_stream:
-            await sending.end(chunks_of(relayed.first, include_usage=wants_usage(body)))
+            first = relayed.first
+            await sending.end(
+                chunks_of(first, include_usage=wants_usage(body)) if is_chat else frames_of(first)
+            )
             return "complete"
         status: Status = "complete"
         end = b""
@@ -204,7 +181,7 @@ class Answer(Response):
 
     async def _send_generated(self, started: "StartedGeneration", sending: Sending) -> Status:
         body, generation = self._call.body, started.generation
-        model = _model(generation.provider, generation.model)
+        model = model_header(generation.provider, generation.model)
         chunks = CompletionFormat(
             completion_id=f"chatcmpl-{uuid4().hex}",
             model=generation.model,
@@ -228,9 +205,6 @@ class Answer(Response):
         frame += chunks.ending(generation.error, generation.result, differs=differs)
         await sending.end(frame)
         return generation.status
-
-    def _elapsed_ms(self) -> int:
-        return round((time.monotonic() - self._began_at) * 1000)
 
     def _end(self, status: Status) -> None:
         """Close what is open, and tell who counts calls."""
@@ -256,7 +230,7 @@ class Answer(Response):
 
     def _usage(self, relayed: Relayed) -> Usage:
         return relayed.usage or Usage(
-            estimate_tokens(message.get("content") for message in self._call.body["messages"]),
+            estimate_tokens(self._call.texts()),
             (relayed.text_bytes + 3) // 4,
             "estimated",
         )
@@ -292,14 +266,3 @@ class StartedGeneration:
             yield self._first
             async for progress in self._follower:
                 yield progress
-
-
-def _model(provider: str, model: str) -> list[tuple[bytes, bytes]]:
-    headers = model_headers(provider, model)
-    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-
-
-async def _disconnected(receive: Receive) -> Message:
-    while (message := await receive())["type"] != "http.disconnect":
-        pass
-    return message

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.dialects.chat_completions.relay import HELD_BYTES, WholeFrames
+from proxy.dialects.event_frames import HELD_BYTES, WholeFrames
 from tests.dialects.chat_completions.conftest import KEY, Gateway
 from tests.fakes.openai_upstream import USAGE, OpenAIUpstream, chunk, frame, usage_chunk
 from tests.fakes.scripted import cut, head, script, stall, tell, wait, whole

@@ -69,6 +69,10 @@ class Sending:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._beating is not None and not self.is_open:
+            # It was to open the stream, and has not begun.
+            self._beating.cancel()
+            self._beating = None
 
     async def _start(self, status: int, headers: Headers) -> None:
         headers = [*headers, *RAW_STREAM_HEADERS]

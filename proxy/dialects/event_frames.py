@@ -1,0 +1,192 @@
+"""The frames of an upstream's event stream as their own bytes, whole ones only.
+
+Nothing is decoded to be encoded again: the bytes of a frame leave as they came. A frame that
+is cut by the network waits for its rest, so that an upstream which breaks in the middle of
+one leaves the client with whole frames and an error it can read.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from proxy.errors import UpstreamError
+from proxy.providers.reply_reader import ReplyReader
+from proxy.sse import DONE, JSONFrames, encode
+
+HELD_BYTES = 1024 * 1024
+"""A frame longer than this is passed on in pieces."""
+
+FRAME_ENDS = re.compile(rb"(?<=\n\n)(?=[^\n])|(?<=\r\n\r\n)(?=[^\r\n])")
+
+
+class WholeFrames:
+    """Gives bytes on up to the end of the last whole frame and keeps what follows it."""
+
+    def __init__(self) -> None:
+        self._held = b""
+        self.is_cut = False
+        """Whether what was given last ends within a frame."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the whole frames that these bytes complete."""
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        # Some write single line ends between frames, which no client takes for two.
+        if b"}\ndata:" in data:
+            data = data.replace(b"}\ndata:", b"}\n\ndata:")
+        self.is_cut = False
+        if data[-2:] == b"\n\n" or data[-4:] == b"\r\n\r\n":
+            return data
+        found = (
+            data.rfind(separator) + len(separator)
+            for separator in (b"\n\n", b"\r\n\r\n")
+            if separator in data
+        )
+        end = max(found, default=0)
+        if len(data) - end > HELD_BYTES:
+            self.is_cut = True
+            return data
+        self._held = data[end:]
+        return data[:end]
+
+    def rest(self) -> bytes:
+        """Return what is left at the end."""
+        rest, self._held = self._held, b""
+        return rest
+
+
+class FrameSieve:
+    """Gives what a client gets of a stream: whole frames, up to an error or `[DONE]`.
+
+    `error` is the failure that a frame told of; `is_done` says that `[DONE]` came.
+    """
+
+    def __init__(self, new_reader: Callable[[], ReplyReader]) -> None:
+        self.error: UpstreamError | None = None
+        self.is_done = False
+        self._new_reader = new_reader
+        self._frames = WholeFrames()
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the whole frames that these bytes complete; `b""` says that no more will come."""
+        was_cut = self._frames.is_cut
+        block = self._frames.feed(data) if data else self._frames.rest()
+        # A frame that is passed on in pieces cannot be looked at.
+        return block if was_cut or self._frames.is_cut else self._sifted(block)
+
+    def _sifted(self, block: bytes) -> bytes:
+        """Whole frames up to an error, which is kept, without those that no client can read."""
+        if self.is_done or not block:
+            return b""
+        if block[-14:] == DONE:
+            head = block[:-14]
+            if not head or _is_clean(head):
+                self.is_done = True
+                return block
+        elif _is_clean(block):
+            return block
+        sifted, self.error, self.is_done = sift(block, self._new_reader)
+        return sifted
+
+
+def _is_clean(block: bytes) -> bool:
+    """Whether every frame is one line of JSON that holds nothing to look at: the usual case."""
+    if block[:7] != b"data: {" or block[-3:] != b"}\n\n":
+        return False
+    if block.count(b"\n\n") != block.count(b"}\n\ndata: {") + 1:
+        return False
+    return not any(mark in block for mark in _MARKS)
+
+
+_MARKS = (b'"error"', b'"detail"', b'"message"', b"NaN", b"Infinity", b"[DONE]")
+"""What a frame has to be parsed for: failures, whole messages, numbers that are no JSON."""
+
+
+def sift(
+    block: bytes, new_reader: Callable[[], ReplyReader]
+) -> tuple[bytes, UpstreamError | None, bool]:
+    """Return what of these frames a client gets, the failure among them, and whether `[DONE]` was.
+
+    A frame that is no JSON object is left out; one with a whole message or odd numbers is
+    written anew; all others leave as they came.
+    """
+    kept: list[bytes] = []
+    for frame in FRAME_ENDS.split(block):
+        lines = [line for line in frame.splitlines() if line.strip()]
+        data = b"\n".join(line[5:].strip() for line in lines if line[:5] == b"data:")
+        if not data:
+            kept.append(frame)
+            continue
+        reader = new_reader()
+        delta = reader.feed(frame if frame[-2:] == b"\n\n" else frame + b"\n\n")
+        if reader.error is not None:
+            return b"".join(kept), reader.error, False
+        if data[:6] == b"[DONE]":
+            kept.append(b"data: [DONE]\n\n")
+            return b"".join(kept), None, True
+        payload = _object_of(data)
+        if payload is None:
+            if delta is None:
+                continue
+            payload = {"object": "chat.completion.chunk", "choices": [{"index": 0}]}
+        elif _passes(payload, data):
+            kept.append(frame if frame[-2:] in (b"\n\n", b"\r\n") else frame + b"\n\n")
+            continue
+        kept.append(encode(_as_chunk(payload)))
+    return b"".join(kept), None, False
+
+
+def _object_of(data: bytes) -> dict[str, Any] | None:
+    try:
+        payload = JSONFrames().loads(data)
+    except ValueError:
+        return None
+    return payload if isinstance(payload, dict) else None
+
+
+def _passes(payload: dict[str, Any], data: bytes) -> bool:
+    """Whether a client can read the frame as it came."""
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        # Half a character is no reason: clients join them.
+        if not _is_json(data):
+            return False
+    choices = payload.get("choices")
+    return not (
+        isinstance(choices, list)
+        and any(isinstance(each, dict) and each.get("message") for each in choices)
+    )
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        json.loads(data, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def _as_chunk(payload: dict[str, Any]) -> dict[str, Any]:
+    """Return a frame with whole messages as a chunk with deltas."""
+    choices = payload.get("choices")
+    if not isinstance(choices, list):
+        return payload
+    return {
+        **payload,
+        "object": "chat.completion.chunk",
+        "choices": [
+            {**{key: value for key, value in each.items() if key != "message"}, "delta": message}
+            if isinstance(each, dict) and (message := each.get("message")) and not each.get("delta")
+            else each
+            for each in choices
+        ],
+    }
