@@ -17,11 +17,21 @@ from proxy.documents.message_parts import SHOWN_TYPES, content_of, parts_of
 from proxy.errors import NotFound, TooLarge, Unprocessable
 from proxy.responses import EventStream, Json, dumps, json_stream
 from proxy.routers.conversations import ConversationId
-from proxy.schemas.common import ASKS_A_MODEL, EMPTY_IS_ABSENT, OR_EVENTS, Done, Id, Limit
+from proxy.schemas.common import (
+    ASKS_A_MODEL,
+    EMPTY_IS_ABSENT,
+    OR_EVENTS,
+    Done,
+    Fields,
+    Id,
+    Limit,
+    picker,
+)
 from proxy.schemas.messages import (
     MessageCreate,
     MessageDetail,
     MessageList,
+    MessageOut,
     MessagesDelete,
     MessageUpdate,
     ReplyOptions,
@@ -61,12 +71,18 @@ async def list_messages(
     limit: Annotated[Limit, Query(description="The newest ones")] = None,
     before: Annotated[Id | None, EMPTY_IS_ABSENT, Query(description="A message id")] = None,
     after: Annotated[Id | None, EMPTY_IS_ABSENT, Query(description="A message id")] = None,
+    fields: Annotated[Fields, Query()] = "",
 ) -> Response:
     """In order; all of them unless `limit`, `before` or `after` ask for a part.
 
     `limit` gives the newest, with `after` those that follow it.
     """
-    shown = with_error_as_text if settings.show_errors_as_text else wire
+    pick = picker(fields, MessageOut)
+    whole = with_error_as_text if settings.show_errors_as_text else wire
+
+    def shown(message: StoredMessage) -> Raw:
+        return pick(whole(message))
+
     if after is not None:
         if before is not None:
             raise Unprocessable("after: send either 'before' or 'after'", param="after")

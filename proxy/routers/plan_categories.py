@@ -1,10 +1,12 @@
 """`/v1/plan/categories`: what documents can be made, and by which prompt."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 
 from proxy.documents.plan_category import PlanCategory
 from proxy.responses import Json
-from proxy.schemas.common import Done
+from proxy.schemas.common import Done, Fields, picked
 from proxy.schemas.plan import (
     CategoryCreate,
     CategoryOut,
@@ -18,9 +20,10 @@ router = APIRouter(prefix="/plan/categories", tags=["Plan categories"])
 
 
 @router.get("", response_model=list[CategoryOut], summary="List plan categories by id")
-async def list_categories(caller: Caller) -> Json:
+async def list_categories(caller: Caller, fields: Annotated[Fields, Query()] = "") -> Json:
     """Return the built-in ones (1 to 5) and the caller's own."""
-    return Json([category_out(raw) for raw in await PlanCategory.by_id(caller.owner)])
+    found = [category_out(raw) for raw in await PlanCategory.by_id(caller.owner)]
+    return Json(picked(found, fields, CategoryOut))
 
 
 @router.post("", response_model=CategoryOut, summary="Create a plan category")

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Annotated, Literal
@@ -21,7 +21,15 @@ from proxy.errors import TooLarge, Unprocessable
 from proxy.plans.diff import unified_diff
 from proxy.plans.template import merged
 from proxy.responses import Json, dumps, json_stream
-from proxy.schemas.common import EMPTY_IS_ABSENT, Label, OptionalId, ProjectLabel, Text
+from proxy.schemas.common import (
+    EMPTY_IS_ABSENT,
+    Fields,
+    Label,
+    OptionalId,
+    ProjectLabel,
+    Text,
+    picker,
+)
 from proxy.schemas.plan import (
     DocumentCreate,
     DocumentDiff,
@@ -83,11 +91,14 @@ async def list_history(
     project_id: Annotated[ProjectLabel, Query()],
     category_id: Annotated[OptionalId, Query(description="Only of this category")] = None,
     filename: OptionalText = None,
+    fields: Annotated[Fields, Query()] = "",
 ) -> Response:
     """All versions of a project's documents, whole; empty filters count as absent."""
     query = _filter(project_id=project_id, category_id=category_id, filename=filename)
     batches = PlanDocument.history(caller.owner, query)
-    return await json_stream(b"[", _encoded(caller.owner, batches), b"]")
+    return await json_stream(
+        b"[", _encoded(caller.owner, batches, picker(fields, DocumentOut)), b"]"
+    )
 
 
 @router.get("/latest", response_model=DocumentPage, summary="List the newest version of each file")
@@ -113,6 +124,7 @@ async def list_latest(
         EMPTY_IS_ABSENT,
         Query(description=f"{PAGE_SIZE} by default"),
     ] = None,
+    fields: Annotated[Fields, Query()] = "",
 ) -> Response:
     """Newest first unless `sort_by` and `order` say otherwise; empty filters count as absent."""
     page, page_size = page or 1, page_size or PAGE_SIZE
@@ -129,7 +141,11 @@ async def list_latest(
         limit=page_size,
     )
     head = dumps({"total": total, "page": page, "page_size": page_size})
-    return await json_stream(head[:-1] + b',"items":[', _encoded(caller.owner, batches), b"]}")
+    return await json_stream(
+        head[:-1] + b',"items":[',
+        _encoded(caller.owner, batches, picker(fields, DocumentOut)),
+        b"]}",
+    )
 
 
 @router.get(
@@ -140,6 +156,7 @@ async def search_by_tags(
     tags: Annotated[Text, Query(max_length=10_000, description="Separated by commas")],
     project_id: Annotated[OptionalId, Query()] = None,
     match: Annotated[Literal["any", "all"], BeforeValidator(lambda v: v or "any")] = "any",
+    fields: Annotated[Fields, Query()] = "",
 ) -> Response:
     """Return the newest version of each file that has any, or all, of the tags."""
     names = [name.strip() for name in tags.split(",") if name.strip()]
@@ -151,7 +168,9 @@ async def search_by_tags(
     else:
         files |= all_of("tags.name", names)
     batches = PlanDocument.newest(caller.owner, files, sort=[("created_at", -1), ("_id", -1)])
-    return await json_stream(b"[", _encoded(caller.owner, batches), b"]")
+    return await json_stream(
+        b"[", _encoded(caller.owner, batches, picker(fields, DocumentOut)), b"]"
+    )
 
 
 @router.post("/merge", response_model=DocumentsMerged, summary="Merge documents into one text")
@@ -339,10 +358,12 @@ def _ref(document: StoredPlanDocument) -> Raw:
 
 
 async def _encoded(
-    owner: str, batches: AsyncIterator[list[StoredPlanDocument]]
+    owner: str,
+    batches: AsyncIterator[list[StoredPlanDocument]],
+    pick: Callable[[Raw], Raw],
 ) -> AsyncIterator[bytes]:
     """Each document as JSON: they may be megabytes each."""
     async for batch in batches:
         stale = await stale_ids(owner, batch)
         for document in batch:
-            yield dumps(document_out(document, document["_id"] in stale))
+            yield dumps(pick(document_out(document, document["_id"] in stale)))

@@ -1,11 +1,13 @@
 """`/v1/projects`: labels with a name, an environment and a source directory."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 
 from proxy.documents.project import Project
 from proxy.documents.source_manifest import AnsweredDigest
 from proxy.responses import Json
-from proxy.schemas.common import Done
+from proxy.schemas.common import Done, Fields, picked
 from proxy.schemas.projects import ProjectCreate, ProjectOut, ProjectUpdate, project_out
 from proxy.web.dependencies import Caller, LoadedProject, PathId
 
@@ -13,9 +15,10 @@ router = APIRouter(prefix="/projects", tags=["Projects"])
 
 
 @router.get("", response_model=list[ProjectOut], summary="List projects, newest first")
-async def list_projects(caller: Caller) -> Json:
+async def list_projects(caller: Caller, fields: Annotated[Fields, Query()] = "") -> Json:
     """All projects of the caller."""
-    return Json([project_out(raw) for raw in await Project.newest_first(caller.owner)])
+    found = [project_out(raw) for raw in await Project.newest_first(caller.owner)]
+    return Json(picked(found, fields, ProjectOut))
 
 
 @router.post("", response_model=ProjectOut, summary="Create a project")

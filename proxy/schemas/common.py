@@ -1,5 +1,6 @@
 """Types that many bodies share."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -131,22 +132,27 @@ Fields = Annotated[
 """Which fields of a list's entries are wanted, in a query string."""
 
 
-def picked(rows: list[dict[str, Any]], fields: str, known: type[BaseModel]) -> list[dict[str, Any]]:
-    """Return only the wanted fields of a list's entries; all without any.
+def picker(fields: str, known: type[BaseModel]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return what leaves only the wanted fields of a list's entry; everything without any.
 
     Raises:
         Unprocessable: there is no field of such a name.
     """
     names = {name for part in fields.split(",") if (name := part.strip())}
-    if not names:
-        return rows
     if unknown := names - known.model_fields.keys():
         raise Unprocessable(
             f"fields: there is no field {min(unknown)[:100]!r}; there are "
             f"{', '.join(known.model_fields)}",
             param="fields",
         )
-    return [{name: value for name, value in row.items() if name in names} for row in rows]
+    if not names:
+        return lambda row: row
+    return lambda row: {name: value for name, value in row.items() if name in names}
+
+
+def picked(rows: list[dict[str, Any]], fields: str, known: type[BaseModel]) -> list[dict[str, Any]]:
+    """Return only the wanted fields of a list's entries; see `picker`."""
+    return list(map(picker(fields, known), rows))
 
 
 class Done(BaseModel):

@@ -18,6 +18,31 @@ async def begin(client: httpx.AsyncClient, **fields: Any) -> str:
     return f"{LIST}/{made.json()['conversation_id']}/messages"
 
 
+async def test_every_list_takes_fields(client: httpx.AsyncClient) -> None:
+    project = (await client.post("/v1/projects", json={"name": "one"})).json()["id"]
+    messages = await begin(client, system_prompt="Be kind.")
+    file = {"category_id": 1, "filename": "a.md", "content": "text", "project_id": project}
+    document = (await client.post("/v1/plan/documents", json=file)).json()["id"]
+    await client.post(f"/v1/plan/documents/{document}/tags", json={"tag_name": "x"})
+    for path, inner in (
+        (messages, "messages"),
+        (f"{messages}?limit=5", "messages"),
+        ("/v1/projects", ""),
+        ("/v1/plan/categories", ""),
+        (f"/v1/plan/documents/history?project_id={project}", ""),
+        ("/v1/plan/documents/latest", "items"),
+        ("/v1/plan/documents/search-by-tags?tags=x", ""),
+    ):
+        sign = "&" if "?" in path else "?"
+        answer = (await client.get(f"{path}{sign}fields=id")).json()
+        rows = answer[inner] if inner else answer
+        assert rows, path
+        assert all(list(row) == ["id"] for row in rows), path
+        wrong = await client.get(f"{path}{sign}fields=id,secret")
+        assert wrong.status_code == 422
+        assert "there is no field 'secret'" in wrong.json()["detail"]
+
+
 async def test_an_error_has_its_sentence_where_clients_look_for_it(
     client: httpx.AsyncClient,
 ) -> None:
