@@ -55,9 +55,10 @@ def needed(path: Path | str | None, what: str) -> str:
 
 @pytest.fixture(scope="session")
 def node() -> str:
-    """Node.js, with OpenAI's package beside the script."""
-    if not (HERE / "node_modules" / "openai").is_dir():
-        needed(None, "OpenAI's Node package")
+    """Node.js, with the packages that `package.json` names beside the scripts."""
+    for package in ("openai", "ai"):
+        if not (HERE / "node_modules" / package).is_dir():
+            needed(None, f"The Node package {package!r}")
     return needed("node", "Node.js")
 
 
@@ -65,7 +66,8 @@ def node() -> str:
 def tools() -> Path:
     """The folder of the programs that `requirements.txt` installs, apart from our own."""
     folder = HERE / ".venv" / ("Scripts" if sys.platform == "win32" else "bin")
-    needed(folder / "llm", "The environment of other Python clients")
+    for program in ("llm", "litellm"):
+        needed(folder / program, f"{program} of the other Python clients")
     return folder
 
 
