@@ -69,9 +69,6 @@ UPLOADS = frozenset(
 OPEN = frozenset({"/v1/auth/login", "/v1/auth/logout"})
 """What answers without a key."""
 
-FORWARDED = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-real-ip"})
-"""What a reverse proxy adds to a request."""
-
 METRICS = "/metrics"
 """What needs no key from this machine, and the scope `admin` from elsewhere."""
 
@@ -273,7 +270,7 @@ class Authenticator:
                 "127.0.0.1; make a key with `proxy keys create NAME` to use it from elsewhere",
                 code="loopback_only",
             )
-        if any(name in FORWARDED or name.startswith(FORWARDED_PREFIXES) for name in headers):
+        if _is_forwarded(headers):
             raise Forbidden(
                 "Without keys this server does not answer through a reverse proxy or a tunnel, "
                 "which would open it to everybody; make a key with `proxy keys create NAME`",
@@ -381,10 +378,15 @@ def _has_passed(time_: datetime | None) -> bool:
     return time_ is not None and time_ <= utc_now()
 
 
+def _is_forwarded(headers: Mapping[bytes, bytes]) -> bool:
+    """Return whether a reverse proxy or a tunnel sent this on."""
+    return any(name in FORWARDED or name.startswith(FORWARDED_PREFIXES) for name in headers)
+
+
 def _is_local(headers: Mapping[bytes, bytes], address: str | None) -> bool:
     """Return whether a request comes from this machine, and not through a reverse proxy on it."""
     return (
         is_loopback_address(address)
         and is_loopback_host(headers.get(b"host", b""))
-        and not FORWARDED.intersection(headers)
+        and not _is_forwarded(headers)
     )

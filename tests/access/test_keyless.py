@@ -159,7 +159,10 @@ def test_a_public_address_needs_a_key() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["X-Forwarded-For", "X-Forwarded-Proto", "X-Real-IP", "Forwarded", "Via", "CF-Connecting-IP"],
+    [
+        *("X-Forwarded-For", "X-Forwarded-Proto", "X-Real-IP", "Forwarded", "Via"),
+        *("CF-Connecting-IP", "True-Client-IP"),
+    ],
 )
 async def test_a_server_without_keys_does_not_answer_through_a_reverse_proxy(
     mock: Database, name: str

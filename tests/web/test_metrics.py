@@ -170,6 +170,7 @@ def test_a_worker_writes_what_others_read(tmp_path: Path) -> None:
         ({}, "127.0.0.1", 200),
         ({}, "192.0.2.1", 401),
         ({"x-forwarded-for": "192.0.2.1"}, "127.0.0.1", 401),
+        ({"cf-connecting-ip": "192.0.2.1"}, "127.0.0.1", 401),
         ({"via": "1.1 gateway"}, "127.0.0.1", 401),
         ({"host": "rebound.example"}, "127.0.0.1", 401),
         ({"authorization": "Bearer wrong"}, "192.0.2.1", 401),
