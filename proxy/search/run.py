@@ -25,7 +25,7 @@ GROWTH = 16
 """How much wider the next range of ids may be, at most."""
 
 LEAST_GROWTH = 4
-SURE_WINDOW = 16_000
+SURE_WINDOW = 64_000
 """Up to so many ids ranges grow at least so fast: a slow database is slow for narrow ones, too."""
 
 LEAST_WINDOW = 500
