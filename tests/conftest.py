@@ -15,10 +15,11 @@ import uvicorn
 from mongomock_motor import AsyncMongoMockClient
 
 from proxy.app import create_app
-from proxy.database import Database, connect
+from proxy.database import Database
 from proxy.settings import Settings
 from proxy.web.protocol import protocol_of
 from tests.fakes.wire_server import find_program, wire_server
+from tests.support.databases import close_database, open_database
 from tests.support.secret_watch import SecretWatch
 from tests.support.stored_documents import documents_of_wrong_type
 
@@ -91,11 +92,11 @@ def wire_uri() -> Iterator[str]:
 async def wire(wire_uri: str) -> AsyncIterator[Database]:
     """A database of its own on a real wire server; what a test leaves there has the right types."""
     name = f"test_{uuid4().hex[:12]}"
-    database = connect(wire_uri, name)
+    database = open_database(wire_uri, name)
     yield database
     assert await documents_of_wrong_type(database) == []
     await database.client.drop_database(name)
-    database.close()
+    await close_database(database)
 
 
 class MockDatabase(Database):

@@ -3,7 +3,8 @@ from uuid import uuid4
 
 import pytest
 
-from proxy.database import Database, connect
+from proxy.database import Database
+from tests.support.databases import close_database, open_database
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +15,6 @@ def storage_database_name() -> str:
 @pytest.fixture
 async def wire(wire_uri: str, storage_database_name: str) -> AsyncIterator[Database]:
     """One database for all tests here: its indexes are made once."""
-    database = connect(wire_uri, storage_database_name)
+    database = open_database(wire_uri, storage_database_name)
     yield database
-    database.close()
+    await close_database(database)

@@ -5,10 +5,11 @@ from uuid import uuid4
 
 import pytest
 
-from proxy.database import Database, connect
+from proxy.database import Database
 from tests.fakes.faults import FaultyUpstream
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.poe_upstream import PoeUpstream
+from tests.support.databases import close_database, open_database
 
 
 @pytest.fixture(scope="session")
@@ -19,9 +20,9 @@ def engine_database_name() -> str:
 @pytest.fixture
 async def wire(wire_uri: str, engine_database_name: str) -> AsyncIterator[Database]:
     """One database for all tests here: its indexes are made once, no test looks at all of it."""
-    database = connect(wire_uri, engine_database_name)
+    database = open_database(wire_uri, engine_database_name)
     yield database
-    database.close()
+    await close_database(database)
 
 
 @pytest.fixture(params=[OpenAIUpstream, PoeUpstream], ids=["openai", "poe"])
