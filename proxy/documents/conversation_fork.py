@@ -7,6 +7,7 @@ from proxy.documents.conversation_import import (
     ImportedMessage,
     store_imported,
 )
+from proxy.documents.counter import Counter
 from proxy.documents.message import INTERNAL
 from proxy.documents.message_location import (
     LocatedMessage,
@@ -100,12 +101,17 @@ async def fork_conversation(
                 )
             )
     now = utc_now()
+    references = about.get("document_references") or []
+    if references:
+        first = await Counter.reserve("document_references", len(references))
+        references = [{**each, "id": id_} for id_, each in enumerate(references, first)]
     fields = {
         **{key: value for key, value in about.items() if key in COPIED},
         "status": 0,
         "created_at": now,
         "updated_at": now,
         "forked_from": {"conversation_id": source_id, "message_id": message_id},
+        **({"document_references": references} if references else {}),
     }
     return await store_imported(
         owner,

@@ -1,7 +1,8 @@
 """A conversation as a file: Markdown for a person, JSON with everything, OpenAI's `messages`.
 
-The JSON holds no ids (a reply names its question by position) and keeps every time, so that
-a conversation that is exported, imported and exported again gives the same bytes.
+The JSON holds no ids of what is in it (a reply names its question by position; `forked_from` is
+a note of where it came from) and keeps every time, so that a conversation that is exported,
+imported and exported again gives the same bytes.
 """
 
 import re
@@ -9,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
 from proxy.documents.base import Raw
@@ -17,10 +19,11 @@ from proxy.documents.conversation import StoredConversation, is_settled
 from proxy.documents.conversation_import import ImportedConversation, ImportedMessage
 from proxy.documents.message import Role, StoredMessage, payload_of, wire
 from proxy.documents.message_location import MessageRevision
-from proxy.documents.storable import check_fields
-from proxy.errors import Unprocessable
+from proxy.documents.storable import check_fields, check_text
+from proxy.errors import BadRequest, Unprocessable
 from proxy.responses import dumps
 from proxy.schemas.common import Label, ProjectLabel, Text, UtcTime
+from proxy.schemas.responses import check_metadata
 from proxy.turns.history import as_chat_message
 from proxy.turns.prompt import joined
 
@@ -39,6 +42,9 @@ CONVERSATION_FIELDS = (
     "created_at",
     "updated_at",
 )
+
+OPTIONAL_FIELDS = ("metadata", "forked_from")
+"""Fields of a conversation that most do not have."""
 
 MESSAGE_FIELDS = (
     "role",
@@ -61,6 +67,14 @@ MESSAGE_FIELDS = (
     "points",
     "points_certain",
     "attached_source",
+    "order",
+    "items",
+    "encrypted_reasoning",
+    "tool_names",
+    "item_type",
+    "suggestions",
+    "points",
+    "points_certain",
 )
 
 FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
@@ -78,6 +92,7 @@ async def as_json(
     """`{"format", "version", "conversation": {…}, "messages": [{…}, …]}`, a message a line."""
     stored: Mapping[str, Any] = conversation
     about = {key: stored[key] for key in CONVERSATION_FIELDS}
+    about |= {key: stored[key] for key in OPTIONAL_FIELDS if stored.get(key)}
     yield b'{"format":%b,"version":%d,\n"conversation":%b,\n"messages":[' % (
         dumps(FORMAT),
         VERSION,
@@ -230,6 +245,38 @@ def _packed(value: Any) -> Any:
 Payload = Annotated[str | None, BeforeValidator(_packed)]
 """OpenAI's message, as text: its keys are an outsider's."""
 
+
+def _object_text(value: str) -> str:
+    """Check a text that is read as an object later."""
+    try:
+        found = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError("must be a text that holds a JSON object")
+    check_text(found)
+    return value
+
+
+def _tool_names(value: str) -> str:
+    if not all(isinstance(each, dict) for each in orjson.loads(_object_text(value)).values()):
+        raise ValueError("must be a text that holds an object of objects")
+    return value
+
+
+def _metadata(value: dict[str, str]) -> dict[str, str]:
+    try:
+        check_metadata(value)
+    except BadRequest as error:
+        raise ValueError(error.detail) from None
+    return value
+
+
+ObjectText = Annotated[str, AfterValidator(_object_text)]
+ToolNames = Annotated[str, AfterValidator(_tool_names)]
+Metadata = Annotated[dict[str, str], AfterValidator(_metadata)]
+Stretch = tuple[Literal["r", "t", "c", "h"], Annotated[int, Field(ge=0, lt=2**53)]]
+
 Millis = Annotated[int, Field(ge=0, lt=2**53)]
 
 
@@ -253,6 +300,14 @@ class FileContent(BaseModel):
     duration_ms: Millis | None = None
     omitted_messages: Millis | None = None
     attached_source: Fields | None = None
+    order: list[Stretch] | None = None
+    items: list[ObjectText] | None = None
+    encrypted_reasoning: list[str] | None = None
+    tool_names: ToolNames | None = None
+    item_type: Literal["custom_tool_call_output"] | None = None
+    suggestions: list[str] | None = None
+    points: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    points_certain: bool | None = None
 
 
 class FileRevision(FileContent):
@@ -268,6 +323,13 @@ class FileMessage(FileContent):
     revisions: list[FileRevision] = []
 
 
+class FileOrigin(BaseModel):
+    """What a conversation began as a copy of."""
+
+    conversation_id: Annotated[str, Field(max_length=100)]
+    message_id: Annotated[int, Field(ge=0, lt=2**63)]
+
+
 class FileConversation(BaseModel):
     """A conversation without its messages."""
 
@@ -277,6 +339,8 @@ class FileConversation(BaseModel):
     assistance_role: Label = ""
     status: Literal[0, 1] = 0
     system_prompt: Text = ""
+    metadata: Metadata | None = None
+    forked_from: FileOrigin | None = None
     created_at: UtcTime
     updated_at: UtcTime
 
@@ -326,4 +390,4 @@ def read_file(item: Any) -> ImportedConversation:
             for each in message.revisions
         ]
         messages.append(ImportedMessage(fields, message.reply_to, revisions))
-    return ImportedConversation(about.model_dump(), messages)
+    return ImportedConversation(about.model_dump(exclude_none=True), messages)
