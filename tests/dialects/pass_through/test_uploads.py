@@ -131,6 +131,9 @@ async def test_a_transcription_by_openais_client(
     assert request.path == "/v1/audio/transcriptions"
     assert request.headers["authorization"] == f"Bearer {KEY}"
     assert int(request.headers["content-length"]) == len(request.body)
+    media_type, _, boundary = request.headers["content-type"].partition("; boundary=")
+    assert media_type == "multipart/form-data"
+    assert request.body.startswith(f"--{boundary}".encode())
     assert AUDIO * 300 in request.body
     assert b'name="model"\r\n\r\nwhisper-1\r\n' in request.body
     assert b'name="language"\r\n\r\nen\r\n' in request.body
