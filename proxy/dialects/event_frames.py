@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from proxy.dialects.plain_frames import PlainFrames
 from proxy.errors import UpstreamError
 from proxy.providers.reply_reader import ReplyReader
 from proxy.sse import DONE, JSONFrames, encode
@@ -29,6 +30,11 @@ class WholeFrames:
         self._held = b""
         self.is_cut = False
         """Whether what was given last ends within a frame."""
+
+    @property
+    def is_between(self) -> bool:
+        """Whether what comes next begins a frame."""
+        return not self._held and not self.is_cut
 
     def feed(self, data: bytes) -> bytes:
         """Return the whole frames that these bytes complete."""
@@ -70,9 +76,12 @@ class FrameSieve:
         self.is_done = False
         self._new_reader = new_reader
         self._frames = WholeFrames()
+        self._plain = PlainFrames()
 
     def feed(self, data: bytes) -> bytes:
         """Return the whole frames that these bytes complete; `b""` says that no more will come."""
+        if self._frames.is_between and not self.is_done and self._plain.is_known(data):
+            return data
         was_cut = self._frames.is_cut
         block = self._frames.feed(data) if data else self._frames.rest()
         # A frame that is passed on in pieces cannot be looked at.
@@ -84,26 +93,13 @@ class FrameSieve:
             return b""
         if block[-14:] == DONE:
             head = block[:-14]
-            if not head or _is_clean(head):
+            if not head or self._plain.is_plain(head):
                 self.is_done = True
                 return block
-        elif _is_clean(block):
+        elif self._plain.is_plain(block):
             return block
         sifted, self.error, self.is_done = sift(block, self._new_reader)
         return sifted
-
-
-def _is_clean(block: bytes) -> bool:
-    """Whether every frame is one line of JSON that holds nothing to look at: the usual case."""
-    if block[:7] != b"data: {" or block[-3:] != b"}\n\n":
-        return False
-    if block.count(b"\n\n") != block.count(b"}\n\ndata: {") + 1:
-        return False
-    return not any(mark in block for mark in _MARKS)
-
-
-_MARKS = (b'"error"', b'"detail"', b'"message"', b"NaN", b"Infinity", b"[DONE]")
-"""What a frame has to be parsed for: failures, whole messages, numbers that are no JSON."""
 
 
 def sift(

@@ -7,6 +7,7 @@ from proxy.dialects.event_frames import FRAME_ENDS, FrameSieve
 from proxy.errors import ReplyTruncated, UpstreamError, UpstreamProtocolError
 from proxy.providers.base import Usage
 from proxy.providers.openai import CHAT_COMPLETIONS, OpenAIProvider, RawResponse
+from proxy.providers.reply_reader import ReplyReader
 
 BODY_BYTES = 64 * 1024 * 1024
 """The largest answer that is not a stream."""
@@ -97,10 +98,7 @@ class Relayed:
         size = 0
         while not begun and not reader.done and reader.error is None:
             data = await self.response.read()
-            delta = reader.feed(data) if data else reader.end()
-            if delta is not None:
-                self.usage = delta.usage or self.usage
-                begun = reader.has_begun or bool(delta.finish_reason)
+            begun = self._feed_until_begun(reader, data)
             size += len(data)
             if size > BODY_BYTES:
                 raise UpstreamProtocolError("The model's provider sent too long an answer")
@@ -122,6 +120,21 @@ class Relayed:
             self.text_bytes = len(self.first) if self.usage is None else 0
         elif not begun and not reader.done:
             raise ReplyTruncated("The provider ended the reply before it began")
+
+    def _feed_until_begun(self, reader: ReplyReader, data: bytes) -> bool:
+        """Whether the reply's first word has come; what follows it is not read here."""
+        at, begun = 0, False
+        while not begun and not reader.done and reader.error is None:
+            end = data.find(b"\n\n", at) + 2
+            piece = data[at : end if end >= 2 else len(data)]
+            at += len(piece)
+            delta = reader.feed(piece) if piece else reader.end()
+            if delta is not None:
+                self.usage = delta.usage or self.usage
+                begun = reader.has_begun or bool(delta.finish_reason)
+            if at >= len(data):
+                break
+        return begun
 
     async def read(self) -> bytes:
         """Return the stream's next whole frames, those together that arrived together.

@@ -1,0 +1,67 @@
+"""What passes without being read is what reading would have let pass."""
+
+import json
+from functools import partial
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.dialects.event_frames import sift
+from proxy.dialects.plain_frames import PlainFrames
+from proxy.providers.faults import Faults
+from proxy.providers.reply_reader import ReplyReader
+
+TEXTS = st.sampled_from(
+    ["a", "漢😀", 'say "it"', "back\\", '\\"', '"error"', '","error":"x', "\n\n", "NaN", "[DONE]"]
+)
+SAID = [
+    b'{"error":{"message":"no"}}',
+    b'{"choices":[{"message":{"content":"x"}}]}',
+    b'{"choices":[{"delta":{},"finish_reason":"error"}]}',
+    b'{"choices":[{"delta":{"content":NaN}}]}',
+    b'{"choices":[],"usage":{"prompt_tokens":1}}',
+    b'{"choices":[]}',
+    b'{"choices":[null]}',
+    b'{"detail":"no"}',
+    b"null",
+    b"ping",
+    b"[]",
+    b"[DONE]",
+]
+ODD = st.sampled_from(
+    [b": comment\n\n", b"\n", b"event: error\ndata: {}\n\n", *(b"data: %s\n\n" % s for s in SAID)]
+)
+
+
+def text_frame(text: str, reason: str | None = None) -> bytes:
+    choice: dict[str, Any] = {"index": 0, "delta": {"content": text}, "finish_reason": reason}
+    body = {"id": "x", "object": "chat.completion.chunk", "choices": [choice]}
+    return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
+
+
+FRAMES = TEXTS.map(text_frame)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(blocks=st.lists(st.lists(FRAMES | FRAMES | ODD, min_size=1, max_size=4), max_size=6))
+def test_what_is_plain_passes_unchanged(blocks: list[list[bytes]]) -> None:
+    plain = PlainFrames()
+    for frames in blocks:
+        block = b"".join(frames)
+        is_plain = plain.is_plain(block)
+        kept, error, is_done = sift(block, partial(ReplyReader, Faults("x"), "m"))
+        if is_plain:
+            assert (kept, error, is_done) == (block, None, False)
+
+
+def test_the_usual_frames_are_known_by_what_stands_around_their_texts() -> None:
+    plain = PlainFrames()
+    usual = [text_frame(text) for text in ("a", "漢😀", 'say "it"', "\n\n", "")]
+    assert not plain.is_known(usual[0])
+    assert plain.is_plain(usual[0])
+    assert all(map(plain.is_known, usual))
+    assert plain.is_known(b"".join(usual))
+    assert not plain.is_known(text_frame("end", "stop"))
+    assert not plain.is_known(usual[0][:-1])
+    assert not plain.is_known(usual[0] + b": comment\n\n" + usual[1])
