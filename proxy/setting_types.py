@@ -67,6 +67,7 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Origin = Annotated[str, AfterValidator(_origin)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 JSON = BeforeValidator(_parsed)
+ResponsesProtocol = Literal["auto", "native", "chat"]
 
 
 class ProviderSettings(BaseModel):
@@ -88,6 +89,9 @@ class ProviderSettings(BaseModel):
     but at OpenAI."""
     alternate_roles: bool | None = None
     """Join neighbouring messages of one role; by default everywhere but at OpenAI."""
+    responses: ResponsesProtocol = "auto"
+    """Ask it by `/responses` (`native`) or by `/chat/completions` (`chat`) for a call of
+    `/v1/responses`; `auto` is native at OpenAI alone."""
 
 
 class ModelSettings(BaseModel):
@@ -104,5 +108,7 @@ class ModelSettings(BaseModel):
     """Join neighbouring messages of one role; by default as its provider says."""
     images: bool | None = None
     """False: the model sees no pictures, so a history names them in a line of text."""
+    responses: ResponsesProtocol | None = None
+    """As of a provider, for this model; by default as its provider says."""
     points_per_request: float | None = Field(default=None, ge=0)
     """Poe points a request costs."""

@@ -408,5 +408,5 @@ def prompt_messages(raw: StoredConversation) -> list[StoredMessage]:
 def is_settled(message: StoredMessage) -> bool:
     """Whether the text of a message is final and worth sending to a model."""
     return message.get("status") != "streaming" and bool(
-        message.get("content") or message.get("payload")
+        message.get("content") or message.get("payload") or message.get("items")
     )

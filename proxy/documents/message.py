@@ -73,6 +73,9 @@ class Message(BaseModel):
     """How reasoning, text and calls lie in a reply that went back: `[["r", 120], ["t", 40], …]`."""
     items: list[str] | None = None
     """What a provider's own tools made, each an item of Responses as JSON text."""
+    encrypted_reasoning: list[str] | None = None
+    """Of each stretch of reasoning what its provider gave to be sent back to it,
+    `<provider>:<content>`; empty where there is none."""
     tool_names: str | None = None
     """Of tool calls: what the client calls the functions, as JSON text."""
     item_type: str | None = None
@@ -114,8 +117,12 @@ class StoredMessage(TypedDict):
     duration_ms: NotRequired[int]
     omitted_messages: NotRequired[int]
     attached_source: NotRequired[dict[str, Any]]
+    suggestions: NotRequired[list[str]]
+    points: NotRequired[float]
+    points_certain: NotRequired[bool]
     order: NotRequired[list[list[Any]]]
     items: NotRequired[list[str]]
+    encrypted_reasoning: NotRequired[list[str]]
     tool_names: NotRequired[str]
     item_type: NotRequired[str]
     suggestions: NotRequired[list[str]]
@@ -161,5 +168,7 @@ def wire(message: MessageFields) -> Raw:
 
 def size_bytes(message: Mapping[str, Any]) -> int:
     """Return what a message weighs in its document, near enough to bound it; its id may miss."""
-    texts = (message.get(key) for key in ("content", "reasoning", "payload", "request"))
+    texts = [message.get(key) for key in ("content", "reasoning", "payload", "request")]
+    for key in ("items", "encrypted_reasoning"):
+        texts += message.get(key) or ()
     return FIXED_BYTES + sum(len(text.encode()) for text in texts if text)

@@ -38,7 +38,10 @@ class Delta(NamedTuple):
     `parts` are pictures and whatever else is no text, as OpenAI's content parts; `extra` are
     further keys of the message (`annotations`, `audio`, …), whole: each replaces what was
     there; `names` says what the upstream calls its `reasoning` and its `parts`.
-    `suggestions` are texts that a person might say next.
+    `suggestions` are texts that a person might say next. `items` are what the upstream's own
+    tools made, items of Responses; `encrypted` ends a stretch of reasoning with what its
+    provider wants back (`<provider>:<content>`). Within one delta the order is reasoning,
+    `encrypted`, items, text, tool calls.
     `finish_reason` and `usage` arrive at the end; a stream that ends without a finish reason
     was cut.
 
@@ -55,6 +58,8 @@ class Delta(NamedTuple):
     extra: dict[str, Any] | None = None
     names: dict[str, str] | None = None
     suggestions: tuple[str, ...] = ()
+    items: tuple[dict[str, Any], ...] = ()
+    encrypted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,7 @@ class CompletionRequest:
     `messages` are OpenAI chat messages (`{"role", "content", …}`), system prompt first.
     `parameters` are further parameters of OpenAI's chat completion call, passed through.
     `conversation_id`, `message_id` and `user` label the call where a protocol wants it.
+    `responses` are the parameters of a call of Responses, for an upstream that speaks that.
     """
 
     model: str
@@ -89,6 +95,11 @@ class CompletionRequest:
     conversation_id: str = ""
     message_id: str = ""
     user: str = ""
+    responses: dict[str, Any] | None = None
+
+
+OUTPUT = "@output"
+"""In a message of a history: the reply as the items of the provider that made it."""
 
 
 class Provider(Protocol):

@@ -13,15 +13,19 @@ import orjson
 from yarl import URL
 
 from proxy.errors import UpstreamBadRequest, UpstreamError
-from proxy.providers.base import Accepts, CompletionRequest, Delta
+from proxy.providers.base import OUTPUT, Accepts, CompletionRequest, Delta
 from proxy.providers.faults import Faults
 from proxy.providers.reply_reader import ReplyReader
+from proxy.providers.responses_reader import ResponsesReader
+from proxy.providers.responses_request import body_of
 from proxy.providers.upstream import StreamedBody, Upstream
+from proxy.setting_types import ResponsesProtocol
 from proxy.settings import Settings
 
 OPENAI_HOST = "api.openai.com"
 
 CHAT_COMPLETIONS = "/chat/completions"
+RESPONSES = "/responses"
 
 _CONTENT_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}(; ?[\w-]{1,40}=[\w.\"-]{1,40}){0,4}")
 
@@ -41,13 +45,17 @@ class OpenAIProvider:
         stream_usage: bool = True,
         think_tags: bool | None = None,
         alternate_roles: bool | None = None,
+        responses: ResponsesProtocol = "auto",
     ) -> None:
         self.name = name
+        self._settings = settings
         self._upstream = Upstream(name, base_url, api_key, settings)
         self._url = self._upstream.base_url + CHAT_COMPLETIONS
         self._stream_usage = stream_usage
         self.is_openai = URL(base_url).host == OPENAI_HOST
         """Whether this is OpenAI itself, which is stricter and knows more than the others."""
+        self._responses_url = self._upstream.base_url + RESPONSES
+        self._responses: ResponsesProtocol = responses
         self.accepts = Accepts(
             developer_role=self.is_openai,
             alternates=not self.is_openai if alternate_roles is None else alternate_roles,
@@ -55,12 +63,50 @@ class OpenAIProvider:
         """What its histories may hold."""
         self._think_tags = not self.is_openai if think_tags is None else think_tags
 
-    async def stream(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
-        """Ask the model, always as a stream, and yield a delta per network read.
+    def speaks_responses(self, model: str) -> bool:
+        """Whether a call of Responses goes to this upstream's own, by the settings."""
+        of_model = self._settings.model_settings(f"{self.name}/{model}").responses
+        chosen = of_model or self._responses
+        return self.is_openai if chosen == "auto" else chosen == "native"
+
+    def stream(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
+        """Ask the model, always as a stream, and yield deltas as the network brings them.
 
         A server that ignores `stream` and answers with one JSON body is read as one delta, and
         either is read by what it is, whatever its content type says.
         """
+        if request.responses is not None and self.speaks_responses(request.model):
+            return self._native(request)
+        return self._chat(request)
+
+    async def _native(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
+        upstream = self._upstream
+        body = _dumps(body_of(request, self.name, is_openai=self.is_openai))
+        response = await upstream.request("POST", self._responses_url, body, model=request.model)
+        complete = False
+        reader = ResponsesReader(upstream.faults, self.name, request.model, sums_up=self.is_openai)
+        accepted = False
+        try:
+            while not reader.done:
+                try:
+                    data = await upstream.read(response)
+                except UpstreamError as error:
+                    reader.error, data = error, b""
+                for delta in reader.feed(data) if data else reader.end():
+                    accepted = True
+                    yield delta
+                if reader.error is not None:
+                    raise reader.error
+                if not data:
+                    break
+                if not accepted and reader.is_stream:
+                    accepted = True
+                    yield Delta()
+            complete = reader.done
+        finally:
+            upstream.finish(response, complete=complete)
+
+    async def _chat(self, request: CompletionRequest) -> AsyncGenerator[Delta, None]:
         upstream = self._upstream
         response = await upstream.request(
             "POST", self._url, self._body(request), model=request.model
@@ -134,7 +180,7 @@ class OpenAIProvider:
         body = {
             **request.parameters,
             "model": request.model,
-            "messages": request.messages,
+            "messages": [_for_chat(message) for message in request.messages],
             "stream": True,
         }
         if self._stream_usage:
@@ -191,6 +237,16 @@ def _is_label(value: str, faults: Faults) -> bool:
         and value.isprintable()
         and faults.safe(value) == value
     )
+
+
+def _for_chat(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message without what only Responses can say."""
+    if OUTPUT not in message:
+        return message
+    rest = {key: value for key, value in message.items() if key != OUTPUT}
+    if not rest.get("content") and "tool_calls" not in rest:
+        rest["content"] = "(a result that cannot be shown here)"
+    return rest
 
 
 def _dumps(body: dict[str, Any]) -> bytes:

@@ -44,6 +44,12 @@ class Route:
     facts: ModelFacts = field(default=NOTHING_LISTED, compare=False)
     """What the provider's list says of the model."""
 
+    @property
+    def is_native(self) -> bool:
+        """Whether the upstream speaks Responses itself for this model, by the settings."""
+        speaks = getattr(self.provider, "speaks_responses", None)
+        return speaks is not None and bool(speaks(self.model))
+
     def accepts(self, settings: ModelSettings) -> Accepts:
         """Return what a history may hold for this model, by its provider and by `proxy.toml`."""
         accepts: Accepts = getattr(self.provider, "accepts", Accepts())
@@ -345,4 +351,5 @@ def _build(name: str, table: ProviderSettings, settings: Settings) -> Provider:
         stream_usage=table.stream_usage,
         think_tags=table.think_tags,
         alternate_roles=table.alternate_roles,
+        responses=table.responses,
     )

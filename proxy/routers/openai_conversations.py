@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Request
 
 from proxy.dialects.responses.answer import page_of
 from proxy.dialects.responses.conversations import (
+    PARTS,
     created_items,
     list_page,
     new_messages,
@@ -216,7 +217,7 @@ async def delete_item(
             break
         if message.get("status") == "streaming":
             raise Conflict("This reply is still being written; stop it before editing it")
-        unset = tuple({"payload", "reasoning", "order"} - fields.keys())
+        unset = tuple(PARTS - fields.keys())
         if await located.replace(fields, unset=unset):
             break
     return Json(conversation_object(await _summary(caller.owner, conversation_id)))

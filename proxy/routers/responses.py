@@ -20,6 +20,8 @@ from proxy.dialects.responses.call import read_call
 from proxy.dialects.responses.events import FROM_THE_START
 from proxy.dialects.responses.ids import no_item, read_item_id, read_response_id
 from proxy.dialects.responses.items import items_of
+from proxy.dialects.responses.passed import PassedAnswer, StatelessCall
+from proxy.dialects.responses.relay import can_pass
 from proxy.dialects.responses.turn import chat_messages, new_turn, resolved
 from proxy.documents.base import MAX_ID
 from proxy.documents.conversation import Conversation
@@ -105,12 +107,18 @@ async def create_response(
         if not call.model:
             raise wrong("model", MODEL_RULE)
         routes = await models.resolve(call.model)
+        shown = chat_messages(call, messages)
+        if any(route.is_native for route in routes) and can_pass(body, sealer.unseal):
+            asked_for = StatelessCall(
+                caller.owner, call, await request.body(), shown, routes, sealer
+            )
+            return PassedAnswer(asked_for, engine, settings)
         return await stateless.answer(
             request,
             engine,
             caller.owner,
             call,
-            chat_messages(call, messages),
+            shown,
             routes,
             settings,
             sealer,

@@ -7,9 +7,10 @@ position, not a queue, so one that reads nothing costs nothing.
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from proxy.documents.message import packed
 from proxy.documents.message_parts import as_markdown
 from proxy.providers.base import Delta, Usage
 from proxy.providers.tool_calls import joined_calls
@@ -30,6 +31,10 @@ class Progress:
     """Said once at the end: the stored text is not what this follower was given."""
     order: list[list[Any]] | None = None
     """Where reasoning and text alternate: how they lay so far, `[["r", 120], ["t", 40], …]`."""
+    items: tuple[str, ...] = ()
+    """What a provider's own tools made, each an item of Responses as JSON text."""
+    encrypted: tuple[str, ...] = ()
+    """What a provider gave for each stretch of reasoning so far, not only for what is new."""
 
 
 USUAL_ORDERS: tuple[list[str], ...] = (
@@ -73,6 +78,10 @@ class Draft:
         self._extra: dict[str, Any] = {}
         self._names: dict[str, str] = {}
         self._runs: list[list[Any]] | None = []
+        self._items: list[str] = []
+        self._encrypted: list[str] = []
+        self._is_closed = False
+        """Whether the last stretch is reasoning that has its encrypted content."""
         self._beats = 0
         self._last_sign = self._clock_start
         self._changed = asyncio.Event()
@@ -99,8 +108,13 @@ class Draft:
         None where they came in the usual order, reasoning, text, calls, or a text was replaced.
         """
         runs = self._runs
-        if runs is None or [run[0] for run in runs] in USUAL_ORDERS:
+        if runs is None:
             return None
+        if [run[0] for run in runs] in USUAL_ORDERS and all(run[1] for run in runs):
+            return None
+        return self._whole_order(runs)
+
+    def _whole_order(self, runs: list[list[Any]]) -> list[list[Any]]:
         order = [list(run) for run in runs]
         fragments = calls = 0
         for run in order:
@@ -108,12 +122,13 @@ class Draft:
                 fragments += run[1]
                 run[1] = len({str(f.get("index")) for f in self._calls[:fragments]}) - calls
                 calls += run[1]
-        return [run for run in order if run[1]]
+        return [run for run in order if run[1] or run[0] == "r"]
 
     @property
     def has_begun(self) -> bool:
         """Whether anything of the reply has arrived: from then on nothing is tried again."""
-        return bool(self._pieces or self._reasoning or self._calls or self._parts)
+        found = self._pieces or self._reasoning or self._calls or self._parts
+        return bool(found or self._items or self._encrypted)
 
     @property
     def payload(self) -> dict[str, Any] | None:
@@ -129,8 +144,10 @@ class Draft:
             message["content"] += self._parts
         if self._calls:
             message["tool_calls"] = self.tool_calls
-            if self._reasoning:
-                message[self._names.get("reasoning", "reasoning_content")] = self.reasoning
+            name = self._names.get("reasoning", "reasoning_content")
+            # A summary is nothing that a provider could go on from.
+            if self._reasoning and name:
+                message[name] = self.reasoning
         return {**self._extra, **message}
 
     def show(self, part: dict[str, Any], number: int) -> str:
@@ -138,9 +155,20 @@ class Draft:
         return as_markdown(part, 0, number)
 
     @property
-    def extent(self) -> tuple[int, int, int]:
-        """Changes with every piece of text or reasoning."""
-        return self._version, len(self._pieces), len(self._reasoning)
+    def extent(self) -> tuple[int, ...]:
+        """Changes with every piece of text or reasoning, and with every item."""
+        native = len(self._items), len(self._encrypted)
+        return self._version, len(self._pieces), len(self._reasoning), *native
+
+    @property
+    def native_fields(self) -> dict[str, Any]:
+        """What only its own provider knows of it, as it is stored."""
+        fields: dict[str, Any] = {}
+        if self._items:
+            fields["items"] = list(self._items)
+        if self._encrypted:
+            fields["encrypted_reasoning"] = list(self._encrypted)
+        return fields
 
     def elapsed_ms(self) -> int:
         """Milliseconds since the reply was begun."""
@@ -151,9 +179,26 @@ class Draft:
         runs = self._runs
         if runs is None:
             return
-        if not runs or runs[-1][0] != kind:
+        if not runs or runs[-1][0] != kind or self._is_closed:
             runs.append([kind, 0])
+            self._is_closed = False
         runs[-1][1] += count
+
+    def _add_native(self, delta: Delta) -> None:
+        """Keep what only its own provider knows."""
+        runs = self._runs
+        if delta.encrypted and runs is not None:
+            if not runs or runs[-1][0] != "r" or self._is_closed:
+                runs.append(["r", 0])
+            number = sum(run[0] == "r" for run in runs) - 1
+            self._encrypted += [""] * (number - len(self._encrypted)) + [delta.encrypted]
+            self._is_closed = True
+            self._bytes += len(delta.encrypted)
+        if delta.items:
+            items = [packed(item) for item in delta.items]
+            self._items += items
+            self._ran("h", len(items))
+            self._bytes += sum(map(len, items))
 
     def add(self, delta: Delta) -> None:  # noqa: PLR0912 - one step for each thing that comes
         """Take what the upstream sent, and let followers know."""
@@ -167,6 +212,8 @@ class Draft:
             self._runs = None
         if delta.reasoning:
             self._ran("r", len(delta.reasoning))
+        if delta.encrypted or delta.items:
+            self._add_native(delta)
         if delta.text:
             self._ran("t", len(delta.text))
         if delta.text or delta.replace:
@@ -221,6 +268,14 @@ class Draft:
             self.first_token_ms = self.elapsed_ms()
         return delta._replace(text=text)
 
+    def _native_progress(self, progress: Progress, items: int) -> Progress:
+        return replace(
+            progress,
+            order=self._whole_order(self._runs) if self._runs is not None else None,
+            items=tuple(self._items[items:]),
+            encrypted=tuple(self._encrypted),
+        )
+
     def wake(self) -> None:
         """Let followers look again."""
         self._last_sign = self._loop.time()
@@ -266,7 +321,7 @@ class Draft:
         self, after: int, position: "_Position", accept_replace: bool
     ) -> AsyncGenerator[Progress, None]:
         beats = self._beats
-        pieces = thoughts = calls = given = 0
+        pieces = thoughts = calls = given = items = sealed = 0
         held: str | None = None
         skip = 0
         if after > 0:
@@ -298,9 +353,14 @@ class Draft:
             thoughts = len(self._reasoning)
             fragments = tuple(self._calls[calls:])
             calls = len(self._calls)
-            if text or replaced or reasoning or fragments:
+            is_native = len(self._items) > items or len(self._encrypted) > sealed
+            if text or replaced or reasoning or fragments or is_native:
                 order = self.order if text and reasoning else None
-                yield Progress(text, reasoning, replaced, fragments, order=order)
+                progress = Progress(text, reasoning, replaced, fragments, order=order)
+                if self._items or self._encrypted:
+                    progress = self._native_progress(progress, items)
+                items, sealed = len(self._items), len(self._encrypted)
+                yield progress
             elif beats != self._beats:
                 beats = self._beats
                 yield Progress()

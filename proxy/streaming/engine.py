@@ -17,6 +17,7 @@ from pymongo.errors import PyMongoError
 from proxy.documents.interrupted import interrupt_replies
 from proxy.documents.message import MessageFields, Status
 from proxy.documents.message_location import LocatedMessage, MessageNotFound, delete_messages
+from proxy.documents.message_runs import runs_of
 from proxy.documents.plan_draft import PlanDraft
 from proxy.documents.worker import Worker, new_worker_id
 from proxy.errors import NotFound, Unavailable
@@ -254,6 +255,7 @@ class Engine:
         loop = asyncio.get_running_loop()
         heartbeat_at = loop.time() + self._settings.heartbeat_seconds
         given, thoughts = after, 0
+        made = sealed = 0
         had: str | None = None
         while True:
             message = await stored_reply(owner, message_id)
@@ -268,7 +270,19 @@ class Engine:
             elif accept_replace:
                 progress = replace(progress, text=text, replace=True)
                 given, had = len(text), text
-            if progress.text and progress.reasoning:
+            items, encrypted = message.get("items") or (), message.get("encrypted_reasoning") or ()
+            if (items or encrypted) and (
+                len(items) > made or len(encrypted) > sealed or progress != Progress()
+            ):
+                progress = replace(
+                    progress,
+                    order=message.get("order")
+                    or [[r.kind, r.end - r.start] for r in runs_of(message)],
+                    items=tuple(items[made:]),
+                    encrypted=tuple(encrypted),
+                )
+                made, sealed = len(items), len(encrypted)
+            elif progress.text and progress.reasoning:
                 progress = replace(progress, order=message.get("order"))
             if progress != Progress() or loop.time() > heartbeat_at:
                 heartbeat_at = loop.time() + self._settings.heartbeat_seconds

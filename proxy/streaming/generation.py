@@ -76,6 +76,8 @@ class Generation(Draft):
         self.routes = list(routes)
         self.provider = self.routes[0].provider.name
         self.model = self.routes[0].model
+        self.is_native = self.routes[0].is_native
+        """Whether the upstream that was asked last speaks Responses itself."""
         self.project_id = project_id
         """The label of its conversation, for whoever counts."""
         self.omitted_messages = omitted_messages
@@ -96,7 +98,7 @@ class Generation(Draft):
         self._reader: asyncio.Task[None] | None = None
         self._end_reason: EndReason | None = None
         self.checkpointed_at = self._clock_start
-        self._checkpointed: tuple[int, int, int] = (0, 0, 0)
+        self._checkpointed: tuple[int, ...] = (0, 0, 0, 0, 0)
 
     async def opened(self, timeout_seconds: float) -> None:
         """Wait until the upstream accepted the request, and not longer than the time-out.
@@ -157,6 +159,7 @@ class Generation(Draft):
 
     async def _read_route(self, route: Route) -> None:
         self.provider, self.model = route.provider.name, route.model
+        self.is_native = route.is_native
         request = self.request
         if request.model != route.model:
             request = replace(request, model=route.model)
@@ -225,6 +228,8 @@ class Generation(Draft):
             ("usage", self._usage_fields),
             ("payload", self._payload),
             ("order", lambda: self.order),
+            ("items", lambda: self.native_fields.get("items")),
+            ("encrypted_reasoning", lambda: self.native_fields.get("encrypted_reasoning")),
         ):
             try:
                 if (value := lay_out()) is not None:
@@ -336,7 +341,7 @@ class Generation(Draft):
         """
         self.checkpointed_at = self._loop.time()
         extent = self.extent
-        fields: Raw = {"content": self.text}
+        fields: Raw = {"content": self.text, **self.native_fields}
         if self._reasoning:
             fields["reasoning"] = self.reasoning
         if (order := self.order) is not None:

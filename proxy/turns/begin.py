@@ -35,7 +35,7 @@ from proxy.streaming.reply import KeyReused, Reply
 from proxy.streaming.sink import MessageSink
 from proxy.turns.append import APPEND_ATTEMPTS, check_length, check_size, move_tail
 from proxy.turns.attached_source import AttachedSource, attach_source
-from proxy.turns.history import composed
+from proxy.turns.history import composed, new_as_history
 from proxy.turns.prompt import Prompt, build_prompt, document_context, once
 from proxy.turns.turn import (
     NewTurn,
@@ -67,6 +67,7 @@ REPLY_FIELDS = (
     "suggestions",
     "points",
     "points_certain",
+    "encrypted_reasoning",
 )
 """What an earlier writing of a reply left and a new one does not take over."""
 
@@ -139,6 +140,8 @@ class Turns:
             check_length(conversation, self._settings)
             model = self._registry.wanted(turn.model, conversation["model"])
             routes = await self._registry.resolve(model)
+            if turn.responses is not None and not any(route.is_native for route in routes):
+                turn = replace(turn, responses=None)
             new = not_stored_yet(turn.messages, conversation["messages"])
             source = None
             if turn.source is not None:
@@ -168,6 +171,7 @@ class Turns:
                     model=routes[0].model,
                     messages=prompt.messages,
                     parameters=turn.parameters,
+                    responses=turn.responses,
                     conversation_id=conversation_id,
                     message_id=str(reply_id),
                 ),
@@ -288,6 +292,7 @@ class Turns:
                     model=routes[0].model,
                     messages=prompt.messages,
                     parameters=first.parameters,
+                    responses=first.responses,
                     conversation_id=location.conversation_id,
                     message_id=str(message_id),
                 ),
@@ -337,7 +342,7 @@ class Turns:
             owner,
             conversation,
             system_context="\n\n".join(part for part in context if part),
-            new_messages=[message.as_chat_message() for message in new],
+            new_messages=[new_as_history(message) for message in new],
             window_tokens=window_tokens,
             before=before,
         )

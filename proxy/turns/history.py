@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from proxy.documents.chat_message import calls_of, is_text_part, text_of
+from proxy.documents.chat_message import ChatMessage, calls_of, is_text_part, text_of
 from proxy.documents.message import StoredMessage, payload_of
 from proxy.documents.message_parts import address_of, is_link
-from proxy.providers.base import Accepts
+from proxy.documents.message_runs import native_output
+from proxy.providers.base import OUTPUT, Accepts
 
 ChatMessages = list[dict[str, Any]]
 
@@ -43,12 +44,26 @@ def as_chat_message(message: StoredMessage) -> dict[str, Any]:
 def as_history(message: StoredMessage) -> dict[str, Any]:
     """Return a stored message for `composed`: a reply with more than text names its provider."""
     payload = payload_of(message)
-    if payload is None:
+    output = native_output(message)
+    if payload is None and output is None:
         return {"role": message["role"], "content": message["content"]}
+    if payload is None:
+        payload = {"content": message["content"]}
+    if output is not None:
+        payload[OUTPUT] = output
     if message["role"] == "assistant" and (provider := message.get("provider")):
         # The stored text may hold links to the parts, which only people can follow.
         return {**payload, "role": "assistant", WRITTEN_BY: provider}
     return {**payload, "role": message["role"]}
+
+
+def new_as_history(message: ChatMessage) -> dict[str, Any]:
+    """Return a new message likewise; what a client brings along of a provider's stays with it."""
+    if message.kept.keys().isdisjoint({"encrypted_reasoning", "items"}):
+        return message.as_chat_message()
+    payload = message.as_text()
+    stored = {"role": message.role, "content": message.content, "payload": payload}
+    return as_history({**message.kept, **stored})
 
 
 def composed(messages: ChatMessages, accepts: Accepts, provider: str) -> ChatMessages:
@@ -160,7 +175,7 @@ def _paired(messages: Iterable[dict[str, Any]]) -> ChatMessages:
             continue
         calls = message.get("tool_calls") if message["role"] == "assistant" else None
         if not calls:
-            if message["role"] != "assistant" or message.get("content") or "images" in message:
+            if message["role"] != "assistant" or message.get("content") or _has_more(message):
                 history.append(message)
             continue
         results = [_result_of(call, rest, index, taken) for call in calls]
@@ -180,6 +195,10 @@ def _paired(messages: Iterable[dict[str, Any]]) -> ChatMessages:
             del without["tool_calls"]
             history.append(without)
     return history
+
+
+def _has_more(message: dict[str, Any]) -> bool:
+    return "images" in message or OUTPUT in message
 
 
 def _result_of(
@@ -233,6 +252,8 @@ def _alternating(messages: ChatMessages) -> ChatMessages:
             and last["role"] == message["role"]
             and message["role"] != "tool"
             and "tool_calls" not in last
+            and OUTPUT not in last
+            and OUTPUT not in message
         ):
             history[-1] = _joined(last, message)
             continue

@@ -32,6 +32,8 @@ class NewTurn:
     messages: tuple[ChatMessage, ...] = ()
     model: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
+    responses: dict[str, Any] | None = None
+    """The same for an upstream that speaks Responses itself."""
     documents: list[int] = field(default_factory=list)
     system_prompt_append: str = ""
     source: SourceAttachment | None = None
@@ -56,6 +58,8 @@ class NewTurn:
         kept: Raw = {}
         if self.parameters:
             kept["parameters"] = self.parameters
+        if self.responses is not None:
+            kept["responses"] = self.responses
         if self.documents:
             kept["documents"] = self.documents
         if self.system_prompt_append:
@@ -84,6 +88,7 @@ def first_turn_of(message: StoredMessage) -> NewTurn:
         )
     return NewTurn(
         parameters=kept.get("parameters", {}),
+        responses=kept.get("responses"),
         documents=kept.get("documents", []),
         system_prompt_append=kept.get("system_prompt_append", ""),
         source=source,

@@ -112,16 +112,20 @@ class Answer(WatchedAnswer):
             answered = await ask_in_turn(
                 self._call.routes, self._ask, budget_seconds=self._settings.retry_budget_seconds
             )
-            if isinstance(answered, Relayed):
-                return await self._relay(answered, sending)
-            return await self._send_generated(answered, sending)
+            if isinstance(answered, StartedGeneration):
+                return await self._send_generated(answered, sending)
+            return await self._relay(answered, sending)
         except ProxyError as error:
             if not sending.is_open:
                 raise
-            await sending.end(error_frames(error))
+            await sending.end(self._failure(error))
             return "failed"
         finally:
             sending.close()
+
+    def _failure(self, error: ProxyError) -> bytes:
+        """Return the end of a stream that is open already."""
+        return error_frames(error)
 
     async def _ask(self, route: Route) -> "Relayed | StartedGeneration":
         if isinstance(route.provider, OpenAIProvider):
@@ -130,6 +134,9 @@ class Answer(WatchedAnswer):
             return self._relayed
         if not self._call.is_chat:
             raise not_served(route.provider, self._call.path)
+        return await self._generate(route)
+
+    async def _generate(self, route: Route) -> "StartedGeneration":
         self._generation = self._engine.begin(
             sink=NoSink(self._call.owner),
             message_id=next(_stateless_ids),

@@ -175,8 +175,8 @@ async def answer(
     is_stream, is_background = bool(call.body.get("stream")), bool(call.body.get("background"))
     if is_background and reply.generation is not None:
         if not is_stream:
-            return named(Json(format_.queued()), call)
-        return named(EventStream(reply_frames(engine, owner, reply, format_)), call)
+            return named(Json(format_.queued()), call, reply)
+        return named(EventStream(reply_frames(engine, owner, reply, format_)), call, reply)
     response = await deliver(
         request,
         engine,
@@ -186,12 +186,13 @@ async def answer(
         stream=is_stream,
         open_seconds=settings.stream_open_seconds,
     )
-    return named(response, call)
+    return named(response, call, reply)
 
 
-def named(response: Response, call: Call) -> Response:
+def named(response: Response, call: Call, reply: Reply) -> Response:
     """Name to the client what an upstream did not get."""
-    if ignored := call.ignored:
+    is_native = reply.generation is not None and reply.generation.is_native
+    if ignored := call.ignored_by(is_native=is_native):
         response.headers[IGNORED] = ", ".join(ignored)[:1000]
     return response
 

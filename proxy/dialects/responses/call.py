@@ -22,6 +22,12 @@ _NATIVE_ONLY = (
 )
 """What a chat upstream is not asked for; it is named to the client, and the call goes on."""
 
+_NOT_NATIVE = frozenset(
+    {"input", "instructions", "model", "stream", "stream_options", "store", "background"}
+    | {"conversation", "previous_response_id", "metadata", "prompt"}
+)
+"""What an upstream that speaks Responses gets otherwise, or not at all: the store is here."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -64,6 +70,19 @@ class Call:
         """What an upstream that knows chat completions alone does not get, each named once."""
         fields = [name for name in _NATIVE_ONLY if self.body.get(name)]
         return list(dict.fromkeys([*self.tools.ignored, *self.input.ignored, *fields]))
+
+    def ignored_by(self, *, is_native: bool) -> list[str]:
+        """Return what an upstream did not get, each named once."""
+        return list(dict.fromkeys(self.input.ignored)) if is_native else self.ignored
+
+    def native_parameters(self) -> Raw:
+        """Return the parameters as an upstream takes them that speaks Responses."""
+        body = self.body
+        return {
+            key: value
+            for key, value in body.items()
+            if key not in _NOT_NATIVE and value is not None
+        }
 
     def parameters(self) -> Raw:
         """Return the parameters of a chat completion that ask for the same."""

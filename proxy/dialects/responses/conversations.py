@@ -18,6 +18,10 @@ MOST_ITEMS = 20
 """How many items one call may bring, as OpenAI has it."""
 
 
+PARTS = frozenset({"payload", "reasoning", "order", "items", "encrypted_reasoning"})
+"""Fields of a reply that a deleted item may take along."""
+
+
 def new_messages(items: Any, unseal: Unseal) -> list[ChatMessage]:
     """Read the items that a call brings into a conversation.
 
@@ -104,17 +108,23 @@ def without_item(message: MessageFields, item: ItemId) -> Raw | None:
     payload = payload_of(message) or {}
     calls = list(payload.get("tool_calls") or ())
     text, reasoning = message.get("content") or "", message.get("reasoning") or ""
+    made = list(message.get("items") or ())
     if item.kind in ("fc", "ctc"):
         if item.part < len(calls):
             del calls[item.part]
+    elif item.kind == "hi":
+        if item.part < len(made):
+            del made[item.part]
     elif item.kind == "rs":
         reasoning = ""
         payload.pop("reasoning_content", None)
     else:
         text = ""
-    if not (text or calls or reasoning or payload.get("reasoning_content")):
+    if not (text or calls or reasoning or made or payload.get("reasoning_content")):
         return None
     fields: Raw = {"content": text}
+    if made:
+        fields["items"] = made
     if reasoning:
         fields["reasoning"] = reasoning
     rest = {key: each for key, each in payload.items() if key != "tool_calls"}

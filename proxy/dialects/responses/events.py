@@ -14,17 +14,15 @@ import orjson
 from proxy.dialects.responses.items import (
     PLAIN,
     ItemView,
-    calls_of,
     has_said,
     hosted_item,
     output_items,
-    reasoning_of,
-    runs_of,
-    text_of,
+    reasoning_item,
 )
 from proxy.dialects.responses.shapes import Request, event_of, response_object, status_of
 from proxy.documents.base import Raw
 from proxy.documents.message import MessageFields
+from proxy.documents.message_runs import Run, calls_of, reasoning_of, runs_of, text_of
 from proxy.errors import ProxyError
 from proxy.providers.tool_calls import joined_calls
 from proxy.sse import DONE
@@ -40,6 +38,8 @@ class _Open:
     kind: str
     index: int
     item: Raw
+    number: int = 0
+    """Of a stretch of reasoning: the how manieth it is."""
     given: str = ""
 
 
@@ -72,8 +72,14 @@ class ResponseFormat:
         self._open: list[_Open] = []
         self._added = 0
         self._numbers = {"r": 0, "t": 0}
+        self._given = {"r": 0, "t": 0}
+        self._run = -1
+        """The stretch that was entered last."""
         self._fragments: list[Raw] = []
         self._called: list[_Open] = []
+        self._items: list[str] = []
+        self._hosted_items = 0
+        self._encrypted: list[str] = []
 
     # What `ReplyFormat` asks for
 
@@ -92,6 +98,8 @@ class ResponseFormat:
     def progress(self, progress: Progress) -> bytes:
         """Return what has come since the last frame, in the order that it came in."""
         frames = b""
+        if progress.encrypted or progress.items or self._items:
+            return self._native_progress(progress)
         reasoning, text = progress.reasoning, progress.text
         if progress.order is not None and reasoning and text:
             for kind, count in self._interleaved(progress.order, len(reasoning), len(text)):
@@ -110,18 +118,49 @@ class ResponseFormat:
             frames += self._calls(joined_calls(self._fragments))
         return frames
 
+    def _native_progress(self, progress: Progress) -> bytes:
+        """Return what has come since, where a provider's own items lie between the stretches."""
+        self._items += progress.items
+        self._encrypted = list(progress.encrypted) or self._encrypted
+        self._fragments += progress.tool_calls
+        runs, ends = [], dict.fromkeys("rtch", 0)
+        for kind, count in progress.order or ():
+            runs.append(Run(kind, ends[kind], ends[kind] + count))
+            ends[kind] += count
+        new = {"r": progress.reasoning, "t": progress.text}
+        return self._walk(runs, new, dict(self._given), joined_calls(self._fragments))
+
     def replay(self, message: MessageFields) -> bytes:
         """All that a reply which has ended says, in the order that it was written in."""
+        self._items = list(message.get("items") or ())
+        self._encrypted = list(message.get("encrypted_reasoning") or ())
+        texts = {"r": reasoning_of(message), "t": text_of(message)}
+        return self._walk(runs_of(message), texts, {"r": 0, "t": 0}, calls_of(message))
+
+    def _walk(
+        self, runs: list[Run], texts: dict[str, str], begin_at: dict[str, int], calls: list[Raw]
+    ) -> bytes:
+        """Say what is new of stretches; `texts` begin at the characters `begin_at`."""
         frames = b""
-        for run in runs_of(message):
-            if run.kind == "r":
-                frames += self._stretch("r", reasoning_of(message)[run.start : run.end])
-            elif run.kind == "t":
-                frames += self._stretch("t", text_of(message)[run.start : run.end])
+        for number, run in enumerate(runs):
+            if number < self._run:
+                continue
+            if run.kind in ("r", "t"):
+                start, end = self._given[run.kind], run.end
+                piece = texts[run.kind][start - begin_at[run.kind] : end - begin_at[run.kind]]
+                if number > self._run:
+                    frames += self._finish_open()
+                if number > self._run or piece:
+                    frames += self._stretch(run.kind, piece)
             elif run.kind == "c":
-                frames += self._calls(calls_of(message)[: run.end])
+                if len(calls) < run.end:
+                    break
+                frames += self._calls(calls[: run.end])
             else:
-                frames += self._hosted(message, run.start, run.end)
+                if len(self._items) < run.end:
+                    break
+                frames += self._hosted(run.end)
+            self._run = number
         return frames
 
     def ending(self, error: ProxyError | None, message: MessageFields, *, differs: bool) -> bytes:
@@ -131,7 +170,9 @@ class ResponseFormat:
         message = {**self._message, **message}
         output = output_items(message, self._view)
         frames = b""
-        if not differs and (calls := calls_of(message)):
+        if not differs and (message.get("items") or message.get("encrypted_reasoning")):
+            frames += self.replay(message)
+        elif not differs and (calls := calls_of(message)):
             frames += self._calls(calls)
         frames += self._finish(output)
         status = status_of(message)
@@ -164,7 +205,7 @@ class ResponseFormat:
         self._units += 1
         if self._units - 1 <= self._after:
             return b""
-        return _frame(type_, {**fields, "sequence_number": self._units - 1})
+        return frame(type_, {**fields, "sequence_number": self._units - 1})
 
     def _delta(self, type_: str, delta: str, **fields: Any) -> bytes:
         if not delta:
@@ -175,7 +216,7 @@ class ResponseFormat:
             return b""
         if start <= self._after:
             delta = delta[self._after + 1 - start :]
-        return _frame(type_, {**fields, "delta": delta, "sequence_number": self._units - 1})
+        return frame(type_, {**fields, "delta": delta, "sequence_number": self._units - 1})
 
     # Items
 
@@ -183,34 +224,36 @@ class ResponseFormat:
         frames = b""
         if not self._open or self._open[-1].kind != kind:
             frames += self._finish_open()
-            frames += self._add(kind, self._empty(kind))
+            frames += self._add(kind, self._empty(kind), has_part=bool(text))
+            self._run += 1
         opened = self._open[-1]
         opened.given += text
+        self._given[kind] += len(text)
         return frames + self._text_delta(opened, text)
 
     def _empty(self, kind: str) -> Raw:
         number = self._numbers[kind]
         self._numbers[kind] += 1
         # An item of one character, to take its shape from the one place that knows it.
-        item = self._items({"reasoning" if kind == "r" else "content": "-"})[0]
+        item = self._bare_items({"reasoning" if kind == "r" else "content": "-"})[0]
         if number:
             item["id"] = f"{item['id']}_{number}"
         return item
 
-    def _items(self, fields: Raw, view: ItemView = PLAIN) -> list[Raw]:
+    def _bare_items(self, fields: Raw, view: ItemView = PLAIN) -> list[Raw]:
         """Return the items of a reply that has these parts alone."""
         bare = {"id": self._message["id"], "role": "assistant", "content": ""}
         names = {"tool_names": self._message.get("tool_names")}
         return output_items({**bare, **names, "status": "complete", **fields}, view)
 
-    def _add(self, kind: str, item: Raw) -> bytes:
-        opened = _Open(kind, self._added, item)
+    def _add(self, kind: str, item: Raw, *, has_part: bool = True) -> bytes:
+        opened = _Open(kind, self._added, item, self._numbers.get(kind, 0) - 1)
         self._open.append(opened)
         self._added += 1
         frames = self._event(
             "response.output_item.added", output_index=opened.index, item=_bare(item)
         )
-        if kind in ("r", "t"):
+        if kind in ("r", "t") and has_part:
             frames += self._part_event("added", opened, "")
         return frames
 
@@ -243,8 +286,9 @@ class ResponseFormat:
         frames = b""
         if not self._open or self._open[-1].kind != "c":
             frames += self._finish_open()
+            self._run += 1
         payload = orjson.dumps({"tool_calls": calls}).decode()
-        for number, item in enumerate(self._items({"payload": payload})):
+        for number, item in enumerate(self._bare_items({"payload": payload})):
             if number >= len(self._called):
                 frames += self._add("c", item)
                 self._called.append(self._open[-1])
@@ -268,12 +312,14 @@ class ResponseFormat:
 
     # The end
 
-    def _hosted(self, message: MessageFields, start: int, end: int) -> bytes:
+    def _hosted(self, end: int) -> bytes:
         """Say what a hosted tool made: nothing of it comes in pieces."""
         frames = self._finish_open()
-        for number in range(start, end):
-            frames += self._add("h", hosted_item(message, number))
+        made = {"id": self._message["id"], "items": self._items}
+        for number in range(self._hosted_items, end):
+            frames += self._add("h", hosted_item(made, number))
             frames += self._finish_open()
+        self._hosted_items = end
         return frames
 
     def _finish_open(self, output: list[Raw] | None = None) -> bytes:
@@ -286,10 +332,14 @@ class ResponseFormat:
 
     def _final(self, opened: _Open) -> Raw:
         """Return an item that is whole before the response is."""
-        if opened.kind not in ("r", "t"):
+        if opened.kind == "r":
+            known = {"id": self._message["id"], "encrypted_reasoning": self._encrypted}
+            return reasoning_item(known, opened.number, opened.given, self._view)
+        if opened.kind == "h":
+            return opened.item
+        if opened.kind != "t":
             return {**opened.item, "status": "completed"}
-        field = "reasoning" if opened.kind == "r" else "content"
-        item = self._items({field: opened.given}, self._view)[0]
+        item = self._bare_items({"content": opened.given}, self._view)[0]
         return {**item, "id": opened.item["id"]}
 
     def _finish(self, output: list[Raw]) -> bytes:
@@ -297,7 +347,8 @@ class ResponseFormat:
         # What could not be said while it was written: it differs from what was.
         for item in output[self._added :]:
             kind = {"reasoning": "r", "message": "t"}.get(item["type"], "c")
-            frames += self._add(kind, item)
+            has_part = kind != "r" or bool(item["content"])
+            frames += self._add(kind, item, has_part=has_part)
             frames += self._finish_open(output)
         return frames
 
@@ -305,7 +356,9 @@ class ResponseFormat:
         at = {"item_id": item["id"], "output_index": opened.index}
         frames = b""
         kind = item["type"]
-        if kind == "reasoning":
+        if kind == "reasoning" and not item["content"]:
+            pass
+        elif kind == "reasoning":
             text = item["content"][0]["text"] if item["content"] else ""
             name = "reasoning_summary_text" if self._is_summary(opened) else "reasoning_text"
             where = "summary_index" if self._is_summary(opened) else "content_index"
@@ -375,5 +428,6 @@ def _flat(error: ProxyError | None) -> Raw:
     return {"code": found.code or found.type, "message": found.detail, "param": found.param}
 
 
-def _frame(type_: str, fields: Raw) -> bytes:
+def frame(type_: str, fields: Raw) -> bytes:
+    """Return one event as it stands in a stream."""
     return b"event: %b\ndata: %b\n\n" % (type_.encode(), orjson.dumps({"type": type_, **fields}))

@@ -10,10 +10,10 @@ from typing import Any
 
 import orjson
 
-from proxy.dialects.responses.tools import flat_name
 from proxy.documents.base import Raw
 from proxy.documents.message import Role
 from proxy.documents.storable import check_text
+from proxy.providers.responses_request import flat_name
 from proxy.schemas.completions import wrong
 
 Unseal = Callable[[str], Raw | None]
@@ -33,6 +33,10 @@ class InputMessage:
     """Of calls in it: what the client calls the tools, where that is not the function's name."""
     is_custom: bool = False
     """Whether it is the result of a custom tool's call."""
+    encrypted: list[str] = field(default_factory=list)
+    """Of each stretch of its reasoning: what its provider wants back."""
+    order: list[list[Any]] = field(default_factory=list)
+    """How reasoning, text and calls lie in it, where a provider encrypted reasoning."""
     reference: str = ""
 
 
@@ -66,6 +70,7 @@ class _Reader:
         self.found = Input()
         self._unseal = unseal
         self._reasoning: list[str] = []
+        self._encrypted: list[str] = []
         self._text: str | list[Raw] | None = None
         self._calls: list[Raw] = []
         self._names: dict[str, Raw] = {}
@@ -136,7 +141,9 @@ class _Reader:
         if not isinstance(text, str):
             parts = item.get("content") or ([] if sealed else item.get("summary")) or []
             text = readable(parts) if isinstance(parts, list) else ""
+        encrypted = opened.get("encrypted") if opened else None
         self._reasoning.append(text)
+        self._encrypted.append(encrypted if isinstance(encrypted, str) else "")
 
     def _call(self, item: Raw, where: str, name: str, arguments: str) -> None:
         self._calls.append(
@@ -165,7 +172,8 @@ class _Reader:
     def close(self) -> None:
         """End the assistant's message that is being put together."""
         text, reasoning = self._text, "".join(self._reasoning)
-        if text is not None or self._calls or reasoning:
+        encrypted = self._encrypted if any(self._encrypted) else []
+        if text is not None or self._calls or reasoning or encrypted:
             payload: Raw | None = None
             if self._calls or reasoning or isinstance(text, list):
                 payload = {"role": "assistant", "content": text or None}
@@ -173,10 +181,24 @@ class _Reader:
                     payload["tool_calls"] = self._calls
                 if reasoning:
                     payload["reasoning_content"] = reasoning
+            said = readable(text or "")
+            order: list[list[Any]] = []
+            if encrypted:
+                order = [["r", len(each)] for each in self._reasoning]
+                order += [["t", len(said)]] if said else []
+                order += [["c", len(self._calls)]] if self._calls else []
             self.found.messages.append(
-                InputMessage("assistant", readable(text or ""), payload, self._names)
+                InputMessage(
+                    "assistant",
+                    said,
+                    payload,
+                    self._names,
+                    encrypted=encrypted,
+                    order=order,
+                )
             )
         self._reasoning, self._text, self._calls, self._names = [], None, [], {}
+        self._encrypted = []
 
 
 def _content(content: Any, where: str) -> str | list[Raw]:

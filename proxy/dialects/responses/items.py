@@ -5,25 +5,16 @@ Source: https://platform.openai.com/docs/api-reference/responses/object.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import orjson
 
 from proxy.dialects.responses.ids import ItemId
 from proxy.documents.base import Raw
 from proxy.documents.message import MessageFields, payload_of
-
-RunKind = Literal["r", "t", "c", "h"]
+from proxy.documents.message_runs import Run, calls_of, encrypted_of, reasoning_of, runs_of, text_of
 
 _STATUS = {"streaming": "in_progress", "complete": "completed"}
-
-
-class Run(NamedTuple):
-    """A stretch of one kind in a reply: reasoning, text (characters), calls or hosted items."""
-
-    kind: RunKind
-    start: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,64 +29,12 @@ class ItemView:
 PLAIN = ItemView()
 
 
-def reasoning_of(message: MessageFields) -> str:
-    """Return the reasoning of a message, the model's own or one that a client sent back."""
-    payload = payload_of(message) or {}
-    found = message.get("reasoning") or payload.get("reasoning_content")
-    return found if isinstance(found, str) else ""
-
-
-def calls_of(message: MessageFields) -> list[Raw]:
-    """Return the tool calls of a message, in the shape of chat completions."""
-    calls = (payload_of(message) or {}).get("tool_calls")
-    return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
-
-
 def names_of(message: MessageFields) -> dict[str, Raw]:
     """Return what the client calls the functions that are called."""
     names = message.get("tool_names")
     if isinstance(names, str):
         names = orjson.loads(names)
     return names if isinstance(names, dict) else {}
-
-
-def text_of(message: MessageFields) -> str:
-    """Return the text of a reply."""
-    content = message.get("content")
-    return content if isinstance(content, str) else ""
-
-
-def runs_of(message: MessageFields) -> list[Run]:
-    """Return the stretches of a reply in their order: reasoning, text, calls where none is kept.
-
-    `order` (`[["r", 120], ["t", 40], ["r", 30]]`) is kept of a reply that went back.
-    """
-    sizes: dict[str, int] = {
-        "r": len(reasoning_of(message)),
-        "h": len(message.get("items") or ()),
-        "t": len(text_of(message)),
-        "c": len(calls_of(message)),
-    }
-    ordered = _ordered(message.get("order"), sizes)
-    if ordered is not None:
-        return ordered
-    return [Run(kind, 0, size) for kind, size in sizes.items() if size]  # type: ignore[arg-type]
-
-
-def _ordered(order: Any, sizes: dict[str, int]) -> list[Run] | None:
-    """Return the stretches of a kept order; None where an edit changed what it counted."""
-    if not isinstance(order, list):
-        return None
-    begun = dict.fromkeys(sizes, 0)
-    runs = []
-    for run in order:
-        kind: Any
-        kind, count = run if isinstance(run, list) and len(run) == 2 else ("", 0)
-        if kind not in begun or not isinstance(count, int):
-            return None
-        runs.append(Run(kind, begun[kind], begun[kind] + count))
-        begun[kind] += count
-    return runs if begun == sizes else None
 
 
 def has_said(message: MessageFields) -> bool:
@@ -157,17 +96,19 @@ def reasoning_item(message: MessageFields, number: int, text: str, view: ItemVie
         "content": [{"type": "reasoning_text", "text": text}] if text else [],
     }
     if view.seal is not None:
-        item["encrypted_content"] = view.seal({"reasoning": text})
+        sealed = {"reasoning": text}
+        if encrypted := encrypted_of(message, number):
+            sealed["encrypted"] = encrypted
+        item["encrypted_content"] = view.seal(sealed)
     return item
 
 
 def text_item(message: MessageFields, number: int, text: str, status: str) -> Raw:
     """Return a stretch of a reply's text as an item; annotations stand at the first."""
-    annotations = message.get("annotations") if not number else None
     part = {
         "type": "output_text",
         "text": text,
-        "annotations": annotations if isinstance(annotations, list) else [],
+        "annotations": annotations_of(message) if not number else [],
         "logprobs": [],
     }
     return {
@@ -177,6 +118,19 @@ def text_item(message: MessageFields, number: int, text: str, status: str) -> Ra
         "status": status,
         "content": [part],
     }
+
+
+def annotations_of(message: MessageFields) -> list[Raw]:
+    """Return what a model says of its sources, flat as Responses have it."""
+    found = (payload_of(message) or {}).get("annotations")
+    flat = []
+    for annotation in found if isinstance(found, list) else ():
+        if not isinstance(annotation, dict):
+            continue
+        nested = annotation.get(str(annotation.get("type")))
+        inner = nested if isinstance(nested, dict) else annotation
+        flat.append({"type": annotation.get("type"), **inner})
+    return flat
 
 
 def call_item(message: MessageFields, number: int, call: Raw, status: str) -> Raw:

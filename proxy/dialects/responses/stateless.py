@@ -45,6 +45,7 @@ async def answer(
             model=routes[0].model,
             messages=messages,
             parameters=call.parameters(),
+            responses=call.native_parameters(),
             user=str(call.body.get("user") or ""),
         ),
     )
@@ -60,14 +61,15 @@ async def answer(
     format_ = ResponseFormat(
         message, call.request, id_=f"resp_{number}", view=view_of(call.request, sealer)
     )
+    reply = Reply("", None, generation.message_id, generation)
     response = await deliver(
         request,
         engine,
         owner,
-        Reply("", None, generation.message_id, generation),
+        reply,
         format_,
         stream=bool(call.body.get("stream")),
         open_seconds=settings.stream_open_seconds,
         cancel_on_disconnect=True,
     )
-    return named(response, call)
+    return named(response, call, reply)

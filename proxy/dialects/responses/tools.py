@@ -10,9 +10,8 @@ from typing import Any
 
 from proxy.documents.base import Raw
 from proxy.documents.storable import check_text
+from proxy.providers.responses_request import flat_name
 from proxy.schemas.completions import wrong
-
-SEPARATOR = "__"
 
 NAME_CHARACTERS = 128
 
@@ -98,11 +97,6 @@ def _add_namespace(tools: Tools, tool: Raw, where: str) -> None:
             tools.ignored.append(str(kind))
             continue
         tools.names[flat] = {"kind": kind, "name": name, "namespace": namespace}
-
-
-def flat_name(namespace: str, name: str) -> str:
-    """Return the one name of a tool in a namespace."""
-    return name if name.startswith(namespace) else f"{namespace}{SEPARATOR}{name}"
 
 
 def _name(tool: Raw, where: str) -> str:

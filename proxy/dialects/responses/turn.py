@@ -5,12 +5,13 @@ from typing import Any
 from proxy.dialects.responses.call import Call
 from proxy.dialects.responses.ids import ItemId, no_item, read_item_id
 from proxy.dialects.responses.input import InputMessage
-from proxy.dialects.responses.items import calls_of, reasoning_of
 from proxy.documents.base import Raw
 from proxy.documents.chat_message import ChatMessage
 from proxy.documents.message import StoredMessage, packed, payload_of
 from proxy.documents.message_location import find_messages
+from proxy.documents.message_runs import calls_of, reasoning_of, runs_of
 from proxy.schemas.completions import wrong
+from proxy.turns.history import new_as_history
 from proxy.turns.turn import NewTurn
 
 
@@ -68,6 +69,9 @@ def chat_message(message: InputMessage) -> ChatMessage:
     kept: Raw = {}
     if message.names:
         kept["tool_names"] = packed(message.names)
+    if message.encrypted:
+        kept["encrypted_reasoning"] = message.encrypted
+        kept["order"] = message.order
     if message.is_custom:
         kept["item_type"] = "custom_tool_call_output"
     return ChatMessage(message.role, message.content, message.payload, kept)
@@ -78,27 +82,45 @@ def _copied(message: StoredMessage, parts: list[ItemId]) -> ChatMessage:
     payload = payload_of(message)
     if message["role"] != "assistant":
         return ChatMessage(message["role"], message["content"], payload)
-    kinds = {part.kind for part in parts}
+    kinds: set[str] = {part.kind for part in parts}
     text = message["content"] if "msg" in kinds else ""
     calls = calls_of(message)
     numbers = sorted({part.part for part in parts if part.kind in ("fc", "ctc")})
     chosen = [calls[number] for number in numbers if number < len(calls)]
     reasoning = reasoning_of(message) if "rs" in kinds else ""
+    kept = _native(message, kinds, chosen)
     if not chosen and not reasoning:
-        return ChatMessage("assistant", text)
+        return ChatMessage("assistant", text, None, kept)
     copy: dict[str, Any] = {"role": "assistant", "content": text or None}
     if chosen:
         copy["tool_calls"] = chosen
     if reasoning:
         copy["reasoning_content"] = reasoning
-    names = message.get("tool_names")
-    return ChatMessage("assistant", text, copy, {"tool_names": names} if names else {})
+    if names := message.get("tool_names"):
+        kept["tool_names"] = names
+    return ChatMessage("assistant", text, copy, kept)
+
+
+def _native(message: Raw, kinds: set[str], calls: list[Raw]) -> Raw:
+    """Return the fields of a copy that only the provider of the message knows."""
+    kept: Raw = {}
+    if "rs" in kinds and message.get("encrypted_reasoning"):
+        kept["encrypted_reasoning"] = message["encrypted_reasoning"]
+    if "hi" in kinds and message.get("items"):
+        kept["items"] = message["items"]
+    if kept:
+        wanted = {"r": "rs" in kinds, "t": "msg" in kinds, "h": "hi" in kinds, "c": False}
+        runs = [run for run in runs_of(message) if wanted[run.kind]]
+        kept["order"] = [[run.kind, run.end - run.start] for run in runs]
+        kept["order"] += [["c", len(calls)]] if calls else []
+        kept["provider"] = message.get("provider") or ""
+    return kept
 
 
 def chat_messages(call: Call, messages: list[ChatMessage]) -> list[Raw]:
     """Return all that a model is shown of a call without a history."""
     head = [{"role": "system", "content": call.instructions}] if call.instructions else []
-    return head + [message.as_chat_message() for message in messages]
+    return head + [new_as_history(message) for message in messages]
 
 
 def new_turn(
@@ -115,6 +137,7 @@ def new_turn(
         messages=tuple(messages),
         model=call.model,
         parameters=call.parameters(),
+        responses=call.native_parameters(),
         system_prompt_append=call.instructions,
         idempotency_key=idempotency_key,
         fingerprint=fingerprint,
