@@ -29,6 +29,8 @@ class CallerInfo:
     requests_per_minute: int = 0
     tokens_per_day: int = 0
     streams: int = 0
+    remembers_unstored: bool = False
+    """Whether a thread of calls with `store: false` is kept as a conversation."""
 
     def may(self, scope: str) -> bool:
         """Whether a scope's routes are open to this caller; `admin` opens all."""

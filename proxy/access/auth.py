@@ -201,6 +201,7 @@ class Authenticator:
                 key_id=raw["_id"],
                 name=raw["name"],
                 scopes=frozenset(raw["scopes"]),
+                remembers_unstored=bool(raw.get("remember_unstored")),
             ),
             raw,
         )

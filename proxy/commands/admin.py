@@ -44,6 +44,11 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
         "--streams", type=count, metavar="N", help="replies being written at once; 0 is no limit"
     )
     create.add_argument("--expires", type=duration, metavar="90d", help="30m, 12h, 90d or 4w")
+    create.add_argument(
+        "--remember-unstored",
+        action="store_true",
+        help="keep threads of Responses with store: false (Codex) as conversations",
+    )
     create.set_defaults(run=create_key)
     listing = actions.add_parser("list", help="all keys, or those of an owner")
     _add_owner(listing, None)
@@ -110,6 +115,7 @@ async def create_key(arguments: argparse.Namespace) -> int:
         tokens_per_day=arguments.tokens_per_day,
         streams=arguments.streams,
         expires_at=arguments.expires and utc_now() + arguments.expires,
+        remember_unstored=arguments.remember_unstored,
     )
     _print_secret(secret, raw)
     return 0

@@ -23,6 +23,7 @@ SHOWN = {
     "requests_per_minute": 1,
     "tokens_per_day": 1,
     "streams": 1,
+    "remember_unstored": 1,
 }
 """What leaves: never a hash."""
 
@@ -78,6 +79,8 @@ class ApiKey(Owned[StoredKey]):
     requests_per_minute: int | None = None
     tokens_per_day: int | None = None
     streams: int | None = None
+    remember_unstored: bool = False
+    """Whether calls with `store: false` that name a thread are kept all the same (Codex)."""
 
     class Settings:
         """Where it is kept and what finds it."""

@@ -22,6 +22,7 @@ from proxy.dialects.responses.ids import no_item, read_item_id, read_response_id
 from proxy.dialects.responses.items import items_of
 from proxy.dialects.responses.passed import PassedAnswer, StatelessCall
 from proxy.dialects.responses.relay import can_pass
+from proxy.dialects.responses.remembered import remembered_turn, thread_of
 from proxy.dialects.responses.turn import chat_messages, new_turn, resolved
 from proxy.documents.base import MAX_ID
 from proxy.documents.conversation import Conversation
@@ -103,9 +104,15 @@ async def create_response(
     call = read_call(body, sealer.unseal)
     engine.check_open()
     messages = await resolved(caller.owner, call)
+    if not call.is_stored and not call.model:
+        raise wrong("model", MODEL_RULE)
+    thread = thread_of(request.headers) if caller.remembers_unstored else ""
+    if not call.is_stored and thread:
+        conversation_id, turn = await remembered_turn(caller.owner, thread, call, messages)
+        kept = await turns.begin(caller.owner, conversation_id, turn)
+        await keep_request(caller.owner, kept, call, "")
+        return await answer(request, engine, caller.owner, kept, call, settings, sealer)
     if not call.is_stored:
-        if not call.model:
-            raise wrong("model", MODEL_RULE)
         routes = await models.resolve(call.model)
         shown = chat_messages(call, messages)
         if any(route.is_native for route in routes) and can_pass(body, sealer.unseal):

@@ -56,6 +56,10 @@ class KeyCreate(KeyLimits):
         DEFAULT_SCOPES
     )
     expires_at: UtcTime | None = None
+    remember_unstored: Annotated[
+        bool,
+        Field(description="Keep threads of Responses with `store: false` (Codex) as conversations"),
+    ] = False
 
     model_config = {
         "json_schema_extra": {"examples": [{"name": "laptop", "requests_per_minute": 60}]}
@@ -79,6 +83,7 @@ class KeyOut(BaseModel):
     requests_per_minute: int | None
     tokens_per_day: int | None
     streams: int | None
+    remember_unstored: bool
 
 
 class KeyCreated(KeyOut):
@@ -90,4 +95,5 @@ class KeyCreated(KeyOut):
 def key_out(raw: StoredKey | UsedKey) -> dict[str, Any]:
     """Return a stored key under its wire names."""
     fields = {name: raw.get(name) for name in KeyOut.model_fields}
+    fields["remember_unstored"] = bool(raw.get("remember_unstored"))
     return {**fields, "id": raw["_id"], "requests": raw.get("requests", 0)}

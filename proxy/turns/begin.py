@@ -39,6 +39,7 @@ from proxy.turns.history import composed, new_as_history
 from proxy.turns.prompt import Prompt, build_prompt, document_context, once
 from proxy.turns.turn import (
     NewTurn,
+    conversation_id_of,
     first_turn_of,
     message_of,
     new_conversation_id,
@@ -119,7 +120,9 @@ class Turns:
         check_size(turn.messages, self._settings)
         stores_last = not self._is_continue(turn)
         is_new = not conversation_id and turn.previous is None
-        if is_new:
+        if is_new and turn.thread:
+            conversation_id = conversation_id_of(owner, turn.thread)
+        elif is_new:
             conversation_id = new_conversation_id(owner, turn.idempotency_key)
         for _ in range(APPEND_ATTEMPTS):
             conversation, first_id = await asyncio.gather(
@@ -150,7 +153,7 @@ class Turns:
             prompt = await self._prompt(owner, conversation, turn, new, window, source=source)
             stored = new if stores_last else new[:-1]
             reply_id = first_id + len(stored)
-            user_id = reply_id - 1 if stores_last else None
+            user_id = reply_id - 1 if stores_last and stored else None
             messages = [message_of(id_, message) for id_, message in enumerate(stored, first_id)]
             messages.append(self._reply(reply_id, user_id, routes[0], prompt, turn))
             if source is not None:
@@ -198,7 +201,8 @@ class Turns:
     ) -> StoredConversation:
         """Load the conversation of a turn; one that is new is not stored yet."""
         if is_new:
-            return Conversation(id=conversation_id, owner=owner).raw()
+            metadata = {"thread_id": turn.thread} if turn.thread else None
+            return Conversation(id=conversation_id, owner=owner, metadata=metadata).raw()
         if turn.previous is not None:
             return await conversation_of_message(owner, turn.previous[0])
         return await Conversation.with_tail(owner, conversation_id)
@@ -332,6 +336,8 @@ class Turns:
         before: int | None = None,
         source: AttachedSource | None = None,
     ) -> Prompt:
+        if turn.shown is not None:
+            return Prompt(turn.shown)
         documents = await context_documents(owner, conversation, turn.documents)
         documents, append = once(
             conversation["system_prompt"], documents, turn.system_prompt_append

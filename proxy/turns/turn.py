@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -47,8 +47,18 @@ class NewTurn:
     """Whether a text that only asks to go on is stored, too."""
     reply_fields: dict[str, Any] = field(default_factory=dict)
     """Further fields of the reply."""
+    thread: str = ""
+    """The client's own name of what it goes on with; a new conversation is found by it again."""
+    shown: list[dict[str, Any]] | None = None
+    """What the model is shown instead of the conversation's history."""
     is_retry: bool = False
     """Whether a client's SDK sends it again by itself."""
+
+    def in_thread(
+        self, thread: str, messages: tuple[ChatMessage, ...], shown: list[dict[str, Any]]
+    ) -> "NewTurn":
+        """Return it for a client that keeps its history: with what is new, and what is shown."""
+        return replace(self, thread=thread, messages=messages, shown=shown)
 
     def kept_request(self) -> str | None:
         """Return what a regeneration needs besides the messages, as it is stored.
@@ -125,6 +135,11 @@ def not_stored_yet(
 
 def _call_ids(payload: Raw | None) -> list[str]:
     return [call["id"] for call in calls_of(payload)]
+
+
+def conversation_id_of(owner: str, thread: str) -> str:
+    """Return the id of the conversation that keeps a client's thread."""
+    return new_conversation_id(owner, f"thread\n{thread}")
 
 
 def new_conversation_id(owner: str, idempotency_key: str | None) -> str:
