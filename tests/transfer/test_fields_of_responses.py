@@ -36,6 +36,9 @@ FILE: dict[str, Any] = {
             "order": [["r", 0], ["h", 1], ["r", 5], ["t", 3], ["c", 1]],
             "items": ['{"id":"ws","type":"web_search_call"}'],
             "encrypted_reasoning": ["openai:a", "openai:b"],
+            "suggestions": ["And now?"],
+            "points": 1.5,
+            "points_certain": True,
             "tool_names": '{"patch":{"kind":"custom","name":"patch"}}',
         },
         {
