@@ -50,6 +50,7 @@ class StoredKey(TypedDict):
     requests_per_minute: int | None
     tokens_per_day: int | None
     streams: int | None
+    remember_unstored: bool
 
 
 class UsedKey(StoredKey):

@@ -7,7 +7,7 @@ that were cut, two questions in a row after a failed turn. What is sent never is
 import json
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from proxy.documents.chat_message import ChatMessage, calls_of, is_text_part, text_of
 from proxy.documents.message import StoredMessage, payload_of
@@ -61,9 +61,8 @@ def new_as_history(message: ChatMessage) -> dict[str, Any]:
     """Return a new message likewise; what a client brings along of a provider's stays with it."""
     if message.kept.keys().isdisjoint({"encrypted_reasoning", "items"}):
         return message.as_chat_message()
-    payload = message.as_text()
-    stored = {"role": message.role, "content": message.content, "payload": payload}
-    return as_history({**message.kept, **stored})
+    stored = {"role": message.role, "content": message.content, "payload": message.as_text()}
+    return as_history(cast(StoredMessage, {**message.kept, **stored}))
 
 
 def composed(messages: ChatMessages, accepts: Accepts, provider: str) -> ChatMessages:

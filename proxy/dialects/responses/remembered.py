@@ -12,7 +12,7 @@ from proxy.dialects.responses.turn import chat_messages, new_turn
 from proxy.documents.base import Raw
 from proxy.documents.chat_message import ChatMessage, calls_of
 from proxy.documents.conversation import Conversation, ConversationNotFound
-from proxy.documents.message import payload_of
+from proxy.documents.message import StoredMessage, payload_of
 from proxy.turns.turn import NewTurn, conversation_id_of
 
 THREAD_HEADERS = ("thread-id", "session-id", "session_id")
@@ -32,7 +32,7 @@ async def remembered_turn(
 ) -> tuple[str, NewTurn]:
     """Return the conversation of a thread, empty where it is not there yet, and the turn in it."""
     conversation_id = conversation_id_of(owner, thread)
-    stored: list[Raw] = []
+    stored: list[StoredMessage] = []
     try:
         async for part in Conversation.history(owner, conversation_id):
             stored += part
@@ -44,7 +44,7 @@ async def remembered_turn(
     return conversation_id, turn.in_thread(thread, tuple(new), shown)
 
 
-def not_kept_yet(sent: Sequence[ChatMessage], stored: Sequence[Raw]) -> list[ChatMessage]:
+def not_kept_yet(sent: Sequence[ChatMessage], stored: Sequence[StoredMessage]) -> list[ChatMessage]:
     """Return what of a sent history is not stored: both are in order, either may lack parts.
 
     A client sums its history up when it grows too long: what it left out stays stored, and the

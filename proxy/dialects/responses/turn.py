@@ -101,7 +101,7 @@ def _copied(message: StoredMessage, parts: list[ItemId]) -> ChatMessage:
     return ChatMessage("assistant", text, copy, kept)
 
 
-def _native(message: Raw, kinds: set[str], calls: list[Raw]) -> Raw:
+def _native(message: StoredMessage, kinds: set[str], calls: list[Raw]) -> Raw:
     """Return the fields of a copy that only the provider of the message knows."""
     kept: Raw = {}
     if "rs" in kinds and message.get("encrypted_reasoning"):

@@ -157,7 +157,7 @@ def test_an_agent_below_a_session_has_its_own_thread() -> None:
 
 
 def test_the_same_words_again_are_new() -> None:
-    stored = [{"role": "user", "content": "yes"}, {"role": "assistant", "content": "ok"}]
+    stored: Any = [{"role": "user", "content": "yes"}, {"role": "assistant", "content": "ok"}]
     yes = ChatMessage("user", "yes")
     sent = [yes, ChatMessage("assistant", "ok"), yes]
     assert not_kept_yet(sent, stored) == [yes]
