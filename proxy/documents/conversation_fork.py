@@ -8,7 +8,7 @@ from proxy.documents.conversation_import import (
     store_imported,
 )
 from proxy.documents.counter import Counter
-from proxy.documents.message import INTERNAL
+from proxy.documents.message import INTERNAL, StoredMessage
 from proxy.documents.message_location import (
     LocatedMessage,
     MessageNotFound,
@@ -55,16 +55,10 @@ def is_newest(conversation: StoredConversation, message_id: int, revision: int) 
     return True
 
 
-async def fork_conversation(
-    owner: str,
-    message_id: int,
-    revision: int | None = None,
-    *,
-    worker: str,
-    tail_messages: int,
-    tail_bytes: int,
-) -> str:
-    """Copy all messages up to this one, in this writing, into a new conversation; its id.
+async def writing_of(
+    owner: str, message_id: int, revision: int | None = None
+) -> tuple[LocatedMessage, StoredMessage]:
+    """Find a message, in one of its writings.
 
     Raises:
         MessageNotFound: there is none for this owner.
@@ -81,6 +75,43 @@ async def fork_conversation(
         last = former["message"]
     elif last.get("status") == "streaming":
         raise Conflict("This reply is still being written; wait for its end or stop it")
+    return located, last
+
+
+async def messages_until(
+    owner: str, message_id: int, revision: int | None = None
+) -> list[StoredMessage]:
+    """Return the messages of a conversation up to one in this writing, its prompt first.
+
+    Raises:
+        MessageNotFound: there is none for this owner.
+        Conflict: it is still being written.
+    """
+    located, last = await writing_of(owner, message_id, revision)
+    id_ = located.location.conversation_id
+    system_id = (await Conversation.prompt_state(owner, id_))["system_message_id"]
+    found: list[StoredMessage] = []
+    async for part in Conversation.history(owner, id_):
+        found += [m for m in part if m["id"] < message_id or m["id"] == system_id]
+    return [*found, last]
+
+
+async def fork_conversation(
+    owner: str,
+    message_id: int,
+    revision: int | None = None,
+    *,
+    worker: str,
+    tail_messages: int,
+    tail_bytes: int,
+) -> str:
+    """Copy all messages up to this one, in this writing, into a new conversation; its id.
+
+    Raises:
+        MessageNotFound: there is none for this owner.
+        Conflict: it is still being written.
+    """
+    located, last = await writing_of(owner, message_id, revision)
     source_id = located.location.conversation_id
     messages: list[ImportedMessage] = []
     positions: dict[int, int] = {}

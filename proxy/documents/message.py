@@ -125,9 +125,6 @@ class StoredMessage(TypedDict):
     encrypted_reasoning: NotRequired[list[str]]
     tool_names: NotRequired[str]
     item_type: NotRequired[str]
-    suggestions: NotRequired[list[str]]
-    points: NotRequired[float]
-    points_certain: NotRequired[bool]
 
     attempt: NotRequired[str]
     worker: NotRequired[str]

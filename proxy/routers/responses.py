@@ -23,7 +23,7 @@ from proxy.dialects.responses.items import items_of
 from proxy.dialects.responses.passed import PassedAnswer, StatelessCall
 from proxy.dialects.responses.relay import can_pass
 from proxy.dialects.responses.remembered import remembered_turn, thread_of
-from proxy.dialects.responses.turn import chat_messages, new_turn, resolved
+from proxy.dialects.responses.turn import chat_messages, new_turn, resolved, with_history
 from proxy.documents.base import MAX_ID
 from proxy.documents.conversation import Conversation
 from proxy.errors import BadRequest, UnsupportedMediaType
@@ -107,17 +107,18 @@ async def create_response(
     if not call.is_stored and not call.model:
         raise wrong("model", MODEL_RULE)
     thread = thread_of(request.headers) if caller.remembers_unstored else ""
-    if not call.is_stored and thread:
+    if not call.is_stored and thread and call.previous is None:
         conversation_id, turn = await remembered_turn(caller.owner, thread, call, messages)
         kept = await turns.begin(caller.owner, conversation_id, turn)
         await keep_request(caller.owner, kept, call, "")
         return await answer(request, engine, caller.owner, kept, call, settings, sealer)
     if not call.is_stored:
         routes = await models.resolve(call.model)
-        shown = chat_messages(call, messages)
-        if any(route.is_native for route in routes) and can_pass(body, sealer.unseal):
+        shown = await with_history(caller.owner, call, messages)
+        can_be_passed = call.previous is None and can_pass(body, sealer.unseal)
+        if can_be_passed and any(route.is_native for route in routes):
             asked_for = StatelessCall(
-                caller.owner, call, await request.body(), shown, routes, sealer
+                caller.owner, call, await request.body(), shown, routes, sealer, turns.compose
             )
             return PassedAnswer(asked_for, engine, settings)
         return await stateless.answer(
@@ -129,6 +130,7 @@ async def create_response(
             routes,
             settings,
             sealer,
+            turns.compose,
         )
     asked = fingerprint(body, idempotency_key)
     reply = None

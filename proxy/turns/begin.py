@@ -180,7 +180,7 @@ class Turns:
                 ),
                 project_id=conversation["project_id"],
                 omitted_messages=prompt.omitted_messages,
-                compose=self._compose,
+                compose=self.compose,
                 tail_size=(
                     len(conversation["messages"]) + len(messages),
                     sum(map(size_bytes, conversation["messages"])) + sum(map(size_bytes, messages)),
@@ -302,11 +302,12 @@ class Turns:
                 ),
                 project_id=conversation["project_id"],
                 omitted_messages=prompt.omitted_messages,
-                compose=self._compose,
+                compose=self.compose,
             )
             return Reply(location.conversation_id, message.get("reply_to"), message_id, generation)
 
-    def _compose(self, messages: list[Raw], route: Route) -> list[Raw]:
+    def compose(self, messages: list[Raw], route: Route) -> list[Raw]:
+        """Return a history as the model of a route takes it."""
         name = f"{route.provider.name}/{route.model}"
         accepts = route.accepts(self._settings.model_settings(name))
         return composed(messages, accepts, route.provider.name)

@@ -33,7 +33,7 @@ from proxy.settings import Settings
 from proxy.sse import DONE, HEARTBEAT
 from proxy.streaming.draft import Progress
 from proxy.streaming.engine import Completed, Engine
-from proxy.streaming.generation import Generation, estimate_tokens
+from proxy.streaming.generation import Compose, Generation, estimate_tokens
 from proxy.streaming.sink import NoSink
 
 OWN_KEYS = frozenset({"attach", "conversation", "on_disconnect"})
@@ -136,7 +136,7 @@ class Answer(WatchedAnswer):
             raise not_served(route.provider, self._call.path)
         return await self._generate(route)
 
-    async def _generate(self, route: Route) -> "StartedGeneration":
+    async def _generate(self, route: Route, compose: Compose | None = None) -> "StartedGeneration":
         self._generation = self._engine.begin(
             sink=NoSink(self._call.owner),
             message_id=next(_stateless_ids),
@@ -145,6 +145,7 @@ class Answer(WatchedAnswer):
             # Whoever asks the routes in turn also asks again, and counts the call once.
             retry_budget_seconds=0,
             is_counted=False,
+            compose=compose,
         )
         return await StartedGeneration.open(self._generation)
 

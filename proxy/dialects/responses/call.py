@@ -122,7 +122,7 @@ def read_call(body: Raw, unseal: Unseal | None = None) -> Call:
     if previous and conversation_id:
         raise wrong("previous_response_id", "does not go with conversation; leave one of them out")
     if body.get("store") is False:
-        for name in ("background", "conversation", "previous_response_id"):
+        for name in ("background", "conversation"):
             if body.get(name):
                 raise wrong(name, "needs store, which is false here; leave one of them out")
     if body.get("prompt"):

@@ -25,7 +25,7 @@ from proxy.settings import Settings
 from proxy.sse import DONE, HEARTBEAT
 from proxy.streaming.draft import Progress
 from proxy.streaming.engine import Engine
-from proxy.streaming.generation import estimate_tokens
+from proxy.streaming.generation import Compose, estimate_tokens
 
 
 class StatelessCall(NamedTuple):
@@ -37,6 +37,7 @@ class StatelessCall(NamedTuple):
     messages: list[Raw]
     routes: list[Route]
     sealer: Sealer
+    compose: Compose
 
     @property
     def body(self) -> Raw:
@@ -73,7 +74,7 @@ class PassedAnswer(Answer):
             passed = await RelayedResponse.open(route.provider, body, route.model)
             self._relayed = cast(Any, passed)
             return passed
-        return await self._generate(route)
+        return await self._generate(route, self._asked.compose)
 
     def _failure(self, error: ProxyError) -> bytes:
         if isinstance(self._relayed, RelayedResponse):

@@ -16,6 +16,7 @@ from proxy.sealing import Sealer
 from proxy.settings import Settings
 from proxy.streaming.delivery import deliver
 from proxy.streaming.engine import Engine
+from proxy.streaming.generation import Compose
 from proxy.streaming.reply import Reply
 from proxy.streaming.sink import NoSink
 
@@ -31,6 +32,7 @@ async def answer(
     routes: list[Route],
     settings: Settings,
     sealer: Sealer,
+    compose: Compose,
 ) -> Response:
     """Ask the model and return its response; a client that leaves ends it.
 
@@ -48,6 +50,7 @@ async def answer(
             responses=call.native_parameters(),
             user=str(call.body.get("user") or ""),
         ),
+        compose=compose,
     )
     number = f"u{uuid4().hex}"
     message: Raw = {

@@ -3,15 +3,17 @@
 from typing import Any
 
 from proxy.dialects.responses.call import Call
-from proxy.dialects.responses.ids import ItemId, no_item, read_item_id
+from proxy.dialects.responses.ids import ItemId, no_item, no_response, read_item_id
 from proxy.dialects.responses.input import InputMessage
 from proxy.documents.base import Raw
 from proxy.documents.chat_message import ChatMessage
+from proxy.documents.conversation import is_settled
+from proxy.documents.conversation_fork import messages_until
 from proxy.documents.message import StoredMessage, packed, payload_of
-from proxy.documents.message_location import find_messages
+from proxy.documents.message_location import MessageNotFound, find_messages
 from proxy.documents.message_runs import calls_of, reasoning_of, runs_of
 from proxy.schemas.completions import wrong
-from proxy.turns.history import new_as_history
+from proxy.turns.history import as_history, new_as_history
 from proxy.turns.turn import NewTurn
 
 
@@ -121,6 +123,26 @@ def chat_messages(call: Call, messages: list[ChatMessage]) -> list[Raw]:
     """Return all that a model is shown of a call without a history."""
     head = [{"role": "system", "content": call.instructions}] if call.instructions else []
     return head + [new_as_history(message) for message in messages]
+
+
+async def with_history(owner: str, call: Call, messages: list[ChatMessage]) -> list[Raw]:
+    """Return all that a model is shown of a call that is not kept, with what came before it.
+
+    Raises:
+        NotFound: the previous response is none of this owner.
+        Conflict: it is still being written.
+    """
+    shown = chat_messages(call, messages)
+    if call.previous is None:
+        return shown
+    try:
+        stored = await messages_until(owner, call.previous.message_id, call.previous.revision)
+    except MessageNotFound:
+        raise no_response(str(call.previous)) from None
+    history = [as_history(message) for message in stored if is_settled(message)]
+    heads = [each.pop(0) for each in (history, shown) if each and each[0]["role"] == "system"]
+    text = "\n\n".join(head["content"] for head in heads)
+    return [*([{"role": "system", "content": text}] if text else []), *history, *shown]
 
 
 def new_turn(

@@ -139,6 +139,28 @@ async def test_nothing_is_kept_of_an_unstored_one(served: Served) -> None:
     assert made["id"] in refused.json()["error"]["message"]
 
 
+async def test_an_unstored_one_goes_on_from_a_stored_one(served: Served) -> None:
+    served.upstream.play(*(served.upstream.reply(text) for text in ("one", "two", "three")))
+    first = await served.respond(input="1")
+    second = await served.respond(input="2", previous_response_id=first["id"])
+    third = await served.respond(
+        input=[{"role": "developer", "content": "D"}, {"role": "user", "content": "3"}],
+        previous_response_id=first["id"],
+        instructions="Short.",
+        store=False,
+    )
+    assert third["output"][0]["content"][0]["text"] == "three"
+    assert third["previous_response_id"] == first["id"]
+    assert [(m["role"], m["content"]) for m in served.sent] == [
+        ("system", "Short."),
+        ("user", "1"),
+        ("assistant", "one"),
+        ("user", "D\n\n3"),
+    ]
+    items = (await served.client.get(f"/v1/conversations/{second['conversation_id']}/items")).json()
+    assert len(items["data"]) == 4
+
+
 async def test_reasoning_and_calls_are_items_and_come_back(served: Served) -> None:
     function = {"name": "weather", "arguments": '{"city": "Ulm"}'}
     served.upstream.play(
