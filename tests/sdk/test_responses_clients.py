@@ -16,7 +16,7 @@ from tests.sdk.conftest import HERE, KEY, Run, answer, needed
 from tests.support.chat_replies import called, said
 
 OPENAI = ["openai", "openai-6"]
-AI = [("ai", "@ai-sdk/openai"), ("ai-6", "ai-sdk-openai-3")]
+AI = [("ai-7", "@ai-sdk/openai"), ("ai", "ai-sdk-openai-3")]
 CALLS = [("c0", '{"city": "Ulm"}'), ("c1", '{"city": "Bonn"}')]
 
 
