@@ -7,7 +7,7 @@ import re
 
 import orjson
 
-from proxy.dialects.chat_completions.relay import WholeFrames
+from proxy.dialects.event_frames import WholeFrames
 from proxy.dialects.responses.events import frame
 from proxy.dialects.responses.input import Unseal
 from proxy.documents.base import Raw
