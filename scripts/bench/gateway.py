@@ -3,6 +3,8 @@
     uv run python scripts/bench/gateway.py --rounds 5
     uv run python scripts/bench/gateway.py --litellm          (installs it into a throw-away folder)
     uv run python scripts/bench/gateway.py --only two         (two workers beside one)
+    uv run python scripts/bench/gateway.py --only versions --before ../v0.1.0
+                                (another checkout with a .venv of its own, round by round)
 
 The gateway has one core; the load, the upstream and the database share another one, and the
 database writes to memory: what is measured is the proxy, not this machine's disk. Rounds are
@@ -78,13 +80,21 @@ class Machine:
         environment = {"UPSTREAM": self.upstream, "GAPS": gaps}
         return self._start("bare pass-through", command, GATEWAY_CORE, port, **environment)
 
-    def proxy(self, name: str, *, workers: int = 1, cores: str = GATEWAY_CORE) -> Target:
+    def proxy(
+        self,
+        name: str,
+        *,
+        workers: int = 1,
+        cores: str = GATEWAY_CORE,
+        checkout: Path | None = None,
+    ) -> Target:
         port = free_port()
         environment = self.environment(port, self._folder / f"data of {name}")
-        if workers > 1:
-            command = [sys.executable, "-m", "proxy", "serve", "--workers", str(workers)]
+        python = str(checkout / ".venv/bin/python") if checkout else sys.executable
+        if workers > 1 or checkout:
+            command = [python, "-m", "proxy", "serve", "--workers", str(workers)]
         else:
-            command = [sys.executable, "watched.py", "serve"]
+            command = [python, "watched.py", "serve"]
             environment["GAPS"] = str(self._folder / f"gaps of {name}")
         target = self._start(name, command, cores, port, **environment)
         wait_until_healthy(port)
@@ -263,6 +273,42 @@ def two(machine: Machine, options: argparse.Namespace) -> dict[str, Any]:
     return results
 
 
+def versions(machine: Machine, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure this version beside another: the ratio of each round, its median and its spread."""
+    if options.before is None:
+        return {}
+    chats = {key: SCENARIOS[key] for key in ("requests", "chunks", "paced")}
+    turns = {"requests": {**SCENARIOS["requests"], "turns": True}, "paced": TURNS["paced"]}
+    before, after = (
+        machine.proxy("before", checkout=options.before.resolve()),
+        machine.proxy("after", checkout=HERE.parents[1]),
+    )
+    targets = {
+        "before": (before, chats),
+        "after": (after, chats),
+        "before, a turn": (before, turns),
+        "after, a turn": (after, turns),
+    }
+    results = uvloop.run(measure(targets, options))
+    for kind in ("", ", a turn"):
+        for scenario, key in (
+            ("requests", "requests_per_second"),
+            ("requests", "cpu_ms_per_request"),
+            ("chunks", "chunks_per_second"),
+            ("paced", "cpu_us_per_chunk"),
+        ):
+            then, now = results[f"before{kind}"], results[f"after{kind}"]
+            if scenario in then:
+                pairs = zip(then[scenario], now[scenario], strict=True)
+                ratios = sorted(new[key] / old[key] for old, new in pairs)
+                print(
+                    f"{key}{kind}: {median(then[scenario], key):,.3f} → "
+                    f"{median(now[scenario], key):,.3f}, after : before "
+                    f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})"
+                )
+    return results
+
+
 def start_up(machine: Machine, options: argparse.Namespace) -> dict[str, Any]:
     """From the command to the first answer, on data that is there; memory of a server at rest."""
     with tempfile.TemporaryDirectory() as folder:
@@ -290,6 +336,7 @@ PARTS: dict[str, Callable[[Machine, argparse.Namespace], dict[str, Any]]] = {
     "crowd": crowds,
     "two": two,
     "start": start_up,
+    "versions": versions,
 }
 
 
@@ -299,6 +346,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--litellm", action="store_true")
     parser.add_argument("--many", type=int, default=2000)
+    parser.add_argument("--before", type=Path, help="another checkout, for `versions`")
     parser.add_argument("--only", choices=PARTS, action="append")
     options = parser.parse_args()
     os.sched_setaffinity(0, {int(LOAD_CORE)})
