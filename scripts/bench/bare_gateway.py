@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 from monitor import Monitor
 
-URL = os.environ.get("UPSTREAM", "") + "/v1/chat/completions"
+URL = os.environ.get("UPSTREAM", "") + os.environ.get("ENDPOINT", "/v1/chat/completions")
 HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
 
 _sessions: list[aiohttp.ClientSession] = []

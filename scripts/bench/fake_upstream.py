@@ -64,6 +64,61 @@ def whole_of(model: str) -> bytes:
     )
 
 
+def _response(model: str) -> dict[str, object]:
+    part = {"type": "output_text", "text": text_of(model), "annotations": [], "logprobs": []}
+    item = {"id": "msg_fake", "type": "message", "role": "assistant", "status": "completed"}
+    usage = {
+        "input_tokens": 24,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": 20,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 44,
+    }
+    about = {"id": "resp_fake", "object": "response", "created_at": 1_700_000_000, "model": model}
+    return {**about, "status": "completed", "output": [{**item, "content": [part]}], "usage": usage}
+
+
+def _event(number: int, kind: str, **fields: object) -> bytes:
+    body = orjson.dumps({"type": kind, "sequence_number": number, **fields})
+    data = b"event: %b\ndata: %b\n\n" % (kind.encode(), body)
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+@functools.cache
+def events_of(model: str) -> list[bytes]:
+    """Return the same stream in OpenAI's Responses."""
+    response = _response(model)
+    begun = {**response, "status": "in_progress", "output": [], "usage": None}
+    item: Any = response["output"][0]  # type: ignore[index]
+    at = {"item_id": item["id"], "output_index": 0}
+    part = {**item["content"][0], "text": ""}
+    chunks, _ = shape_of(model)
+    return [
+        _event(0, "response.created", response=begun),
+        _event(1, "response.in_progress", response=begun),
+        _event(2, "response.output_item.added", output_index=0, item={**item, "content": []}),
+        _event(3, "response.content_part.added", **at, content_index=0, part=part),
+        *(
+            _event(
+                4 + index,
+                "response.output_text.delta",
+                **at,
+                content_index=0,
+                delta=piece(index),
+                logprobs=[],
+            )
+            for index in range(chunks)
+        ),
+        _event(4 + chunks, "response.output_item.done", output_index=0, item=item),
+        _event(5 + chunks, "response.completed", response=response) + b"0\r\n\r\n",
+    ]
+
+
+@functools.cache
+def response_of(model: str) -> bytes:
+    return _answer(orjson.dumps(_response(model)))
+
+
 def _answer(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
         len(body),
@@ -108,16 +163,19 @@ class Upstream(asyncio.Protocol):
             return
         asked = orjson.loads(body)
         if asked.get("stream"):
-            self.task = asyncio.ensure_future(self.stream(asked["model"]))
+            frames = events_of if "input" in asked else frames_of
+            self.task = asyncio.ensure_future(self.stream(asked["model"], frames(asked["model"])))
+        elif "input" in asked:
+            self.transport.write(response_of(asked["model"]))
         else:
             self.transport.write(whole_of(asked["model"]))
 
-    async def stream(self, model: str) -> None:
+    async def stream(self, model: str, frames: list[bytes]) -> None:
         _, pace = shape_of(model)
         self.transport.write(STREAM_HEAD)
         loop = asyncio.get_running_loop()
         due = loop.time()
-        for frame in frames_of(model):
+        for frame in frames:
             if pace:
                 due += pace / 1000
                 await asyncio.sleep(due - loop.time())

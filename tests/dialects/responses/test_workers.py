@@ -58,6 +58,7 @@ async def test_a_killed_workers_response_is_followed_elsewhere_and_a_week_later(
                     two.get(f"{where}?stream=true&starting_after={position}")
                 )
                 process.kill()
+                await asyncio.to_thread(process.communicate)
                 events = events_of((await following).text)
                 assert events[0]["sequence_number"] > position
                 assert events[-1]["type"] == "response.failed"
