@@ -4,15 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
-from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.routing import BaseRoute
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy import __version__
 from proxy.access.auth import UPLOADS, Authenticator
@@ -104,17 +103,29 @@ COMPRESSION_LEVEL = 4
 
 
 class Application(FastAPI):
-    """FastAPI without Starlette's outermost layer.
+    """FastAPI without the layers of its own that stand outside of all others.
 
-    `AccessControl` is the last to catch what nobody caught; a second one outside of it would
-    wrap every chunk of every stream. Layers that are added later stand outside of all others.
+    `AccessControl` is the last to catch what nobody caught, bounds bodies, and `tracing.py`
+    tells of replies: a second catch, bound and telemetry would cost every request a twentieth.
+    Layers that are added later stand outside of all others.
     """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the lifespan."""
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        if self.middleware_stack is None:
+            self.middleware_stack = self.build_middleware_stack()
+        scope["app"] = self
+        await self.middleware_stack(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return the layers from the last added one inwards."""
-        outermost: Any = super().build_middleware_stack()
-        assert isinstance(outermost, ServerErrorMiddleware)
-        return outermost.app
+        layer: Any = super().build_middleware_stack()
+        while not isinstance(layer, cast("type[Any]", self.user_middleware[0].cls)):
+            layer = layer.app
+        return cast("ASGIApp", layer)
 
 
 def _add_source(app: FastAPI, settings: Settings) -> None:

@@ -1,6 +1,9 @@
 """How each provider's last call ended, in this worker."""
 
-from proxy.documents.base import Raw, utc_now
+import time
+from datetime import UTC, datetime
+
+from proxy.documents.base import Raw, as_utc
 from proxy.streaming.engine import Completed
 
 
@@ -15,11 +18,12 @@ class LastAnswers:
         self._last[call.provider] = {
             "model": call.model,
             "status": call.status,
-            "at": utc_now(),
+            "at": time.time(),
             "first_token_ms": call.first_token_ms,
             "duration_ms": call.duration_ms,
         }
 
     def of(self, provider: str) -> Raw | None:
         """Return the last call of a provider, or None before there was one."""
-        return self._last.get(provider)
+        last = self._last.get(provider)
+        return last and {**last, "at": as_utc(datetime.fromtimestamp(last["at"], UTC))}

@@ -91,15 +91,14 @@ class UsageRecorder:
         tokens_out = usage.total_tokens - tokens_in
         counts["prompt_tokens"] += tokens_in
         counts["completion_tokens"] += tokens_out
-        if cost := self._cost(call, tokens_in, tokens_out):
+        if cost := self._cost(call, prices, tokens_in, tokens_out):
             counts["cost"] += cost
         if labels.key_id in self._tokens:
             known_day, until, tokens = self._tokens[labels.key_id]
             self._tokens[labels.key_id] = (known_day, until, tokens + tokens_in + tokens_out)
 
-    def _cost(self, call: Completed, tokens_in: int, tokens_out: int) -> float:
+    def _cost(self, call: Completed, said: ModelSettings, tokens_in: int, tokens_out: int) -> float:
         """Return what a call costs, by `proxy.toml`, else by what its provider lists."""
-        said = self._settings.model_settings(f"{call.provider}/{call.model}")
         listed = self._registry.facts(call.provider, call.model)
         prices: ModelSettings | ModelFacts = said
         fixed = 0.0

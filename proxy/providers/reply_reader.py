@@ -318,6 +318,21 @@ class ReplyReader:
         )
 
 
+def usual_body(parts: list[bytes]) -> Usage | None:
+    """Return the usage of a JSON body that is a plain answer; None of one that has to be read."""
+    try:
+        body = orjson.loads(b"".join(parts))
+        (choice,) = body["choices"]
+        said = choice["message"]["content"] if "message" in choice else choice["text"]
+        reason = choice["finish_reason"]
+        is_plain = type(said) is str and said and type(reason) is str and reason.lower() != "error"
+        if not is_plain or "error" in body or "error" in choice or choice.get("index"):
+            return None
+        return usage_of(body["usage"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
 def _is_failure(frame: dict[str, Any]) -> bool:
     """Whether a frame without choices says that something failed: in any of the usual shapes."""
     if frame.get("object") == "error" or frame.get("type") == "error" or frame.get("detail"):

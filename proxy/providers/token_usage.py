@@ -25,6 +25,8 @@ def usage_of(counted: Any) -> Usage | None:
     """
     if not isinstance(counted, dict):
         return None
+    if (usual := _usual(counted)) is not None:
+        return usual
     total = _first(counted, _TOTAL)
     prompt = _first(counted, _PROMPT)
     completion = _first(counted, _COMPLETION)
@@ -44,8 +46,28 @@ def usage_of(counted: Any) -> Usage | None:
     )
 
 
+def _usual(counted: dict[str, Any]) -> Usage | None:
+    """Read what most upstreams say; None of anything else, or of numbers that do not add up."""
+    if len(counted) != 3:
+        return None
+    prompt, completion, total = map(counted.get, ("prompt_tokens", "completion_tokens", _TOTAL[0]))
+    if not (type(prompt) is type(completion) is type(total) is int):
+        return None
+    if prompt < 0 or completion < 0 or total == 0 or total != prompt + completion:
+        return None
+    return Usage(prompt, completion, "reported", {}, total) if total <= MAX_COUNT else None
+
+
 def bounded(usage: Usage) -> Usage:
     """Return a usage whose every number can be stored, whoever counted."""
+    prompt, completion = usage.prompt_tokens, usage.completion_tokens
+    if (
+        type(prompt) is type(completion) is type(usage.reported_total) is int
+        and min(prompt, completion, usage.reported_total) >= 0
+        and max(prompt, completion, usage.reported_total) <= MAX_COUNT
+        and not usage.details
+    ):
+        return usage
     return Usage(
         _count(usage.prompt_tokens) or 0,
         _count(usage.completion_tokens) or 0,

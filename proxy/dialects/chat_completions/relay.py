@@ -7,7 +7,7 @@ from proxy.dialects.event_frames import FRAME_ENDS, FrameSieve
 from proxy.errors import ReplyTruncated, UpstreamError, UpstreamProtocolError
 from proxy.providers.base import Usage
 from proxy.providers.openai import CHAT_COMPLETIONS, OpenAIProvider, RawResponse
-from proxy.providers.reply_reader import ReplyReader
+from proxy.providers.reply_reader import ReplyReader, usual_body
 
 BODY_BYTES = 64 * 1024 * 1024
 """The largest answer that is not a stream."""
@@ -98,6 +98,9 @@ class Relayed:
         size = 0
         while not begun and not reader.done and reader.error is None:
             data = await self.response.read()
+            if not data and reader.is_stream is False and (usage := usual_body(parts)):
+                self.usage, begun = usage, True
+                break
             begun = self._feed_until_begun(reader, data)
             size += len(data)
             if size > BODY_BYTES:
