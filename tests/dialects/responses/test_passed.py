@@ -159,14 +159,16 @@ async def test_what_this_server_sealed_goes_another_way(
     given = [item for item in kept["output"] if item["type"] != "web_search_call"]
     reference = {"type": "item_reference", "id": given[1]["id"]}
     result = {"type": "function_call_output", "call_id": "c1", "output": "sun"}
+    question = {"role": "user", "content": "Weather?"}
     for history in ([*given, result], [given[0], reference, given[2], result]):
-        answer = await client.post("/v1/responses", json=asked(input=history))
+        answer = await client.post("/v1/responses", json=asked(input=[question, *history]))
         assert answer.status_code == 200, answer.text
         sent = upstream.requests[-1].json
         assert sent["store"] is False
         kinds = [item["type"] for item in sent["input"]]
-        assert kinds == ["reasoning", "message", "function_call", "function_call_output"]
-        assert sent["input"][0]["encrypted_content"] == "sealed"
+        own = ["reasoning", "message", "function_call"]
+        assert kinds == ["message", *own, "function_call_output"]
+        assert sent["input"][1]["encrypted_content"] == "sealed"
 
 
 async def test_a_client_that_leaves_ends_the_upstreams_work(
