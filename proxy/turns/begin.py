@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
-from fnmatch import fnmatchcase
 from typing import cast
 from weakref import WeakValueDictionary
 
@@ -30,13 +28,15 @@ from proxy.providers.registry import Registry, Route
 from proxy.settings import Settings
 from proxy.source_code.digests import Digests
 from proxy.streaming.engine import Engine
-from proxy.streaming.generation import Generation
-from proxy.streaming.reply import KeyReused, Reply
+from proxy.streaming.reply import Reply
 from proxy.streaming.sink import MessageSink
 from proxy.turns.append import APPEND_ATTEMPTS, check_length, check_size, move_tail
 from proxy.turns.attached_source import AttachedSource, attach_source
+from proxy.turns.continues import ContinueTexts
 from proxy.turns.history import composed, new_as_history
 from proxy.turns.prompt import Prompt, build_prompt, document_context, once
+from proxy.turns.repeated import has_come_to_nothing, reply_of_key, reply_of_retry
+from proxy.turns.tails import TailMover
 from proxy.turns.turn import (
     NewTurn,
     conversation_id_of,
@@ -45,12 +45,6 @@ from proxy.turns.turn import (
     new_conversation_id,
     not_stored_yet,
 )
-
-RETRIED_WITHIN = timedelta(minutes=15)
-"""How long after a turn began an SDK's own repetition of its call is taken for one."""
-
-CONTINUE_CHARACTERS = 2000
-"""A longer text says more than to go on."""
 
 REPLY_FIELDS = (
     "key_id",
@@ -83,11 +77,9 @@ class Turns:
         self._digests = digests
         self._registry = registry
         self._engine = engine
-        self._continue_messages = {text.strip().casefold() for text in settings.continue_messages}
-        self._continue_patterns = [text.strip().casefold() for text in settings.continue_patterns]
+        self._continues = ContinueTexts(settings)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._moving: set[str] = set()
-        engine.on_end.append(self._make_room)
+        TailMover(settings, engine)
 
     async def begin(self, owner: str, conversation_id: str, turn: NewTurn) -> Reply:
         """Store the messages and an empty reply with one push, and start the generation.
@@ -118,7 +110,7 @@ class Turns:
     async def _begin(self, owner: str, conversation_id: str, turn: NewTurn) -> Reply:
         self._engine.check_open()
         check_size(turn.messages, self._settings)
-        stores_last = not self._is_continue(turn)
+        stores_last = not self._continues.is_one(turn)
         is_new = not conversation_id and turn.previous is None
         if is_new and turn.thread:
             conversation_id = conversation_id_of(owner, turn.thread)
@@ -130,12 +122,8 @@ class Turns:
                 Counter.reserve("messages", len(turn.messages) + 1),
             )
             conversation_id = conversation["_id"]
-            if turn.idempotency_key is not None:
-                earlier = await self._earlier(owner, conversation, turn)
-                if earlier is not None:
-                    return earlier
-            if turn.is_retry and (retried := await self._retried(owner, conversation, turn)):
-                return retried
+            if (begun := await self._begun_before(owner, conversation, turn)) is not None:
+                return begun
             if turn.previous is not None and not is_newest(conversation, *turn.previous):
                 conversation_id = await self.fork(owner, *turn.previous)
                 turn = replace(turn, previous=None)
@@ -312,20 +300,6 @@ class Turns:
         accepts = route.accepts(self._settings.model_settings(name))
         return composed(messages, accepts, route.provider.name)
 
-    def _is_continue(self, turn: NewTurn) -> bool:
-        return (
-            not turn.stores_all
-            and turn.messages[-1].role == "user"
-            and turn.messages[-1].payload is None
-            and self._continues(turn.messages[-1].content.strip().casefold())
-        )
-
-    def _continues(self, text: str) -> bool:
-        return text in self._continue_messages or (
-            len(text) <= CONTINUE_CHARACTERS
-            and any(fnmatchcase(text, pattern) for pattern in self._continue_patterns)
-        )
-
     async def _prompt(
         self,
         owner: str,
@@ -402,89 +376,28 @@ class Turns:
             message["request"] = request
         return message
 
-    async def _retried(
+    async def _begun_before(
         self, owner: str, conversation: StoredConversation, turn: NewTurn
     ) -> Reply | None:
-        """Return the reply that an SDK asks for again by itself, after its time-out.
-
-        None where none is.
-
-        One of which nothing came is tried again, in its place.
-        """
-        caller = current_caller.get()
-        key_id = caller.key_id if caller is not None else ""
-        oldest = utc_now() - RETRIED_WITHIN
-        for message in reversed(conversation["messages"]):
-            if message.get("started_at") is None:
-                continue
-            if message["started_at"] < oldest:
-                break
-            if (message.get("idempotency") or {}).get("body") != turn.fingerprint:
-                continue
-            if "key" in message["idempotency"] or (message.get("key_id") or "") != (key_id or ""):
-                continue
-            failed = message.get("status") in ("failed", "interrupted", "stopped")
-            if failed and not message.get("content"):
+        """Return the reply that the same call began before, running here or not."""
+        message, by_key = None, False
+        if turn.idempotency_key is not None:
+            message = await reply_of_key(conversation, turn)
+            by_key = message is not None
+        if message is None and turn.is_retry:
+            message = reply_of_retry(conversation, turn)
+            if message is not None and has_come_to_nothing(message):
                 return await self.regenerate(owner, message["id"], turn.model)
-            return Reply(
-                conversation["_id"],
-                message.get("reply_to"),
-                message["id"],
-                self._engine.running.get(message["id"]),
-            )
-        return None
-
-    async def _earlier(
-        self, owner: str, conversation: StoredConversation, turn: NewTurn
-    ) -> Reply | None:
-        """Return the reply that this idempotency key began in this conversation."""
-        found = _with_key(conversation["messages"], turn.idempotency_key)
-        if found is None and conversation["page_count"]:
-            page = await MessagePage.collection().find_one(
-                {
-                    "conversation_id": conversation["_id"],
-                    "messages.idempotency.key": turn.idempotency_key,
-                },
-                {"messages": 1},
-            )
-            found = _with_key(page["messages"] if page else [], turn.idempotency_key)
-        if found is None:
+        if message is None:
             return None
-        if found["idempotency"]["body"] != turn.fingerprint:
-            raise KeyReused
         return Reply(
             conversation["_id"],
-            found.get("reply_to"),
-            found["id"],
-            self._engine.running.get(found["id"]),
-            message=found,
-            joined=True,
+            message.get("reply_to"),
+            message["id"],
+            self._engine.running.get(message["id"]),
+            message=message if by_key else {},
+            joined=by_key,
         )
-
-    def _make_room(self, generation: Generation) -> None:
-        """Move the older half of a tail that a turn made too large; nobody waits for it."""
-        if generation.tail_size is None:
-            return
-        messages, size = generation.tail_size
-        settings = self._settings
-        too_large = (
-            messages > settings.tail_messages or size + len(generation.text) > settings.tail_bytes
-        )
-        conversation_id = generation.sink.conversation_id
-        # Turns that end while a move is under way would only begin the same one again.
-        if too_large and conversation_id not in self._moving:
-            self._moving.add(conversation_id)
-            self._engine.in_background(self._move_in_background(conversation_id))
-
-    async def _move_in_background(self, conversation_id: str) -> None:
-        try:
-            await move_tail(conversation_id, self._settings)
-        finally:
-            self._moving.discard(conversation_id)
-
-
-def _with_key(messages: list[StoredMessage], key: str | None) -> StoredMessage | None:
-    return next((m for m in messages if m.get("idempotency", {}).get("key") == key), None)
 
 
 def _model_of(message: StoredMessage) -> str:
