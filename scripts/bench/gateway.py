@@ -356,7 +356,8 @@ def main() -> int:
         "machine": platform.machine(),
         "cores": os.cpu_count(),
     }
-    path = HERE / "results" / "gateway.json"
+    name = "versions" if options.only == ["versions"] else "gateway"
+    path = HERE / "results" / f"{name}.json"
     if options.only and path.exists():
         record = {**json.loads(path.read_text()), **record}
     for part in options.only or PARTS:
