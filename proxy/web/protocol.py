@@ -310,5 +310,11 @@ def protocol_of(settings: Settings) -> Any:
 
 
 def _broken(error: httptools.HttpParserError) -> BadRequest:
+    if isinstance(error, httptools.HttpParserInvalidURLError) or "in url" in str(error):
+        return BadRequest(
+            "The address holds characters that must be percent-encoded, such as 中 or a space; "
+            "with curl: -G --data-urlencode 'q=冒泡'",
+            code="invalid_http",
+        )
     reason = "" if isinstance(error, httptools.HttpParserCallbackError) else f": {error}"
     return BadRequest(f"This is not valid HTTP/1.1{reason}", code="invalid_http")

@@ -171,6 +171,12 @@ async def test_an_address_over_the_limit_is_named_as_such(live: Live) -> None:
             assert "16384 bytes" in error_of(await said(port, request(path)), 414)
 
 
+@pytest.mark.parametrize("path", ["/v1/search?q=冒泡", "/中", "/?q=a\x7f"])
+async def test_an_address_that_is_not_encoded_is_told_how(live: Live, path: str) -> None:
+    async with live() as port:
+        assert "--data-urlencode" in error_of(await said(port, request(path)), 400)
+
+
 async def test_trailers_are_bounded_and_never_become_headers(live: Live, echo: Echo) -> None:
     head = request("/", "Transfer-Encoding: chunked", "Connection: close", method="POST")
     trailers = b"Authorization: Bearer stolen\r\nX-Forwarded-For: 1.2.3.4\r\n"
