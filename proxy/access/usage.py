@@ -47,7 +47,7 @@ class UsageRecorder:
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self._settings = settings
-        self._registry = registry
+        self._models = registry
         self._counts: defaultdict[Labels, defaultdict[str, float]] = defaultdict(_zeros)
         self._used: dict[str, tuple[int, float]] = {}
         self._tokens: dict[str, tuple[str, float, int]] = {}
@@ -99,7 +99,7 @@ class UsageRecorder:
 
     def _cost(self, call: Completed, said: ModelSettings, tokens_in: int, tokens_out: int) -> float:
         """Return what a call costs, by `proxy.toml`, else by what its provider lists."""
-        listed = self._registry.facts(call.provider, call.model)
+        listed = self._models.facts(call.provider, call.model)
         prices: ModelSettings | ModelFacts = said
         fixed = 0.0
         own = (said.input_price_per_million_tokens, said.output_price_per_million_tokens)

@@ -21,10 +21,9 @@ from proxy.providers.registry import Registry, Route
 from proxy.schemas.common import ASKS_A_MODEL
 from proxy.schemas.completions import read_passed
 from proxy.schemas.pass_through import BYTES, STREAM, body_of, form_of, json_of
-from proxy.settings import Settings
-from proxy.streaming.engine import Engine
 from proxy.web.dependencies import Caller
 from proxy.web.handlers import is_json
+from proxy.web.state import state_of
 
 router = APIRouter(tags=["Pass-through"])
 
@@ -199,11 +198,9 @@ async def create_translation(request: Request, caller: Caller) -> Response:
 
 
 async def _pass_on(request: Request, caller: CallerInfo, path: str) -> Response:
-    state = request.app.state
-    engine: Engine = state.engine
-    settings: Settings = state.settings
-    registry: Registry = state.registry
-    engine.check_open()
+    state = state_of(request)
+    settings, registry = state.settings, state.registry
+    state.engine.check_open()
     content: JsonContent | Upload
     content_type = request.headers.get("content-type", "")
     if f"/v1{path}" in UPLOADS and not is_json(content_type):
@@ -223,7 +220,7 @@ async def _pass_on(request: Request, caller: CallerInfo, path: str) -> Response:
         body = read_passed(raw)
         content = JsonContent(body, raw, path)
         routes = await _routes(registry, path, body.get("model"))
-    return PassedOn(PassedCall(caller.owner, path, routes, content), engine, settings)
+    return PassedOn(PassedCall(caller.owner, path, routes, content), state.engine, settings)
 
 
 async def _routes(
@@ -239,7 +236,7 @@ async def _routes(
 async def _read_json(request: Request) -> bytes:
     if not is_json(request.headers.get("content-type", "")):
         raise UnsupportedMediaType
-    limit = request.app.state.settings.body_bytes
+    limit = state_of(request).settings.body_bytes
     parts: list[bytes] = []
     size = 0
     async for data in request.stream():

@@ -20,7 +20,7 @@ from proxy.dialects.chat_completions.reshape import (
 )
 from proxy.dialects.chat_completions.shapes import CompletionFormat
 from proxy.dialects.endpoints import not_served
-from proxy.dialects.sending import Sending, error_frames
+from proxy.dialects.sending import Headers, Sending, error_frames
 from proxy.dialects.watched import WatchedAnswer, model_header, upstream_headers
 from proxy.documents.message import Status
 from proxy.errors import ProxyError, ReplyTruncated, UpstreamError
@@ -31,6 +31,7 @@ from proxy.providers.registry import Route
 from proxy.responses import dumps
 from proxy.settings import Settings
 from proxy.sse import DONE, HEARTBEAT
+from proxy.streaming.delivery import ReplyFormat
 from proxy.streaming.draft import Progress
 from proxy.streaming.engine import Completed, Engine
 from proxy.streaming.generation import Compose, Generation, estimate_tokens
@@ -187,20 +188,27 @@ class Answer(WatchedAnswer):
         await sending.end(end)
         return status
 
-    async def _send_generated(self, started: "StartedGeneration", sending: Sending) -> Status:
-        body, generation = self._call.body, started.generation
-        model = model_header(generation.provider, generation.model)
-        chunks = CompletionFormat(
+    def _format(self, model: str) -> ReplyFormat:
+        """Return what puts a generation into the shape of this call's dialect."""
+        return CompletionFormat(
             completion_id=f"chatcmpl-{uuid4().hex}",
-            model=generation.model,
-            include_usage=wants_usage(body),
+            model=model,
+            include_usage=wants_usage(self._call.body),
         )
-        if not body.get("stream"):
+
+    def _generated_headers(self, generation: Generation) -> Headers:
+        return model_header(generation.provider, generation.model)
+
+    async def _send_generated(self, started: "StartedGeneration", sending: Sending) -> Status:
+        generation = started.generation
+        headers = self._generated_headers(generation)
+        chunks = self._format(generation.model)
+        if not self._call.body.get("stream"):
             await generation.ended.wait()
             whole = chunks.whole(generation.error, generation.result)
-            await sending.whole(dumps(whole), 200, "application/json", model)
+            await sending.whole(dumps(whole), 200, "application/json", headers)
             return generation.status
-        await sending.open(200, "text/event-stream; charset=utf-8", model)
+        await sending.open(200, "text/event-stream; charset=utf-8", headers)
         frame = chunks.first()
         differs = False
         async for progress in started.progresses():

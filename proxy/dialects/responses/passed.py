@@ -6,12 +6,13 @@ A route that does not is asked as everywhere, by a generation that nobody stores
 from typing import Any, NamedTuple, cast
 from uuid import uuid4
 
-from proxy.dialects.chat_completions.stateless import Answer, StartedGeneration
+from proxy.dialects.chat_completions.stateless import Answer
 from proxy.dialects.chat_completions.stateless import Call as ChatCall
 from proxy.dialects.responses.answer import IGNORED, view_of
 from proxy.dialects.responses.call import Call
 from proxy.dialects.responses.events import ResponseFormat
 from proxy.dialects.responses.relay import RelayedResponse
+from proxy.dialects.sending import Headers
 from proxy.dialects.watched import model_header, upstream_headers
 from proxy.documents.base import Raw, utc_now
 from proxy.documents.message import Status
@@ -22,10 +23,9 @@ from proxy.providers.registry import Route
 from proxy.responses import dumps
 from proxy.sealing import Sealer
 from proxy.settings import Settings
-from proxy.sse import DONE, HEARTBEAT
-from proxy.streaming.draft import Progress
+from proxy.sse import DONE
 from proxy.streaming.engine import Engine
-from proxy.streaming.generation import Compose, estimate_tokens
+from proxy.streaming.generation import Compose, Generation, estimate_tokens
 
 
 class StatelessCall(NamedTuple):
@@ -115,30 +115,11 @@ class PassedAnswer(Answer):
         view = view_of(call.request, self._asked.sealer)
         return ResponseFormat(message, call.request, id_=f"resp_{number}", view=view)
 
-    async def _send_generated(self, started: StartedGeneration, sending: Any) -> Status:
-        generation = started.generation
-        headers = model_header(generation.provider, generation.model)
+    def _generated_headers(self, generation: Generation) -> Headers:
+        headers = super()._generated_headers(generation)
         if ignored := self._asked.call.ignored:
             headers.append((IGNORED.lower().encode(), ", ".join(ignored)[:1000].encode()))
-        frames = self._format(generation.model)
-        if not self._asked.body.get("stream"):
-            await generation.ended.wait()
-            whole = dumps(frames.whole(generation.error, generation.result))
-            await sending.whole(whole, 200, "application/json", headers)
-            return generation.status
-        await sending.open(200, "text/event-stream; charset=utf-8", headers)
-        block = frames.first()
-        differs = False
-        async for progress in started.progresses():
-            if progress.differs:
-                differs = True
-                continue
-            block += HEARTBEAT if progress == Progress() else frames.progress(progress)
-            await sending.write(block)
-            block = b""
-        block += frames.ending(generation.error, generation.result, differs=differs)
-        await sending.end(block)
-        return generation.status
+        return headers
 
     def _usage(self, relayed: Any) -> Usage:
         texts = (str(message.get("content") or "") for message in self._asked.messages)
