@@ -199,7 +199,7 @@ async def create_translation(request: Request, caller: Caller) -> Response:
 
 async def _pass_on(request: Request, caller: CallerInfo, path: str) -> Response:
     state = state_of(request)
-    settings, registry = state.settings, state.registry
+    settings = state.settings
     state.engine.check_open()
     content: JsonContent | Upload
     content_type = request.headers.get("content-type", "")
@@ -211,7 +211,7 @@ async def _pass_on(request: Request, caller: CallerInfo, path: str) -> Response:
         )
         try:
             await content.read(request.stream())
-            routes = await _routes(registry, path, content.model, can_leave_out=False)
+            routes = await _routes(state.registry, path, content.model, can_leave_out=False)
         except BaseException:
             content.close()
             raise
@@ -219,7 +219,7 @@ async def _pass_on(request: Request, caller: CallerInfo, path: str) -> Response:
         raw = await _read_json(request)
         body = read_passed(raw)
         content = JsonContent(body, raw, path)
-        routes = await _routes(registry, path, body.get("model"))
+        routes = await _routes(state.registry, path, body.get("model"))
     return PassedOn(PassedCall(caller.owner, path, routes, content), state.engine, settings)
 
 
