@@ -30,6 +30,7 @@ import proxy
 from proxy import __version__
 from proxy.access.auth import check_exposure, has_keys
 from proxy.app import create_app
+from proxy.commands.allocator import give_memory_back
 from proxy.commands.connect import database_server, opened
 from proxy.embedded import EmbeddedDatabase, check_not_taken
 from proxy.providers.registry import build_providers
@@ -65,6 +66,7 @@ class Prepared:
 
 def serve(settings: Settings, arguments: argparse.Namespace) -> int:
     """Start the database if it is the embedded one, then serve until a signal comes."""
+    give_memory_back()
     if arguments.workers is not None:
         settings = load_settings(workers=arguments.workers)
     build_providers(settings)
@@ -235,6 +237,7 @@ def _serve_many(settings: Settings, listener: socket.socket, numbers: Path) -> i
 
 def worker_app(*, on_embedded: bool, numbers: Path) -> FastAPI:
     """Return the application of a worker, which ends with the process that began it."""
+    give_memory_back()
     settings = load_settings()
     configure_logging(settings)
     if (parent := multiprocessing.parent_process()) is not None:

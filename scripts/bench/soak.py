@@ -207,6 +207,11 @@ def median(samples: list[dict[str, float]], name: str) -> float:
     return values[len(values) // 2]
 
 
+def by_minute(samples: list[dict[str, float]], name: str) -> list[float]:
+    size = 60 // SAMPLE_SECONDS
+    return [median(samples[at : at + size], name) for at in range(0, len(samples), size)]
+
+
 async def soak(arguments: argparse.Namespace, folder: Path, port: int, upstream: int) -> int:
     data, gaps = folder / "data", folder / "gaps"
     server = process(
@@ -248,6 +253,7 @@ async def soak(arguments: argparse.Namespace, folder: Path, port: int, upstream:
         "done": dict(run.done),
         "refused": dict(run.refused),
         "server MiB": [median(early, "server MiB"), median(late, "server MiB")],
+        "server MiB by minute": by_minute(samples, "server MiB"),
         "database MiB": [median(early, "database MiB"), median(late, "database MiB")],
         "files MiB": [samples[0]["files MiB"], samples[-1]["files MiB"]],
         "loop gap ms": {
