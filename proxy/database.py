@@ -1,8 +1,7 @@
-"""The database: client, documents, indexes. The only module that imports motor."""
+"""The database: client, documents, indexes. Motor is imported here and in `timed_motor.py`."""
 
 import asyncio
 import logging
-import threading
 import warnings
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,12 +10,6 @@ from beanie import init_beanie
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import WriteConcern
 from pymongo.errors import ConfigurationError, PyMongoError
-from pymongo.monitoring import (
-    CommandFailedEvent,
-    CommandListener,
-    CommandStartedEvent,
-    CommandSucceededEvent,
-)
 
 from proxy.documents.api_key import ApiKey, KeyActivity
 from proxy.documents.base import Stored
@@ -41,9 +34,9 @@ from proxy.documents.usage import Usage
 from proxy.documents.user import Session, User
 from proxy.documents.worker import Worker
 from proxy.errors import StorageUnavailable
-from proxy.metrics import COMMAND_DURATION
 from proxy.sealing import new_key
 from proxy.settings import SettingsError
+from proxy.timed_motor import TimedDatabase
 
 log = logging.getLogger(__name__)
 
@@ -170,28 +163,6 @@ class Database:
         self.client.close()
 
 
-class CommandTimes(CommandListener):
-    """Counts how long commands take; the driver calls it from its threads."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-
-    def started(self, event: CommandStartedEvent) -> None:
-        """Nothing is counted yet."""
-
-    def succeeded(self, event: CommandSucceededEvent) -> None:
-        """Count one that was answered."""
-        self._count(event.command_name, "ok", event.duration_micros)
-
-    def failed(self, event: CommandFailedEvent) -> None:
-        """Count one that was refused, or never answered."""
-        self._count(event.command_name, "error", event.duration_micros)
-
-    def _count(self, command: str, outcome: str, microseconds: int) -> None:
-        with self._guard:
-            COMMAND_DURATION.observe((command, outcome), microseconds / 1e6)
-
-
 def connect(uri: str, name: str) -> Database:
     """Open a client: every write is acknowledged by the journal of a majority.
 
@@ -210,14 +181,13 @@ def connect(uri: str, name: str) -> Database:
                 serverSelectionTimeoutMS=5_000,
                 connectTimeoutMS=5_000,
                 maxPoolSize=64,
-                event_listeners=[CommandTimes()],
             )
     except UserWarning:
         raise _unreadable(uri, "an option is unknown or has a wrong value") from None
     except (ConfigurationError, ValueError) as error:
         # Its text may hold the password.
         raise _unreadable(uri, type(error).__name__) from None
-    return Database(client[name])
+    return Database(TimedDatabase(client, name))
 
 
 def _unreadable(uri: str, why: str) -> SettingsError:

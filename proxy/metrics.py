@@ -160,7 +160,7 @@ CHECKPOINT_AGE = Gauge(
 )
 COMMAND_DURATION = Histogram(
     "proxy_database_command_seconds",
-    "Duration of database commands",
+    "Duration of database commands, from the call to its answer",
     ("command", "outcome"),
     COMMAND_SECONDS,
 )
