@@ -19,6 +19,7 @@ from proxy.database import Database
 from proxy.settings import Settings
 from proxy.web.protocol import protocol_of
 from tests.fakes.wire_server import find_program, wire_server
+from tests.support.clients import client_at
 from tests.support.databases import close_database, open_database
 from tests.support.secret_watch import SecretWatch
 from tests.support.stored_documents import documents_of_wrong_type
@@ -184,7 +185,7 @@ def live(wire: Database) -> LiveServer:
         app = create_app(make_settings(**fields), database=database or wire, providers=providers)
         async with (
             serving(app) as url,
-            httpx.AsyncClient(base_url=url, timeout=30) as client,
+            client_at(url, timeout=30) as client,
         ):
             client.app = app  # type: ignore[attr-defined]
             yield client

@@ -17,6 +17,7 @@ from proxy.documents.base import utc_now
 from proxy.documents.counter import Counter as StoredCounter
 from proxy.documents.user import Session, User
 from tests.conftest import client_of, make_settings, running_app, serving
+from tests.support.clients import client_at
 from tests.support.keys import ADMIN, bearer, locked, status_of, two_workers, until
 
 HERE = "/v1/chat/conversations"
@@ -214,7 +215,7 @@ async def behind_proxy(database: Database, *trusted: str) -> AsyncIterator[Guess
     settings = make_settings(api_keys=[ADMIN], login_attempts=2, trusted_proxies=list(trusted))
     async with running_app(database, settings) as app, serving(app) as url:
         await User.create_new("ada", "Ada", await hash_password(PASSWORD), ["chat"])
-        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+        async with client_at(url) as client:
 
             async def guess(password: str, address: str, name: str = "ada") -> int:
                 headers = {"X-Forwarded-For": address}

@@ -4,10 +4,10 @@ import asyncio
 from collections import Counter
 from pathlib import Path
 
-import httpx
 import pytest
 
 from proxy.database import Database
+from tests.support.clients import client_at
 from tests.support.command import running
 from tests.support.keys import ADMIN, bearer, status, until
 
@@ -27,8 +27,8 @@ async def test_a_keys_limits_and_life_hold_over_two_processes(
         running(tmp_path, **variables) as (other, _),
     ):
         async with (
-            httpx.AsyncClient(base_url=one, timeout=60) as here,
-            httpx.AsyncClient(base_url=other, timeout=60) as there,
+            client_at(one) as here,
+            client_at(other) as there,
         ):
             body = {"name": "laptop", "requests_per_minute": 40}
             created = (await here.post("/v1/keys", json=body, headers=bearer(ADMIN))).json()

@@ -12,6 +12,7 @@ from openai import AsyncOpenAI
 from tests.fakes.openai_upstream import USAGE, chunk, usage_chunk
 from tests.fakes.scripted import whole
 from tests.sdk.conftest import KEY, Server
+from tests.support.sdk import sdk_at
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +25,7 @@ WEATHER: Any = {
 
 @pytest.fixture
 async def client(server: Server) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=server.base_url, api_key=KEY, max_retries=0) as client:
+    async with sdk_at(server.base_url, KEY) as client:
         yield client
 
 
@@ -156,7 +157,7 @@ async def test_a_bad_request_names_the_parameter(client: AsyncOpenAI, server: Se
 
 
 async def test_a_wrong_key_is_an_authentication_error(server: Server) -> None:
-    async with AsyncOpenAI(base_url=server.base_url, api_key="wrong", max_retries=0) as client:
+    async with sdk_at(server.base_url, "wrong") as client:
         with pytest.raises(openai.AuthenticationError) as caught:
             await client.chat.completions.create(model="test-model", messages=HELLO)
     assert caught.value.status_code == 401
@@ -176,7 +177,7 @@ async def test_retry_after_is_waited_for(server: Server) -> None:
         server.upstream.status(429, retry_after="1"), server.upstream.whole_reply("ok")
     )
     began = time.monotonic()
-    async with AsyncOpenAI(base_url=server.base_url, api_key=KEY, max_retries=1) as client:
+    async with sdk_at(server.base_url, KEY, max_retries=1) as client:
         answer = await client.chat.completions.create(model="test-model", messages=HELLO)
     assert answer.choices[0].message.content == "ok"
     # Its own first wait is at most half a second.
@@ -185,7 +186,7 @@ async def test_retry_after_is_waited_for(server: Server) -> None:
 
 async def test_a_failed_turn_is_not_sent_a_second_time(server: Server) -> None:
     server.upstream.play(server.upstream.status(500), server.upstream.reply("ok"))
-    async with AsyncOpenAI(base_url=server.base_url, api_key=KEY, max_retries=2) as client:
+    async with sdk_at(server.base_url, KEY, max_retries=2) as client:
         created: Any = await client.post("/chat/conversations", cast_to=object, body={})
         with pytest.raises(openai.InternalServerError):
             await client.chat.completions.create(
@@ -198,9 +199,7 @@ async def test_a_failed_turn_is_not_sent_a_second_time(server: Server) -> None:
 
 async def test_the_clients_time_out_ends_the_upstreams_work(server: Server) -> None:
     server.upstream.play(server.upstream.stall_before_the_head())
-    async with AsyncOpenAI(
-        base_url=server.base_url, api_key=KEY, max_retries=0, timeout=0.3
-    ) as client:
+    async with sdk_at(server.base_url, KEY, timeout=0.3) as client:
         with pytest.raises(openai.APITimeoutError):
             await client.chat.completions.create(model="test-model", messages=HELLO)
     await asyncio.wait_for(server.upstream.wait_for_abort(), 20)

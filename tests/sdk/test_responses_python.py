@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from tests.fakes.openai_upstream import chunk, usage_chunk
 from tests.sdk.conftest import KEY, Server
+from tests.support.sdk import sdk_at
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +21,7 @@ class City(BaseModel):
 
 @pytest.fixture
 async def client(server: Server) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=server.base_url, api_key=KEY, max_retries=0) as client:
+    async with sdk_at(server.base_url, KEY) as client:
         yield client
 
 

@@ -20,6 +20,7 @@ from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.poe_upstream import PoeUpstream
 from tests.fakes.scripted import Script, unused_url
 from tests.support import providers as support
+from tests.support.clients import client_at
 from tests.support.completions import PATH, call, chunks, said
 from tests.support.replies import create, history, provider, say, stored, streaming
 
@@ -59,7 +60,7 @@ async def side(
                 database=database,
                 providers=[provider(upstream), impatient, dead],
             )
-        async with serving(app) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
+        async with serving(app) as url, client_at(url, timeout=30) as client:
             yield Side(upstream, client)
         database.close()
 

@@ -16,6 +16,7 @@ import pytest
 from proxy.database import connect
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.scripted import script, stall, wait
+from tests.support.clients import client_at
 from tests.support.command import running
 from tests.support.replies import (
     CONVERSATIONS,
@@ -60,7 +61,7 @@ class Servers:
         starting = running(self._folder, "serve", *arguments, **{**self._variables, **variables})
         url, process = await asyncio.to_thread(starting.__enter__)
         self._stack.push_async_callback(asyncio.to_thread, starting.__exit__, None, None, None)
-        client = httpx.AsyncClient(base_url=url, timeout=60)
+        client = client_at(url)
         await self._stack.enter_async_context(client)
         assert isinstance(process, subprocess.Popen)
         return Server(process, client)

@@ -15,6 +15,7 @@ from proxy.database import Database
 from tests.conftest import IN_CI, make_settings, running_app
 from tests.fakes.live import serve
 from tests.fakes.openai_upstream import OpenAIUpstream
+from tests.support.clients import client_at
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -46,7 +47,7 @@ async def served(
         async with (
             running_app(database, settings) as app,
             serve(app) as url,
-            httpx.AsyncClient(base_url=url, timeout=30) as api,
+            client_at(url, timeout=30) as api,
         ):
             yield url, upstream, api
 

@@ -38,14 +38,15 @@ def running(folder: Path, *arguments: str, **variables: str) -> Iterator[tuple[s
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 60
-        while True:
-            try:
-                httpx.get(url + "/health", timeout=5).raise_for_status()
-                break
-            except httpx.HTTPError:
-                assert process.poll() is None, process.communicate()
-                assert time.monotonic() < deadline
-                time.sleep(0.1)  # the start of another process: nothing to wait on
+        with httpx.Client(timeout=5, verify=False) as client:
+            while True:
+                try:
+                    client.get(url + "/health").raise_for_status()
+                    break
+                except httpx.HTTPError:
+                    assert process.poll() is None, process.communicate()
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)  # the start of another process: nothing to wait on
         yield url, process
     finally:
         if process.poll() is None:

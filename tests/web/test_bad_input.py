@@ -7,12 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from proxy.app import create_app
 from proxy.schemas.common import NOT_UTF8
 from proxy.web.openapi_examples import REF
-from tests.conftest import make_settings
-
-DOCUMENT: dict[str, Any] = create_app(make_settings()).openapi()
+from tests.support.openapi import DOCUMENT
 
 WRONG: dict[str, tuple[Any, ...]] = {
     "string": ("\ud800", True, {"$gt": ""}, ["x"]),

@@ -19,6 +19,7 @@ from proxy.web.handlers import error_response
 from proxy.web.logs import RequestIdFilter, configure_logging, request_id
 from proxy.web.middleware import SAFE_HEADERS
 from tests.conftest import LiveServer, client_of, make_settings, running_app, serving
+from tests.support.clients import client_at
 from tests.support.errors import check_error
 from tests.support.keys import ADMIN, bearer, locked
 
@@ -201,7 +202,7 @@ async def test_a_broken_body_is_let_go_of_at_once(mock: Database, path: str, beg
     async with (
         running_app(mock, make_settings()) as app,
         serving(app) as url,
-        httpx.AsyncClient(base_url=url) as client,
+        client_at(url) as client,
     ):
         headers = {"Content-Type": "application/json"}
         await client.post(path, content=body, headers=headers)

@@ -16,8 +16,8 @@ from proxy.database import Database
 from proxy.web.openapi import ERRORS, TAGS
 from proxy.web.openapi_examples import EXAMPLES, REF
 from tests.conftest import client_of, make_settings, running_app
+from tests.support.openapi import DOCUMENT
 
-DOCUMENT: dict[str, Any] = create_app(make_settings()).openapi()
 OPERATIONS: list[Any] = [
     pytest.param(path, method, operation, id=f"{method.upper()} {path}")
     for path, methods in DOCUMENT["paths"].items()

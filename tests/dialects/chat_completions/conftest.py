@@ -12,6 +12,7 @@ from tests.conftest import make_settings, running_app
 from tests.fakes.live import serve
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.poe_upstream import PoeUpstream
+from tests.support.clients import client_at
 
 Gateway = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
@@ -37,7 +38,7 @@ async def gateway_of(database: Database, **settings: Any) -> AsyncIterator[httpx
         app.state.engine.on_completion.append(calls.append)
         async with (
             serve(app) as url,
-            httpx.AsyncClient(base_url=url, timeout=20) as client,
+            client_at(url, timeout=20) as client,
         ):
             client.app = app  # type: ignore[attr-defined]
             client.calls = calls  # type: ignore[attr-defined]

@@ -12,6 +12,7 @@ from proxy.database import Database
 from tests.dialects.chat_completions.conftest import KEY, gateway_of
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.poe_upstream import PoeUpstream
+from tests.support.sdk import sdk_at
 
 
 class Passing(NamedTuple):
@@ -45,7 +46,7 @@ def passing_to(mock: Database) -> PassingTo:
     async def start(**settings: Any) -> AsyncIterator[Passing]:
         async with gateway_of(mock, **settings) as http:
             base_url = f"{http.base_url}/v1".replace("//v1", "/v1")
-            async with AsyncOpenAI(base_url=base_url, api_key="any", max_retries=0) as sdk:
+            async with sdk_at(base_url, "any") as sdk:
                 yield Passing(sdk, http, http.calls)  # type: ignore[attr-defined]
 
     return start

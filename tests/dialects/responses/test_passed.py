@@ -21,6 +21,7 @@ from tests.fakes.responses_upstream import (
     response,
 )
 from tests.fakes.scripted import cut, script, tell
+from tests.support.clients import client_at
 from tests.support.response_events import events_of, text_in
 
 ITEMS = [
@@ -180,7 +181,7 @@ async def test_a_client_that_leaves_ends_the_upstreams_work(
     upstream.play(upstream.events(*begun) + hang)
     async with (
         serve(client.app) as url,  # type: ignore[attr-defined]
-        httpx.AsyncClient(base_url=url) as real,
+        client_at(url) as real,
         real.stream("POST", "/v1/responses", json=asked(stream=True)) as answer,
     ):
         async for _ in answer.aiter_bytes():

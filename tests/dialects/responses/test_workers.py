@@ -13,6 +13,7 @@ import pytest
 
 from proxy.database import Database, connect
 from tests.fakes.openai_upstream import OpenAIUpstream
+from tests.support.clients import client_at
 from tests.support.command import running
 from tests.support.response_events import events_of, text_in, units
 
@@ -41,7 +42,7 @@ async def test_a_killed_workers_response_is_followed_elsewhere_and_a_week_later(
                 starting = running(tmp_path, "serve", **variables)
                 url, process = await asyncio.to_thread(servers.enter_context, starting)
                 assert isinstance(process, subprocess.Popen)
-                return httpx.AsyncClient(base_url=url, timeout=60), process
+                return client_at(url), process
 
             (one, process), (two, _) = await asyncio.gather(start(), start())
             async with one, two:
