@@ -45,11 +45,13 @@ def referee_fold(text: str) -> str:
 
 def referee(folded: dict[int, str], required: list[list[str]], excluded: list[str]) -> list[int]:
     """Ids of folded texts with one of each group and none of the excluded, newest first."""
+    groups = [[referee_fold(word) for word in group] for group in required]
+    unwanted = [referee_fold(word) for word in excluded]
     return [
         id_
         for id_ in sorted(folded, reverse=True)
-        if all(any(referee_fold(word) in folded[id_] for word in group) for group in required)
-        and not any(referee_fold(word) in folded[id_] for word in excluded)
+        if all(any(word in folded[id_] for word in group) for group in groups)
+        and not any(word in folded[id_] for word in unwanted)
     ]
 
 
