@@ -20,7 +20,6 @@ from proxy.commands.connect import beside, opened
 from proxy.commands.migrate import add_migrate_command
 from proxy.commands.providers import add_providers_command
 from proxy.commands.search import add_search_command
-from proxy.commands.serve import serve
 from proxy.embedded import EmbeddedError
 from proxy.errors import ProxyError
 from proxy.settings import Settings, SettingsError, load_settings
@@ -91,6 +90,13 @@ def _parser() -> argparse.ArgumentParser:
     add_admin_commands(commands)
     add_providers_command(commands)
     return parser
+
+
+def serve(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Start the server; its import takes as long as all others, which no other command needs."""
+    from proxy.commands.serve import serve  # noqa: PLC0415
+
+    return serve(settings, arguments)
 
 
 def administer(settings: Settings, arguments: argparse.Namespace) -> int:

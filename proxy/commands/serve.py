@@ -29,7 +29,6 @@ from uvicorn.supervisors import Multiprocess
 import proxy
 from proxy import __version__
 from proxy.access.auth import check_exposure, has_keys
-from proxy.app import create_app
 from proxy.commands.allocator import give_memory_back
 from proxy.commands.connect import database_server, opened
 from proxy.embedded import EmbeddedDatabase, check_not_taken
@@ -186,8 +185,15 @@ def _config(app: FastAPI | Callable[[], FastAPI], settings: Settings) -> uvicorn
     )
 
 
+def _application(settings: Settings) -> FastAPI:
+    """Make the application, which a process that only watches over workers never imports."""
+    from proxy.app import create_app  # noqa: PLC0415
+
+    return create_app(settings)
+
+
 def _serve_one(settings: Settings, listener: socket.socket) -> int:
-    config = _config(create_app, settings)
+    config = _config(partial(_application, settings), settings)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         return runner.run(_serve_in_loop(settings, listener))
 
@@ -195,7 +201,7 @@ def _serve_one(settings: Settings, listener: socket.socket) -> int:
 async def _serve_in_loop(settings: Settings, listener: socket.socket) -> int:
     async with _prepared(settings) as prepared:
         embedded = prepared.embedded
-        app = create_app(prepared.settings)
+        app = _application(prepared.settings)
         _settle_interpreter()
         server = Server(_config(app, settings))
         print_banner(prepared, listener)
@@ -242,7 +248,7 @@ def worker_app(*, on_embedded: bool, numbers: Path) -> FastAPI:
     configure_logging(settings)
     if (parent := multiprocessing.parent_process()) is not None:
         threading.Thread(target=_end_with, args=(parent, on_embedded), daemon=True).start()
-    app = create_app(settings)
+    app = _application(settings)
     app.state.metrics_directory = numbers
     _settle_interpreter()
     return app
