@@ -9,6 +9,7 @@ from proxy.dialects.responses.shapes import Request, kept_of
 from proxy.dialects.responses.tools import Tools, read_tools
 from proxy.documents.base import Raw
 from proxy.documents.storable import check_text
+from proxy.errors import ProxyError
 from proxy.schemas.completions import wrong
 
 _SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
@@ -27,6 +28,25 @@ _NOT_NATIVE = frozenset(
     | {"conversation", "previous_response_id", "metadata", "prompt"}
 )
 """What an upstream that speaks Responses gets otherwise, or not at all: the store is here."""
+
+_OWN_NAMES = {
+    "messages": "input",
+    "response_format": "text.format",
+    "verbosity": "text.verbosity",
+    "reasoning_effort": "reasoning.effort",
+    "max_completion_tokens": "max_output_tokens",
+    "max_tokens": "max_output_tokens",
+}
+"""What a client calls the parameters that a chat upstream refuses."""
+
+
+def in_own_names(error: ProxyError) -> ProxyError:
+    """Return an error that names the field that its client sent, not what became of it."""
+    name = _OWN_NAMES.get(error.param or "")
+    if name is not None:
+        error.detail = error.detail.replace(f"'{error.param}'", f"'{name}'")
+        error.param = name
+    return error
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from proxy.dialects.responses.call import in_own_names
 from proxy.dialects.responses.items import (
     PLAIN,
     ItemView,
@@ -424,7 +425,7 @@ def _bare(item: Raw) -> Raw:
 
 def _flat(error: ProxyError | None) -> Raw:
     """Return an error without the `error` key, at which SDKs stop reading."""
-    found = error or ProxyError()
+    found = in_own_names(error or ProxyError())
     return {"code": found.code or found.type, "message": found.detail, "param": found.param}
 
 

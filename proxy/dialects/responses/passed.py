@@ -9,7 +9,7 @@ from uuid import uuid4
 from proxy.dialects.chat_completions.stateless import Answer
 from proxy.dialects.chat_completions.stateless import Call as ChatCall
 from proxy.dialects.responses.answer import IGNORED, view_of
-from proxy.dialects.responses.call import Call
+from proxy.dialects.responses.call import Call, in_own_names
 from proxy.dialects.responses.events import ResponseFormat
 from proxy.dialects.responses.relay import RelayedResponse
 from proxy.dialects.sending import Headers
@@ -74,7 +74,10 @@ class PassedAnswer(Answer):
             passed = await RelayedResponse.open(route.provider, body, route.model)
             self._relayed = cast(Any, passed)
             return passed
-        return await self._generate(route, self._asked.compose)
+        try:
+            return await self._generate(route, self._asked.compose)
+        except ProxyError as error:
+            raise in_own_names(error) from error.__cause__
 
     def _failure(self, error: ProxyError) -> bytes:
         if isinstance(self._relayed, RelayedResponse):
