@@ -62,6 +62,7 @@ from proxy.turns.begin import Turns
 from proxy.web.clients import add_web_clients
 from proxy.web.cors import CrossOrigin
 from proxy.web.handlers import add_handlers
+from proxy.web.hot_path import HotPath
 from proxy.web.logs import log_reply
 from proxy.web.metrics import keep_sampling, reply_counter
 from proxy.web.middleware import AccessControl, RequestContext
@@ -222,8 +223,14 @@ def create_app(
                     **dict.fromkeys(UPLOADS, settings.upload_bytes),
                 },
             ),
-            # Chat completions never meet FastAPI, whose matching and injection cost more.
-            Middleware(completions.HotPath),
+            # These never meet FastAPI, whose matching and injection cost more.
+            Middleware(
+                HotPath,
+                answers={
+                    completions.PATH: completions.complete,
+                    responses.PATH: responses.respond,
+                },
+            ),
             # Event streams pass as they are; a source as text keeps its length, for progress bars.
             Middleware(
                 GZipMiddleware,

@@ -1,16 +1,13 @@
 """`POST /v1/chat/completions`: OpenAI's call, stateless or with a conversation's memory."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.access.limits import begins_reply
 from proxy.caller import CallerInfo
 from proxy.dialects.chat_completions.stateless import Answer, Call
 from proxy.dialects.chat_completions.with_memory import conversation_of, format_of, new_turn
-from proxy.errors import BadRequest, UnsupportedMediaType
 from proxy.schemas.common import ASKS_A_MODEL
 from proxy.schemas.completions import (
     BOM,
@@ -22,15 +19,12 @@ from proxy.settings import Settings
 from proxy.streaming.delivery import deliver
 from proxy.streaming.engine import Engine
 from proxy.web.dependencies import Caller
-from proxy.web.dependencies import caller as caller_of
-from proxy.web.handlers import is_json
+from proxy.web.hot_path import check_is_json, idempotency_key
 from proxy.web.state import state_of
 
 router = APIRouter(prefix="/chat/completions", tags=["Chat completions"])
 
 PATH = "/v1/chat/completions"
-
-IDEMPOTENCY_KEY_CHARACTERS = 255
 
 _CHUNK = (
     'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1769860800,'
@@ -86,48 +80,13 @@ async def create_completion(request: Request, caller: Caller) -> Response:
     With `conversation` (or the header `X-Conversation-Id`, or `metadata.conversation`) the
     messages are the new ones: history is added, the turn is stored, its ids are returned.
     """
-    return await _complete(request, await request.body(), caller)
+    return await complete(request, await request.body(), caller)
 
 
-class HotPath:
-    """Serves the same call ahead of FastAPI, whose matching and injection cost more than it.
-
-    Plain ASGI, behind the access layer: a caller is known by now, and a failure is answered there.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one call, or hand on what is something else."""
-        if scope.get("method") != "POST" or scope["path"] != PATH or scope["root_path"]:
-            await self.app(scope, receive, send)
-            return
-        request = Request(scope, receive)
-        caller = await caller_of(request)
-        body = await _read(receive)
-        if body is not None:
-            response = await _complete(request, body, caller)
-            await response(scope, receive, send)
-
-
-async def _read(receive: Receive) -> bytes | None:
-    """Return the whole body of a request; None when its client left before."""
-    parts: list[bytes] = []
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        parts.append(message.get("body", b""))
-        more = message.get("more_body", False)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-async def _complete(request: Request, raw: bytes, caller: CallerInfo) -> Response:
+async def complete(request: Request, raw: bytes, caller: CallerInfo) -> Response:
+    """Answer a call whose body was read: `HotPath` serves it, ahead of FastAPI."""
     headers = request.scope["state"]["headers"]
-    if not is_json(headers.get(b"content-type", b"").decode("latin-1")):
-        raise UnsupportedMediaType
+    check_is_json(headers)
     state = state_of(request)
     engine: Engine = state.engine
     settings: Settings = state.settings
@@ -136,7 +95,7 @@ async def _complete(request: Request, raw: bytes, caller: CallerInfo) -> Respons
     body = read_body(raw)
     conversation_id = conversation_of(body, headers)
     if conversation_id:
-        turn = new_turn(body, _idempotency_key(headers), headers)
+        turn = new_turn(body, idempotency_key(headers), headers)
         reply = await state.turns.begin(caller.owner, conversation_id, turn)
         return await deliver(
             request,
@@ -150,10 +109,3 @@ async def _complete(request: Request, raw: bytes, caller: CallerInfo) -> Respons
         )
     routes = await state.registry.resolve(body.get("model") or "")
     return Answer(Call(caller.owner, body, raw, routes), engine, settings)
-
-
-def _idempotency_key(headers: Mapping[bytes, bytes]) -> str | None:
-    key = headers.get(b"idempotency-key")
-    if key is not None and not 0 < len(key) <= IDEMPOTENCY_KEY_CHARACTERS:
-        raise BadRequest(f"Idempotency-Key: at most {IDEMPOTENCY_KEY_CHARACTERS} characters")
-    return key.decode("latin-1") if key else None

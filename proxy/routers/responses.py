@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from proxy.access.limits import begins_reply
+from proxy.caller import CallerInfo
 from proxy.dialects.responses import stateless
 from proxy.dialects.responses.answer import (
     Found,
@@ -16,7 +17,7 @@ from proxy.dialects.responses.answer import (
     keep_request,
     page_of,
 )
-from proxy.dialects.responses.call import read_call
+from proxy.dialects.responses.call import Call, in_own_names, read_call
 from proxy.dialects.responses.events import FROM_THE_START
 from proxy.dialects.responses.ids import no_item, read_item_id, read_response_id
 from proxy.dialects.responses.items import items_of
@@ -26,11 +27,11 @@ from proxy.dialects.responses.remembered import remembered_turn, thread_of
 from proxy.dialects.responses.turn import chat_messages, new_turn, resolved, with_history
 from proxy.documents.base import MAX_ID
 from proxy.documents.conversation import Conversation
-from proxy.errors import BadRequest, UnsupportedMediaType
+from proxy.errors import BadRequest, ProxyError
 from proxy.responses import Json
 from proxy.routers.messages import IdempotencyKey
 from proxy.schemas.common import ASKS_A_MODEL
-from proxy.schemas.completions import MODEL_RULE, wrong
+from proxy.schemas.completions import BOM, MODEL_RULE, wrong
 from proxy.schemas.responses import (
     Deleted,
     ItemList,
@@ -41,17 +42,14 @@ from proxy.schemas.responses import (
 from proxy.streaming.engine import StreamSessionNotFound
 from proxy.streaming.reply import fingerprint
 from proxy.tokenizer.tokens import token_counts
-from proxy.web.dependencies import (
-    AppSettings,
-    Caller,
-    Models,
-    ReasoningSealer,
-    ReplyEngine,
-    TurnMaker,
-)
-from proxy.web.handlers import is_json
+from proxy.web.dependencies import Caller, ReasoningSealer, ReplyEngine
+from proxy.web.hot_path import check_is_json
+from proxy.web.hot_path import idempotency_key as idempotency_key_of
+from proxy.web.state import state_of
 
 router = APIRouter(prefix="/responses", tags=["Responses"])
+
+PATH = "/v1/responses"
 
 EVENTS = (
     'event: response.created\ndata: {"type":"response.created","response":{"id":"resp_108_0",'
@@ -90,60 +88,66 @@ Include = Annotated[list[str] | None, Query(alias="include[]")]
 )
 @begins_reply
 async def create_response(
-    request: Request,
-    caller: Caller,
-    turns: TurnMaker,
-    engine: ReplyEngine,
-    models: Models,
-    settings: AppSettings,
-    sealer: ReasoningSealer,
-    idempotency_key: IdempotencyKey = None,
+    request: Request, caller: Caller, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """With `store` (the default) it is a turn of a conversation, a new one where none is named."""
-    body = await _body(request)
-    call = read_call(body, sealer.unseal)
-    engine.check_open()
-    messages = await resolved(caller.owner, call)
-    if not call.is_stored and not call.model:
-        raise wrong("model", MODEL_RULE)
-    thread = thread_of(request.headers) if caller.remembers_unstored else ""
-    if not call.is_stored and thread and call.previous is None:
-        conversation_id, turn = await remembered_turn(caller.owner, thread, call, messages)
-        kept = await turns.begin(caller.owner, conversation_id, turn)
-        await keep_request(caller.owner, kept, call, "")
-        return await answer(request, engine, caller.owner, kept, call, settings, sealer)
+    return await respond(request, await request.body(), caller)
+
+
+async def respond(request: Request, raw: bytes, caller: CallerInfo) -> Response:
+    """Answer a call whose body was read: `HotPath` serves it, ahead of FastAPI."""
+    try:
+        return await _respond(request, raw.removeprefix(BOM), caller)
+    except ProxyError as error:
+        raise in_own_names(error) from error.__cause__
+
+
+async def _respond(request: Request, raw: bytes, caller: CallerInfo) -> Response:
+    state = state_of(request)
+    body = _read(request, raw)
+    call = read_call(body, state.sealer.unseal)
+    state.engine.check_open()
     if not call.is_stored:
-        routes = await models.resolve(call.model)
-        shown = await with_history(caller.owner, call, messages)
-        can_be_passed = call.previous is None and can_pass(body, sealer.unseal)
-        if can_be_passed and any(route.is_native for route in routes):
-            asked_for = StatelessCall(
-                caller.owner, call, await request.body(), shown, routes, sealer, turns.compose
-            )
-            return PassedAnswer(asked_for, engine, settings)
-        return await stateless.answer(
-            request,
-            engine,
+        if not call.model:
+            raise wrong("model", MODEL_RULE)
+        thread = thread_of(request.headers) if caller.remembers_unstored else ""
+        if not thread or call.previous is not None:
+            return await _unstored(request, raw, caller.owner, call)
+    messages = await resolved(caller.owner, call)
+    if not call.is_stored:
+        conversation_id, turn = await remembered_turn(caller.owner, thread, call, messages)
+        reply, asked = await state.turns.begin(caller.owner, conversation_id, turn), ""
+    else:
+        key = idempotency_key_of(request.scope["state"]["headers"])
+        asked = fingerprint(body, key)
+        earlier = None
+        if is_repeated(request, call, key):
+            earlier = await earlier_reply(state.engine, caller.owner, asked)
+        reply = earlier or await state.turns.begin(
             caller.owner,
-            call,
-            shown,
-            routes,
-            settings,
-            sealer,
-            turns.compose,
+            call.conversation_id,
+            new_turn(call, messages, idempotency_key=key, fingerprint=asked),
         )
-    asked = fingerprint(body, idempotency_key)
-    reply = None
-    if is_repeated(request, call, idempotency_key):
-        reply = await earlier_reply(engine, caller.owner, asked)
-    reply = reply or await turns.begin(
-        caller.owner,
-        call.conversation_id,
-        new_turn(call, messages, idempotency_key=idempotency_key, fingerprint=asked),
-    )
     if not reply.joined:
         await keep_request(caller.owner, reply, call, asked)
-    return await answer(request, engine, caller.owner, reply, call, settings, sealer)
+    return await answer(
+        request, state.engine, caller.owner, reply, call, state.settings, state.sealer
+    )
+
+
+async def _unstored(request: Request, raw: bytes, owner: str, call: Call) -> Response:
+    """Return the answer to a call that nobody keeps, from a native upstream as it comes."""
+    state = state_of(request)
+    routes = await state.registry.resolve(call.model)
+    shown = await with_history(owner, call, await resolved(owner, call))
+    sealer, compose = state.sealer, state.turns.compose
+    is_native = any(route.is_native for route in routes)
+    if is_native and call.previous is None and can_pass(call.body, sealer.unseal):
+        asked_for = StatelessCall(owner, call, raw, shown, routes, sealer, compose)
+        return PassedAnswer(asked_for, state.engine, state.settings)
+    return await stateless.answer(
+        request, state.engine, owner, call, shown, routes, state.settings, sealer, compose
+    )
 
 
 @router.post(
@@ -157,7 +161,8 @@ async def count_response_tokens(request: Request, caller: Caller, sealer: Reason
 
     A history that is not sent is not counted.
     """
-    call = read_call(await _body(request, needs_input=False), sealer.unseal)
+    body = _read(request, await request.body(), needs_input=False)
+    call = read_call(body, sealer.unseal)
     messages = chat_messages(call, await resolved(caller.owner, call))
     texts = [str(message.get("content") or "") for message in messages]
     texts += [str(tool) for tool in call.tools.functions]
@@ -248,7 +253,6 @@ async def list_input_items(
     return Json(page_of(items[:limit], len(items) > limit))
 
 
-async def _body(request: Request, *, needs_input: bool = True) -> dict[str, Any]:
-    if not is_json(request.headers.get("content-type", "")):
-        raise UnsupportedMediaType
-    return read_response_body(await request.body(), needs_input=needs_input)
+def _read(request: Request, raw: bytes, *, needs_input: bool = True) -> dict[str, Any]:
+    check_is_json(request.scope["state"]["headers"])
+    return read_response_body(raw, needs_input=needs_input)

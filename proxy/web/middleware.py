@@ -28,7 +28,7 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 """W3C's header of a traced request; the group is the trace's id."""
 
-HOT_PATH = "/v1/chat/completions"
+HOT_PATHS = frozenset({"/v1/chat/completions", "/v1/responses"})
 """What is answered before routing."""
 
 SAFE_HEADERS: list[tuple[bytes, bytes]] = [
@@ -106,7 +106,7 @@ def _route(scope: Scope) -> str:
     """Return the template that the path matched: there are as many of those as routes."""
     path, route = _path(scope), scope.get("route")
     if route is None:
-        return HOT_PATH if path == HOT_PATH else "(none)"
+        return path if path in HOT_PATHS else "(none)"
     # A newer FastAPI leaves out the prefix of the router that a route was included with.
     template: str = route.path
     return "/v1" + template if path.startswith("/v1/") and template[:4] != "/v1/" else template
