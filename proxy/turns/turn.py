@@ -126,11 +126,28 @@ def message_of(message_id: int, new: ChatMessage) -> StoredMessage:
 def not_stored_yet(
     new: Sequence[ChatMessage], stored: list[StoredMessage]
 ) -> Sequence[ChatMessage]:
-    """Return the new messages without the last reply's tool calls, which clients send again."""
+    """Return the new messages without those before a result of the last reply's tool calls.
+
+    Some clients send the calls again, others the questions and results that led to them: behind
+    the calls, a question that was sent twice would be asked twice.
+    """
     called = _call_ids(payload_of(stored[-1])) if stored else []
-    if called and len(new) > 1 and _call_ids(new[0].payload) == called:
+    if not called:
+        return new
+    if len(new) > 1 and _call_ids(new[0].payload) == called:
         return new[1:]
+    first = next((n for n, each in enumerate(new) if _result_for(each.payload) in called), 0)
+    if first:
+        given = [each for each in stored if each["role"] != "assistant"][-first:]
+        kept = [(each["role"], each["content"], _result_for(payload_of(each))) for each in given]
+        if kept == [(each.role, each.content, _result_for(each.payload)) for each in new[:first]]:
+            return new[first:]
     return new
+
+
+def _result_for(payload: Raw | None) -> str:
+    """Return the id of the call that a message is the result of; empty for any other."""
+    return str((payload or {}).get("tool_call_id") or "")
 
 
 def _call_ids(payload: Raw | None) -> list[str]:
