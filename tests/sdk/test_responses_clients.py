@@ -1,7 +1,11 @@
-"""Responses through the clients people run, against a chat upstream and one that is native."""
+"""Responses through the clients people run, before three upstreams at once.
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+A chat-only one, one that speaks Responses itself, and Poe's bot protocol. The names of the tests'
+scenarios are those of the scripts; a client is a process that plays all of them with every model.
+"""
+
+import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -9,160 +13,139 @@ import pytest
 
 from proxy.database import Database
 from tests.conftest import make_settings, running_app
+from tests.fakes.answering_model import CALLS, LINK, AnsweringModel
 from tests.fakes.live import serve
-from tests.fakes.responses_upstream import ResponsesUpstream, call, message, reasoning
-from tests.fakes.scripted import Script
 from tests.sdk.conftest import HERE, KEY, Run, answer, needed
-from tests.support.chat_replies import called, said
 
-OPENAI = ["openai", "openai-6"]
-AI = [("ai-7", "@ai-sdk/openai"), ("ai", "ai-sdk-openai-3")]
-CALLS = [("c0", '{"city": "Ulm"}'), ("c1", '{"city": "Bonn"}')]
+pytestmark = pytest.mark.slow
 
-
-@dataclass
-class Server:
-    """A live server before an upstream that speaks Responses itself, or chat alone."""
-
-    base_url: str
-    upstream: ResponsesUpstream
-    is_native: bool
-
-    def said(self, text: str, thought: str = "") -> Script:
-        """An answer of text, with reasoning before it."""
-        if not self.is_native:
-            return said(self.upstream, text, thought)
-        items = [reasoning("sealed", thought)] if thought else []
-        return self.upstream.respond(*items, message(text))
-
-    def called(self) -> Script:
-        """Two calls at once."""
-        if not self.is_native:
-            return called(self.upstream, "weather", CALLS)
-        return self.upstream.respond(*(call(id_, "weather", said) for id_, said in CALLS))
+MODELS = ["of-chat", "of-native", "of-poe"]
+IMAGE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8A"
+    "AQUBAScY42YAAAAASUVORK5CYII="
+)
+REFUSED = {"refused": "text.format"}
+"""Poe's bot protocol has no JSON schema: a refusal that names the field that the client sent."""
 
 
-@pytest.fixture(params=["chat", "native"])
-async def server(request: pytest.FixtureRequest, mock: Database) -> AsyncIterator[Server]:
-    async with ResponsesUpstream() as upstream:
+@pytest.fixture
+async def base_url(mock: Database) -> AsyncIterator[str]:
+    async with AnsweringModel() as model:
         settings = make_settings(
-            openai_base_url=upstream.base_url,
+            openai_base_url=model.base_url,
             openai_api_key="k-upstream",
+            poe_base_url=model.poe_url,
+            poe_upload_url=model.upload_url,
+            poe_api_key="p-key-0123456789",
             api_keys=KEY,
-            models={"test-model": {"responses": request.param}},
+            models={
+                "of-chat": {"route": ["openai/of-chat"], "responses": "chat"},
+                "of-native": {"route": ["openai/of-native"], "responses": "native"},
+                "of-poe": {"route": ["poe/of-poe"]},
+            },
         )
         async with running_app(mock, settings) as app, serve(app) as url:
-            yield Server(f"{url}/v1", upstream, request.param == "native")
+            yield f"{url}/v1"
 
 
-Play = Callable[..., Awaitable[Any]]
-
-
-@pytest.fixture
-def play(node: str, run: Run, server: Server) -> Play:
-    """`await play("ai_client.mjs", "text", **environment)`: what the scenario came to."""
-
-    async def start(script: str, scenario: str, **environment: str) -> Any:
-        if not (HERE / "node_modules" / environment["PACKAGE"]).is_dir():
-            needed(None, f"The Node package {environment['PACKAGE']}")
-        basis = {"BASE_URL": server.base_url, "KEY": KEY}
-        return await answer(run, node, str(HERE / script), scenario, **basis | environment)
-
-    return start
-
-
-@pytest.mark.parametrize("package", OPENAI)
-async def test_node_streams_resumes_and_deletes(play: Play, server: Server, package: str) -> None:
-    server.upstream.play(server.said("Hello 漢", "Hm"))
-    found = await play("responses_client.mjs", "text", PACKAGE=package)
-    assert (found["text"], found["resumed"], found["stored"]) == ("Hello 漢",) * 3
-    assert found["rest"] > 0
-    assert found["usage"] == 18
-
-
-@pytest.mark.parametrize("package", OPENAI)
-async def test_node_calls_two_tools(play: Play, server: Server, package: str) -> None:
-    server.upstream.play(server.called(), server.said("Sunny"))
-    found = await play("responses_client.mjs", "tools", PACKAGE=package)
-    assert found == {"calls": [list(each) for each in CALLS], "text": "Sunny"}
-
-
-@pytest.mark.parametrize("package", OPENAI)
-async def test_node_parses_a_schema_and_pages_items(
-    play: Play, server: Server, package: str
-) -> None:
-    server.upstream.play(server.said('{"name": "Ulm"}'))
-    assert await play("responses_client.mjs", "schema", PACKAGE=package) == {"name": "Ulm"}
-    found = await play("responses_client.mjs", "conversation", PACKAGE=package)
-    assert found == {"found": 5, "same": True}
-
-
-@pytest.mark.parametrize(("package", "provider"), AI)
-async def test_vercel_streams(play: Play, server: Server, package: str, provider: str) -> None:
-    server.upstream.play(server.said("Hello 漢"))
-    found = await play("ai_client.mjs", "text", PACKAGE=package, PROVIDER=provider)
-    assert found == {"text": "Hello 漢", "usage": 18, "reason": "stop"}
-
-
-@pytest.mark.parametrize(("package", "provider"), AI)
-async def test_vercel_sends_back_references(
-    play: Play, server: Server, package: str, provider: str
-) -> None:
-    server.upstream.play(server.called(), server.said("Sunny"), server.said("Still sunny"))
-    found = await play("ai_client.mjs", "tools", PACKAGE=package, PROVIDER=provider)
-    assert found == {
-        "first": "Sunny",
-        "second": "Still sunny",
-        "results": ["Sunny in Ulm", "Sunny in Bonn"],
+def environment(base_url: str) -> dict[str, str]:
+    return {
+        "BASE_URL": base_url,
+        "KEY": KEY,
+        "OPENAI_API_KEY": KEY,
+        "MODELS": " ".join(MODELS),
+        "IMAGE": IMAGE,
     }
-    sent = server.upstream.requests[-1].json
-    history = sent["input"] if server.is_native else sent["messages"]
-    texts = str(history)
-    assert texts.index("Weather?") < texts.index("Sunny in Ulm") < texts.index("And now?")
-    assert "item_reference" not in texts
 
 
-@pytest.mark.parametrize(("package", "provider"), AI)
-async def test_vercel_shows_reasoning(
-    play: Play, server: Server, package: str, provider: str
-) -> None:
-    server.upstream.play(server.said("Hello", "I think"))
-    found = await play("ai_client.mjs", "reasoning", PACKAGE=package, PROVIDER=provider)
-    assert found == {"text": "Hello", "reasoning": "I think"}
+def thought(model: str) -> str:
+    # Poe's bots tell it as a quotation of whole lines.
+    return "I think\n" if model == "of-poe" else "I think"
 
 
-@pytest.fixture
-def play_python(tools: Path, run: Run, server: Server) -> Play:
-    """`await play_python("agents")`: what the scenario came to."""
-
-    async def start(scenario: str) -> Any:
-        basis = {"BASE_URL": server.base_url, "KEY": KEY, "OPENAI_API_KEY": KEY}
-        script = str(HERE / "responses_client.py")
-        return await answer(run, str(tools / "python"), script, scenario, **basis)
-
-    return start
+def seen(model: str) -> str:
+    return f"I see {LINK if model == 'of-poe' else IMAGE[:31]}"
 
 
-@pytest.mark.slow
-async def test_langchain_uses_responses(play_python: Play, server: Server) -> None:
-    server.upstream.play(server.called(), server.said("Sunny"))
-    found = await play_python("langchain")
-    assert (found["calls"], found["text"]) == (2, "Sunny")
-    assert found["usage"]["total_tokens"] == 18
+def parsed(model: str) -> Any:
+    return REFUSED if model == "of-poe" else {"name": "Ulm"}
 
 
-@pytest.mark.slow
-async def test_litellm_uses_responses(play_python: Play, server: Server) -> None:
-    server.upstream.play(server.called(), server.said("Sunny"))
-    assert await play_python("litellm") == {"calls": 2, "text": "Sunny"}
+def wanted(client: str, **scenarios: Any) -> dict[str, Any]:
+    """What each scenario comes to, some by the model."""
+    scenarios = {"reasoning": thought, "image": seen, "schema": parsed} | scenarios
+    return {
+        f"{client}, {model}, {scenario}": said(model) if callable(said) else said
+        for model in MODELS
+        for scenario, said in scenarios.items()
+    }
 
 
-@pytest.mark.slow
-async def test_agents_keep_their_session_here(play_python: Play, server: Server) -> None:
-    server.upstream.play(server.called(), server.said("Sunny"), server.said("Still sunny"))
-    found = await play_python("agents")
-    assert (found["first"], found["second"]) == ("Sunny", "Still sunny")
-    assert found["kinds"].count("function_call") == 2
-    assert found["kinds"].count("function_call_output") == 2
-    assert found["popped"] == "Still sunny"
-    assert found["left"] == len(found["kinds"]) - 1
+FOLLOWED = {
+    "text": "Hello 漢",
+    "resumed": "Hello 漢",
+    "stored": "Hello 漢",
+    "isBehind": True,
+    "gone": 404,
+}
+CALLED = [[list(call) for call in CALLS], "2 sunny"]
+
+
+async def test_clients_for_node(node: str, run: Run, base_url: str) -> None:
+    for package in ("openai-6", "ai-7", "ai-sdk-openai-3", "@ai-sdk/openai"):
+        if not (HERE / "node_modules" / package).is_dir():
+            needed(None, f"The Node package {package}")
+    script = str(HERE / "responses_client.mjs")
+    found = await answer(run, node, script, **environment(base_url))
+    expected: dict[str, Any] = {}
+    for client in ("openai 7", "openai 6"):
+        expected |= wanted(client, text=FOLLOWED, calls=CALLED, conversation=[5, True])
+    for client in ("ai 7", "ai 6"):
+        items = ["user", "function_call", "function_call", *["function_call_output"] * 2]
+        expected |= wanted(
+            client,
+            text=["Hello 漢", "number", "stop"],
+            # `item_reference`: what the SDK names by its id alone reaches the model.
+            calls=[["Sunny in Ulm", "Sunny in Bonn"], "2 sunny", "Hello 漢"],
+            conversation=[
+                "2 sunny",
+                "Hello 漢",
+                [*items, "assistant", "user", "assistant"],
+            ],
+        )
+    assert found == expected
+
+
+async def test_openais_package_for_python_of_an_older_version(run: Run, base_url: str) -> None:
+    # The one of our own environment; `tools` has the newest.
+    script = str(HERE / "responses_client.py")
+    found = await answer(run, sys.executable, script, "openai", **environment(base_url))
+    assert found == of_openai()
+
+
+def of_openai() -> dict[str, Any]:
+    return wanted("openai", text=FOLLOWED, calls=CALLED, conversation=[5, 4, True])
+
+
+async def test_clients_for_python(tools: Path, run: Run, base_url: str) -> None:
+    script = str(HERE / "responses_client.py")
+    names = ["openai", "langchain", "litellm", "agents"]
+    found = await answer(run, str(tools / "python"), script, *names, **environment(base_url))
+    expected = of_openai()
+    expected |= wanted("langchain", text="Hello 漢", calls=[["Ulm", "Bonn"], "2 sunny"])
+    expected |= wanted("litellm", text="Hello 漢", calls=[2, "2 sunny"])
+    expected |= wanted(
+        "agents",
+        text="Hello 漢",
+        calls={
+            "first": "2 sunny",
+            "second": "Hello 漢",
+            "calls": [2, 2],
+            "popped": "22",
+            "left": 1,
+            "newest": ["20", "21"],
+        },
+        # The SDK raises on `response.failed` and on `response.incomplete`.
+        refusals={"Fail": "ModelBehaviorError", "Cut": "ModelBehaviorError"},
+    )
+    assert found == expected

@@ -1,0 +1,41 @@
+"""Responses on Poe's bot protocol, which lacks some of what they can ask for."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.conftest import LiveServer
+from tests.dialects.responses.conftest import Served
+from tests.fakes.answering_model import AnsweringModel
+
+SCHEMA = {"type": "json_schema", "name": "city", "schema": {"type": "object"}}
+
+
+@pytest.fixture
+async def served(live: LiveServer) -> AsyncIterator[Served]:
+    async with (
+        AnsweringModel() as model,
+        live(poe_base_url=model.poe_url, poe_api_key="p-key-0123456789") as client,
+    ):
+        yield Served(client, model)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("text.format", {"text": {"format": SCHEMA}}),
+        ("text.verbosity", {"text": {"verbosity": "low"}}),
+        ("max_output_tokens", {"max_output_tokens": 9}),
+        ("tool_choice", {"tool_choice": "required", "tools": [{"type": "function", "name": "f"}]}),
+    ],
+)
+@pytest.mark.parametrize("store", [True, False])
+async def test_a_refusal_names_the_field_that_was_sent(
+    served: Served, field: str, value: dict[str, object], store: bool
+) -> None:
+    body = {"model": "test-model", "input": "Hello", "store": store, **value}
+    answer = await served.client.post("/v1/responses", json=body)
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert error["param"] == field
+    assert f"'{field}'" in error["message"]
