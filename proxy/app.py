@@ -218,6 +218,7 @@ def create_app(
                 settings=settings,
                 reply_paths=paths_that_begin_replies("/v1", RESOURCES),
                 body_bytes_of_paths={
+                    completions.PATH: settings.body_bytes,
                     export.IMPORT_PATH: settings.import_bytes,
                     source_write.PATH: settings.source_write_bytes,
                     **dict.fromkeys(UPLOADS, settings.upload_bytes),

@@ -376,6 +376,8 @@ class Settings(BaseSettings):
 
     def model_settings(self, model: str) -> ModelSettings:
         """Return what `proxy.toml` says of a model, under its full or its bare name."""
+        if not self.models:
+            return NOTHING_SAID
         bare = model.split("/", 1)[-1]
         return self.models.get(model) or self.models.get(bare) or self.model_pattern(model, bare)
 

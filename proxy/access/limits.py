@@ -202,7 +202,8 @@ class Limits:
         slot = Slot(caller.key_id if caller.streams else "")
         self._replies += 1
         try:
-            await self._take(caller, slot)
+            if caller.tokens_per_day or caller.streams:
+                await self._take(caller, slot)
         except ProxyError:
             self._replies -= 1
             raise

@@ -50,14 +50,21 @@ class PlainFrames:
         if block[:7] != b"data: {" or block[-3:] != b"}\n\n":
             return False
         frames = block[:-2].split(b"\n\n")
-        for frame in frames:
-            if b"\n" in frame:
+        # Frames that differ come first or last in a reply: those between are known at once.
+        first, last = 0, len(frames)
+        while first < last and not self.is_known(frames[first] + b"\n\n"):
+            if not _is_plain(frames[first]):
                 return False
-            if not self.is_known(frame + b"\n\n"):
-                if frame[:6] != b"data: " or not _only_adds(frame[6:]):
-                    return False
-                self._learn(frame)
-        return True
+            self._learn(frames[first])
+            first += 1
+        while first < last and not self.is_known(frames[last - 1] + b"\n\n"):
+            last -= 1
+            if not _is_plain(frames[last]):
+                return False
+        between = frames[first:last]
+        return self.is_known(b"\n\n".join([*between, b""])) or all(
+            self.is_known(frame + b"\n\n") or _is_plain(frame) for frame in between
+        )
 
     def _learn(self, frame: bytes) -> None:
         """Note what stands around the text of a plain frame."""
@@ -68,6 +75,10 @@ class PlainFrames:
         self._before, self._after = frame[:start], frame[end:] + b"\n\n"
         self._between = self._after + self._before
         self._quotes = self._between.count(b'"') - self._between.count(b'\\"')
+
+
+def _is_plain(frame: bytes) -> bool:
+    return b"\n" not in frame and frame[:6] == b"data: " and _only_adds(frame[6:])
 
 
 def _only_adds(data: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import lru_cache
 from typing import Any
 
 from starlette.responses import Response
@@ -84,10 +85,11 @@ def upstream_headers(response: RawResponse) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def model_header(provider: str, model: str) -> list[tuple[bytes, bytes]]:
+@lru_cache(maxsize=256)
+def model_header(provider: str, model: str) -> tuple[tuple[bytes, bytes], ...]:
     """Return the header that says which model answered."""
     headers = model_headers(provider, model)
-    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    return tuple((name.lower().encode(), value.encode()) for name, value in headers.items())
 
 
 async def _disconnected(receive: Receive) -> Message:

@@ -13,6 +13,8 @@ BUCKETS_MS = (
     *(50, 100, 200, 300, 500, 750, 1_000, 1_500, 2_000, 3_000, 5_000, 7_500, 10_000),
     *(15_000, 20_000, 30_000, 45_000, 60_000, 90_000, 120_000, 180_000, 300_000, 600_000),
 )
+
+_BUCKETS = tuple(map(str, range(len(BUCKETS_MS) + 1)))
 """Upper bounds of the latency buckets; one more holds what is above."""
 
 
@@ -93,7 +95,7 @@ class Usage(Owned[StoredUsage]):
 
 def bucket_of(milliseconds: int) -> str:
     """Return the name of the bucket that a latency falls into."""
-    return str(bisect_left(BUCKETS_MS, milliseconds))
+    return _BUCKETS[bisect_left(BUCKETS_MS, milliseconds)]
 
 
 def percentile(buckets: dict[str, int], share: float) -> int | None:

@@ -97,6 +97,10 @@ class Registry:
             or bool(settings.fallback_model)
             or any(model.route for name, model in settings.models.items() if is_pattern(name))
         )
+        self.is_echo_only = all(
+            isinstance(provider, EchoProvider) for provider in self.providers.values()
+        )
+        """Whether no real provider is configured."""
         self._lists: dict[str, list[dict[str, Any]]] = {}
         self._index: dict[str, Route] = {}
         self._merged: list[dict[str, Any]] = []
@@ -105,11 +109,6 @@ class Registry:
         self._due_at: float | None = None
         self._refreshing: asyncio.Task[None] | None = None
         self._merge()
-
-    @property
-    def is_echo_only(self) -> bool:
-        """Whether no real provider is configured."""
-        return all(isinstance(provider, EchoProvider) for provider in self.providers.values())
 
     @property
     def default_model(self) -> str:
@@ -128,7 +127,7 @@ class Registry:
     def wanted(self, *names: str | None) -> str:
         """Return the first name that is one; absent, empty and `default` mean the default model."""
         for name in names:
-            if name and (not _means_default(name) or self._is_known(name)):
+            if name and (name in self._index or not _means_default(name) or self._is_known(name)):
                 return name
         return self.default_model
 

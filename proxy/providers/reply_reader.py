@@ -318,10 +318,10 @@ class ReplyReader:
         )
 
 
-def usual_body(parts: list[bytes]) -> Usage | None:
+def usual_body(raw: bytes) -> Usage | None:
     """Return the usage of a JSON body that is a plain answer; None of one that has to be read."""
     try:
-        body = orjson.loads(b"".join(parts))
+        body = orjson.loads(raw)
         (choice,) = body["choices"]
         said = choice["message"]["content"] if "message" in choice else choice["text"]
         reason = choice["finish_reason"]

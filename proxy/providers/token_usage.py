@@ -63,8 +63,9 @@ def bounded(usage: Usage) -> Usage:
     prompt, completion = usage.prompt_tokens, usage.completion_tokens
     if (
         type(prompt) is type(completion) is type(usage.reported_total) is int
-        and min(prompt, completion, usage.reported_total) >= 0
-        and max(prompt, completion, usage.reported_total) <= MAX_COUNT
+        and 0 <= prompt <= MAX_COUNT
+        and 0 <= completion <= MAX_COUNT
+        and 0 <= usage.reported_total <= MAX_COUNT
         and not usage.details
     ):
         return usage

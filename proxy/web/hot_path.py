@@ -61,7 +61,8 @@ def check_is_json(headers: Mapping[bytes, bytes]) -> None:
     Raises:
         UnsupportedMediaType: it says to be something else.
     """
-    if not is_json(headers.get(b"content-type", b"").decode("latin-1")):
+    content_type = headers.get(b"content-type", b"")
+    if content_type != b"application/json" and not is_json(content_type.decode("latin-1")):
         raise UnsupportedMediaType
 
 

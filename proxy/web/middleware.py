@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from random import getrandbits
 
 from fastapi import HTTPException
@@ -40,6 +40,8 @@ SAFE_HEADERS: list[tuple[bytes, bytes]] = [
 ]
 """On every response: browsers neither guess types, nor frame it, nor embed it elsewhere."""
 
+_SAFE_NAMES = frozenset(dict(SAFE_HEADERS))
+
 SHORT_BODIES = re.compile(
     r"^/v1/(keys|usage|models)\b|/(stop-stream|tags|tags:batch|document-references)$"
 )
@@ -58,8 +60,8 @@ class RequestContext:
     """The outermost layer: every response carries `X-Request-Id` and the safe headers.
 
     The id is the caller's own when it is a plain token; every log line of the request shows it.
-    Further in, `scope["state"]` holds the request's `headers` as a dict, its `request_id`, and
-    the `status` of the answer, 0 until it has begun.
+    Further in, `scope["state"]` holds the request's `headers` as a dict, the `path` that routing
+    sees, its `request_id`, and the `status` of the answer, 0 until it has begun.
     """
 
     def __init__(self, app: ASGIApp, *, access_log: bool = False) -> None:
@@ -73,15 +75,17 @@ class RequestContext:
             return
         state = scope.setdefault("state", {})
         headers = state["headers"] = dict(scope["headers"])
-        sent_id = headers.get(b"x-request-id", b"")
-        id_ = sent_id if REQUEST_ID.fullmatch(sent_id) else b"req_%032x" % getrandbits(128)
+        id_ = headers.get(b"x-request-id")
+        if id_ is None or not REQUEST_ID.fullmatch(id_):
+            id_ = b"req_%032x" % getrandbits(128)
         state["request_id"] = id_.decode()
         state["status"] = 0
         request_id.set(state["request_id"])
         if (sent_trace := headers.get(b"traceparent")) is not None:
             traceparent.set(sent_trace.decode("latin-1"))
         began = time.perf_counter()
-        is_api = _path(scope).startswith("/v1/")
+        path = state["path"] = _path(scope)
+        is_api = path.startswith("/v1/")
 
         def send_stamped(message: Message) -> Awaitable[None]:
             # Every chunk of every stream passes here: no coroutine of its own.
@@ -104,7 +108,7 @@ class RequestContext:
 
 def _route(scope: Scope) -> str:
     """Return the template that the path matched: there are as many of those as routes."""
-    path, route = _path(scope), scope.get("route")
+    path, route = scope["state"]["path"], scope.get("route")
     if route is None:
         return path if path in HOT_PATHS else "(none)"
     # A newer FastAPI leaves out the prefix of the router that a route was included with.
@@ -163,7 +167,7 @@ class AccessControl:
             return
         state = scope["state"]
         try:
-            path = _path(scope)
+            path = state["path"]
             await self._admit(scope, path, state["headers"])
             limit = self.body_bytes_of_paths.get(path) or self._body_bytes(path)
             receive = _bounded(receive, limit, state["headers"])
@@ -224,11 +228,14 @@ def _path(scope: Scope) -> str:
     return path[len(root) :] if root and path.startswith(root) else path
 
 
-def stamped(given: Iterable[tuple[bytes, bytes]], id_: bytes) -> list[tuple[bytes, bytes]]:
+def stamped(given: Sequence[tuple[bytes, bytes]], id_: bytes) -> list[tuple[bytes, bytes]]:
     """Return the headers of an answer with those that every answer has."""
-    names = {name for name, _ in given}
+    names = dict(given)
     headers = [*given, (b"x-request-id", id_)]
-    headers += [pair for pair in SAFE_HEADERS if pair[0] not in names]
+    if _SAFE_NAMES.isdisjoint(names):
+        headers += SAFE_HEADERS
+    else:
+        headers += [pair for pair in SAFE_HEADERS if pair[0] not in names]
     if b"cache-control" not in names:
         headers.append(NO_STORE)
     return headers

@@ -15,7 +15,11 @@ from typing import Any, Final
 
 import httptools
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from proxy.errors import (
     AddressTooLong,
@@ -26,6 +30,7 @@ from proxy.errors import (
 )
 from proxy.settings import Settings
 from proxy.web.connections import Connections, unacknowledged_bytes
+from proxy.web.exchange import Exchange
 from proxy.web.handlers import error_response
 from proxy.web.middleware import stamped
 
@@ -202,6 +207,11 @@ class LimitedProtocol(HttpToolsProtocol):
             self._stage = BETWEEN
             self._framing_bytes = 0
             super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        # uvicorn asks nobody which class it takes.
+        cycle.__class__ = Exchange
+        super()._start_asgi_task(cycle, app)
 
     # What is refused
 

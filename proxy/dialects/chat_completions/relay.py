@@ -8,6 +8,7 @@ from proxy.errors import ReplyTruncated, UpstreamError, UpstreamProtocolError
 from proxy.providers.base import Usage
 from proxy.providers.openai import CHAT_COMPLETIONS, OpenAIProvider, RawResponse
 from proxy.providers.reply_reader import ReplyReader, usual_body
+from proxy.schemas.completions import BOM
 
 BODY_BYTES = 64 * 1024 * 1024
 """The largest answer that is not a stream."""
@@ -60,6 +61,9 @@ class Relayed:
     closed.
     """
 
+    _sieve: FrameSieve
+    _tail: Tail
+
     def __init__(self, provider: OpenAIProvider, model: str, response: RawResponse) -> None:
         self.provider = provider.name
         self.model = model
@@ -69,8 +73,6 @@ class Relayed:
         self.usage: Usage | None = None
         self.text_bytes = 0
         self.new_reader = partial(provider.reader, model)
-        self._sieve = FrameSieve(self.new_reader)
-        self._tail = Tail()
         self._is_complete: bool | None = None
 
     @classmethod
@@ -92,37 +94,53 @@ class Relayed:
         return self
 
     async def _read_beginning(self) -> None:
+        data = await self.response.read()
+        while not (start := data.removeprefix(BOM).lstrip()[:1]):
+            # Empty lines say that a provider lives, in front of either.
+            if not (data := await self.response.read()):
+                raise _too_short()
+        if start in b"{[":
+            await self._read_whole(data)
+        else:
+            await self._read_until_begun(data)
+
+    async def _read_whole(self, data: bytes) -> None:
+        parts = [data]
+        size = len(data)
+        while data := await self.response.read():
+            parts.append(data)
+            size += len(data)
+            _check_size(size)
+        self.first = b"".join(parts)
+        self._is_complete = True
+        self.usage = usual_body(self.first)
+        if self.usage is None:
+            reader = self.new_reader()
+            delta = reader.feed(self.first) or reader.end()
+            if reader.error is not None and not reader.has_begun:
+                raise reader.error
+            self.usage = delta and delta.usage
+            self.text_bytes = 0 if self.usage else len(self.first)
+
+    async def _read_until_begun(self, data: bytes) -> None:
+        self.is_stream = True
+        self._sieve, self._tail = FrameSieve(self.new_reader), Tail()
         reader = self.new_reader()
-        begun = False
         parts: list[bytes] = []
         size = 0
-        while not begun and not reader.done and reader.error is None:
-            data = await self.response.read()
-            if not data and reader.is_stream is False and (usage := usual_body(parts)):
-                self.usage, begun = usage, True
-                break
+        while True:
             begun = self._feed_until_begun(reader, data)
+            parts.append(self._sieve.feed(data))
             size += len(data)
-            if size > BODY_BYTES:
-                raise UpstreamProtocolError("The model's provider sent too long an answer")
-            if reader.is_stream and not self.is_stream:
-                # What came before was too little to tell.
-                self.is_stream = True
-                data = b"".join([*parts, data])
-                parts.clear()
-            parts.append(self._sieve.feed(data) if self.is_stream else data)
-            if not data:
+            _check_size(size)
+            if begun or not data or reader.done or reader.error is not None:
                 break
+            data = await self.response.read()
         if reader.error is not None and not reader.has_begun:
             raise reader.error
         self.first = b"".join(parts)
-        if not self.first.strip() and not begun:
-            raise ReplyTruncated("The provider ended the reply before it began")
-        if not self.is_stream:
-            self._is_complete = True
-            self.text_bytes = len(self.first) if self.usage is None else 0
-        elif not begun and not reader.done:
-            raise ReplyTruncated("The provider ended the reply before it began")
+        if not begun and not (reader.done and self.first.strip()):
+            raise _too_short()
 
     def _feed_until_begun(self, reader: ReplyReader, data: bytes) -> bool:
         """Whether the reply's first word has come; what follows it is not read here."""
@@ -190,3 +208,12 @@ class Relayed:
         self.response.close()
         if self.is_stream:
             self._has_ended()
+
+
+def _check_size(size: int) -> None:
+    if size > BODY_BYTES:
+        raise UpstreamProtocolError("The model's provider sent too long an answer")
+
+
+def _too_short() -> ReplyTruncated:
+    return ReplyTruncated("The provider ended the reply before it began")

@@ -153,7 +153,7 @@ class Answer(WatchedAnswer):
     async def _relay(self, relayed: Relayed, sending: Sending) -> Status:
         response = relayed.response
         self._first_token_ms = self._elapsed_ms()
-        headers = upstream_headers(response) + model_header(relayed.provider, relayed.model)
+        headers = [*upstream_headers(response), *model_header(relayed.provider, relayed.model)]
         body, is_chat = self._call.body, self._call.is_chat
         if not body.get("stream"):
             content_type = response.content_type if not relayed.is_stream else ""
@@ -197,7 +197,7 @@ class Answer(WatchedAnswer):
         )
 
     def _generated_headers(self, generation: Generation) -> Headers:
-        return model_header(generation.provider, generation.model)
+        return [*model_header(generation.provider, generation.model)]
 
     async def _send_generated(self, started: "StartedGeneration", sending: Sending) -> Status:
         generation = started.generation

@@ -40,7 +40,9 @@ def conversation_of(body: Raw, headers: Mapping[bytes, bytes]) -> str:
     Raises:
         BadRequest: it is not an id.
     """
-    found: Any = body.get("conversation") or headers.get(HEADER, b"").decode("latin-1")
+    found: Any = body.get("conversation")
+    if not found and HEADER in headers:
+        found = headers[HEADER].decode("latin-1")
     if not found and (metadata := body.get("metadata")):
         found = metadata.get("conversation") if isinstance(metadata, dict) else None
     if isinstance(found, dict):

@@ -234,7 +234,7 @@ class PassedOn(WatchedAnswer):
 
 
 def _headers(opened: Opened) -> list[tuple[bytes, bytes]]:
-    return upstream_headers(opened.response) + model_header(opened.provider, opened.model)
+    return [*upstream_headers(opened.response), *model_header(opened.provider, opened.model)]
 
 
 async def _whole_json(opened: Opened) -> Any:
