@@ -200,6 +200,8 @@ class LiteLLM:
     def ask(self, model, **body):
         import litellm
 
+        # What it says of an error would stand in front of the JSON.
+        litellm.suppress_debug_info = True
         return litellm.responses(
             model=f"openai/{model}", api_base=BASE_URL, api_key=KEY, num_retries=0, **body
         )
