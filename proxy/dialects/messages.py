@@ -5,7 +5,7 @@ from typing import Any
 from proxy.documents.base import Raw
 from proxy.documents.message import MessageFields
 from proxy.errors import ProxyError
-from proxy.sse import DONE, encode
+from proxy.sse import DONE, HEARTBEAT, encode
 from proxy.streaming.draft import Progress
 from proxy.streaming.reply import Reply, ids_of, stored_ids
 
@@ -26,6 +26,10 @@ class MessageFormat:
     def progress(self, progress: Progress) -> bytes:
         """`{"content": "…"}`."""
         return progress_frame(progress)
+
+    def waiting(self) -> bytes:
+        """Return a comment: no reader of events sees it."""
+        return HEARTBEAT
 
     def ending(self, error: ProxyError | None, message: MessageFields, *, differs: bool) -> bytes:
         """`{"content": "", "finish_reason": "stop"}` or `{"error": {…}}`, then `[DONE]`."""

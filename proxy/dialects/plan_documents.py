@@ -7,7 +7,7 @@ from proxy.errors import ProxyError, UpstreamProtocolError
 from proxy.plans.generate import document_of
 from proxy.responses import dumps
 from proxy.schemas.plan import document_out
-from proxy.sse import DONE, encode
+from proxy.sse import DONE, HEARTBEAT, encode
 from proxy.streaming.draft import Progress
 from proxy.streaming.reply import Reply
 
@@ -36,6 +36,10 @@ class DocumentFormat:
     def progress(self, progress: Progress) -> bytes:
         """`{"content": "…"}`."""
         return progress_frame(progress)
+
+    def waiting(self) -> bytes:
+        """Return a comment: no reader of events sees it."""
+        return HEARTBEAT
 
     def ending(self, error: ProxyError | None, message: MessageFields, *, differs: bool) -> bytes:
         """How it ended, what was stored, `[DONE]`."""

@@ -1,6 +1,7 @@
 """One answer on its way to the client of a stateless call: a stream, or whole."""
 
 import asyncio
+from collections.abc import Callable
 
 from starlette.types import Send
 
@@ -26,6 +27,8 @@ class Sending:
         self.is_open = False
         self._send = send
         self._loop = asyncio.get_running_loop()
+        self.waiting: Callable[[], bytes] = lambda: HEARTBEAT
+        """Gives what a stream that is open sends as a sign of life."""
         self._every_seconds = settings.heartbeat_seconds
         self._sent_at = 0.0
         self._beating: asyncio.Task[None] | None = None
@@ -91,7 +94,7 @@ class Sending:
             self.is_open = True
             await self._start(200, [(b"content-type", b"text/event-stream; charset=utf-8")])
         self._sent_at = self._loop.time()
-        await self._send({"type": "http.response.body", "body": HEARTBEAT, "more_body": True})
+        await self._send({"type": "http.response.body", "body": self.waiting(), "more_body": True})
 
 
 def error_frames(error: ProxyError) -> bytes:

@@ -18,7 +18,6 @@ from proxy.errors import (
     UpstreamError,
 )
 from proxy.responses import EventStream, Json, model_headers
-from proxy.sse import HEARTBEAT
 from proxy.streaming.draft import Progress
 from proxy.streaming.engine import Engine, stored_reply
 from proxy.streaming.generation import Generation
@@ -57,6 +56,10 @@ class ReplyFormat(Protocol):
 
     def progress(self, progress: Progress) -> bytes:
         """Return what has come since the last frame."""
+        ...
+
+    def waiting(self) -> bytes:
+        """Return a sign of life while nothing comes."""
         ...
 
     def ending(self, error: ProxyError | None, message: MessageFields, *, differs: bool) -> bytes:
@@ -149,7 +152,7 @@ async def reply_frames(
                     if progress.differs:
                         differs = True
                     elif progress == Progress():
-                        yield HEARTBEAT
+                        yield format_.waiting()
                     else:
                         yield format_.progress(progress)
             if generation is not None:

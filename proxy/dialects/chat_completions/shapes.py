@@ -11,7 +11,7 @@ from proxy.documents.base import Raw
 from proxy.documents.chat_message import calls_of
 from proxy.documents.message import MessageFields, payload_of
 from proxy.errors import ProxyError
-from proxy.sse import DONE, encode
+from proxy.sse import DONE, HEARTBEAT, encode
 from proxy.streaming.draft import Progress
 
 SEPARATOR = "\n\n"
@@ -162,6 +162,10 @@ class CompletionFormat:
             self._said_tool_calls = True
             delta["tool_calls"] = list(progress.tool_calls)
         return self._chunk(delta)
+
+    def waiting(self) -> bytes:
+        """Return a comment: no reader of events sees it."""
+        return HEARTBEAT
 
     def ending(self, error: ProxyError | None, message: MessageFields, *, differs: bool) -> bytes:
         """Return what is left to say of a reply with these stored fields, and how it ended."""

@@ -30,7 +30,7 @@ from proxy.providers.openai import CHAT_COMPLETIONS, OpenAIProvider
 from proxy.providers.registry import Route
 from proxy.responses import dumps
 from proxy.settings import Settings
-from proxy.sse import DONE, HEARTBEAT
+from proxy.sse import DONE
 from proxy.streaming.delivery import ReplyFormat
 from proxy.streaming.draft import Progress
 from proxy.streaming.engine import Completed, Engine
@@ -215,7 +215,7 @@ class Answer(WatchedAnswer):
             if progress.differs:
                 differs = True
                 continue
-            frame += HEARTBEAT if progress == Progress() else chunks.progress(progress)
+            frame += chunks.waiting() if progress == Progress() else chunks.progress(progress)
             await sending.write(frame)
             frame = b""
         frame += chunks.ending(generation.error, generation.result, differs=differs)

@@ -164,6 +164,10 @@ class ResponseFormat:
             self._run = number
         return frames
 
+    def waiting(self) -> bytes:
+        """Return OpenAI's `keepalive` event; for some clients a comment is no sign of life."""
+        return keepalive(max(self._units - 1, 0))
+
     def ending(self, error: ProxyError | None, message: MessageFields, *, differs: bool) -> bytes:
         """Return what is left to say, the ends of all items, the whole response, `[DONE]`."""
         if not message:
@@ -427,6 +431,11 @@ def _flat(error: ProxyError | None) -> Raw:
     """Return an error without the `error` key, at which SDKs stop reading."""
     found = in_own_names(error or ProxyError())
     return {"code": found.code or found.type, "message": found.detail, "param": found.param}
+
+
+def keepalive(number: int) -> bytes:
+    """Return the event that says nothing, under the number of the one before it."""
+    return frame("keepalive", {"sequence_number": number})
 
 
 def frame(type_: str, fields: Raw) -> bytes:

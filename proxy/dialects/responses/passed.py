@@ -71,7 +71,10 @@ class PassedAnswer(Answer):
     async def _ask(self, route: Route) -> Any:
         if route.is_native and isinstance(route.provider, OpenAIProvider):
             body = self._asked.body_for(route.model)
-            passed = await RelayedResponse.open(route.provider, body, route.model)
+            seconds = self._settings.stream_open_seconds if self._asked.body.get("stream") else None
+            passed = await RelayedResponse.open(
+                route.provider, body, route.model, open_seconds=seconds
+            )
             self._relayed = cast(Any, passed)
             return passed
         try:
@@ -96,6 +99,7 @@ class PassedAnswer(Answer):
         if not relayed.is_stream:
             await sending.end(relayed.as_events() + DONE)
             return _status_of(relayed)
+        sending.waiting = relayed.waiting
         try:
             while block := await relayed.read():
                 await sending.write(block)

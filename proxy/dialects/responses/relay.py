@@ -3,12 +3,13 @@
 Frames are looked at until the first word, where another route may still answer, and at the end.
 """
 
+import asyncio
 import re
 
 import orjson
 
 from proxy.dialects.event_frames import WholeFrames
-from proxy.dialects.responses.events import frame
+from proxy.dialects.responses.events import frame, keepalive
 from proxy.dialects.responses.input import Unseal
 from proxy.documents.base import Raw
 from proxy.errors import ProxyError, ReplyTruncated, UpstreamError, UpstreamProtocolError
@@ -52,8 +53,18 @@ class RelayedResponse:
         self._frames = WholeFrames()
 
     @classmethod
-    async def open(cls, provider: OpenAIProvider, body: bytes, model: str) -> "RelayedResponse":
+    async def open(
+        cls,
+        provider: OpenAIProvider,
+        body: bytes,
+        model: str,
+        *,
+        open_seconds: float | None = None,
+    ) -> "RelayedResponse":
         """Ask, and wait for the first word of a stream or for the whole body.
+
+        A stream that has begun is not waited for longer than `open_seconds`: a client may take
+        one that says nothing at all for broken.
 
         Raises:
             UpstreamError: it refused, broke, or said before its first word that it failed.
@@ -61,17 +72,17 @@ class RelayedResponse:
         response = await provider.open(body, model=model, path=RESPONSES)
         self = cls(provider, model, response)
         try:
-            await self._read_beginning()
+            await self._read_beginning(open_seconds)
         except BaseException:
             response.close()
             raise
         return self
 
-    async def _read_beginning(self) -> None:
+    async def _read_beginning(self, open_seconds: float | None) -> None:
         parts: list[bytes] = []
         size = 0
         decoder = SSEDecoder()
-        while data := await self.response.read():
+        while data := await self._read_soon(open_seconds if self._begun else None):
             size += len(data)
             if size > JSON_BODY_BYTES:
                 raise UpstreamProtocolError("The model's provider sent too long an answer")
@@ -87,6 +98,16 @@ class RelayedResponse:
             self.first = whole
         else:
             self.first = self._looked_at(self._frames.feed(whole))
+
+    async def _read_soon(self, seconds: float | None) -> bytes:
+        """Return what comes within some seconds; empty where nothing does, or at the end."""
+        if seconds is None:
+            return await self.response.read()
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.response.read()
+        except TimeoutError:
+            return b""
 
     def _has_begun(self, decoder: SSEDecoder, data: bytes) -> bool:
         """Whether more came than that the response has begun.
@@ -165,10 +186,18 @@ class RelayedResponse:
         """Close the connection unless the answer was read to its end."""
         self.response.close()
 
+    def waiting(self) -> bytes:
+        """Return an event that says nothing, while the upstream does not."""
+        return keepalive(self._number())
+
+    def _number(self) -> int:
+        """Return the last event's number that is known."""
+        numbers = _NUMBERS.findall(self._last_block)
+        return int(numbers[-1]) if numbers else self.deltas + 1
+
     def failure(self, error: ProxyError) -> bytes:
         """Return the end of a stream that broke: an error, and the response that failed."""
-        numbers = _NUMBERS.findall(self._last_block)
-        number = int(numbers[-1]) + 1 if numbers else self.deltas + 2
+        number = self._number() + 1
         about = {"code": error.code or error.type, "message": error.detail}
         failed = {**self._begun, "status": "failed", "error": about}
         end = frame("error", {**about, "param": error.param, "sequence_number": number})
