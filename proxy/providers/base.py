@@ -74,6 +74,8 @@ class Accepts:
     alternates: bool = False
     parts: frozenset[str] | None = None
     data_urls: bool = True
+    verbosity: bool = True
+    """Whether it knows the parameter, which says nothing of the task itself."""
     pictures_before: bool = True
     """False: pictures before the newest question are named in a line of text, those of that
     question stay, so that the provider can refuse them."""

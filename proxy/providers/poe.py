@@ -39,7 +39,10 @@ class PoeProvider:
         files = upload_url(base_url, settings.poe_upload_url) if api_key else ""
         self._uploads = PoeUploads(self._upstream, files, api_key) if files else None
         self.accepts = Accepts(
-            developer_role=False, parts=frozenset({"image_url"}), data_urls=bool(files)
+            developer_role=False,
+            parts=frozenset({"image_url"}),
+            data_urls=bool(files),
+            verbosity=False,
         )
         """What its histories may hold."""
         self._settings = settings

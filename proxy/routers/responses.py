@@ -28,6 +28,7 @@ from proxy.dialects.responses.turn import chat_messages, new_turn, resolved, wit
 from proxy.documents.base import MAX_ID
 from proxy.documents.conversation import Conversation
 from proxy.errors import BadRequest, ProxyError
+from proxy.providers.base import Accepts
 from proxy.responses import Json
 from proxy.routers.messages import IdempotencyKey
 from proxy.schemas.common import ASKS_A_MODEL
@@ -45,7 +46,7 @@ from proxy.tokenizer.tokens import token_counts
 from proxy.web.dependencies import Caller, ReasoningSealer, ReplyEngine
 from proxy.web.hot_path import check_is_json
 from proxy.web.hot_path import idempotency_key as idempotency_key_of
-from proxy.web.state import state_of
+from proxy.web.state import ServerState, state_of
 
 router = APIRouter(prefix="/responses", tags=["Responses"])
 
@@ -107,6 +108,8 @@ async def _respond(request: Request, raw: bytes, caller: CallerInfo) -> Response
     body = _read(request, raw)
     call = read_call(body, state.sealer.unseal)
     state.engine.check_open()
+    if call.has_verbosity and not await _knows_verbosity(state, call.model):
+        call = call.without_verbosity()
     if not call.is_stored:
         if not call.model:
             raise wrong("model", MODEL_RULE)
@@ -132,6 +135,13 @@ async def _respond(request: Request, raw: bytes, caller: CallerInfo) -> Response
         await keep_request(caller.owner, reply, call, asked)
     return await answer(
         request, state.engine, caller.owner, reply, call, state.settings, state.sealer
+    )
+
+
+async def _knows_verbosity(state: ServerState, model: str) -> bool:
+    routes = await state.registry.resolve(model) if model else []
+    return not routes or any(
+        getattr(route.provider, "accepts", Accepts()).verbosity for route in routes
     )
 
 

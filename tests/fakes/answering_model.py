@@ -18,6 +18,10 @@ from tests.support.chat_replies import called, said
 
 CALLS = [("c0", '{"city": "Ulm"}'), ("c1", '{"city": "Bonn"}')]
 CITY = '{"name": "Ulm"}'
+PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8A"
+    "AQUBAScY42YAAAAASUVORK5CYII="
+)
 LINK = "https://files.example/image.png"
 """Where Poe keeps the picture that was uploaded."""
 
@@ -79,7 +83,11 @@ class AnsweringModel(ResponsesUpstream):
 
     def _poe(self, asked: Asked) -> Script:
         if "Weather" in asked.text and not asked.results:
-            return script(head(), *poe_calls("weather", CALLS), poe_event("done", {}))
+            return script(
+                head(),
+                *poe_calls(*((id_, "weather", given) for id_, given in CALLS)),
+                poe_event("done", {}),
+            )
         if asked.text == "Fail":
             failure = {"text": "It broke", "allow_retry": False}
             return script(head(), poe_event("text", {"text": "Hel"}), poe_event("error", failure))
@@ -90,8 +98,8 @@ class AnsweringModel(ResponsesUpstream):
         return script(head(), text, poe_event("done", {}))
 
 
-def poe_calls(name: str, calls: list[tuple[str, str]]) -> list[bytes]:
-    """The events of calls, as Poe's bots tell them."""
+def poe_calls(*calls: tuple[str, str, str]) -> list[bytes]:
+    """The events of calls (id, name, arguments), as Poe's bots tell them."""
     fragments = [
         {
             "index": number,
@@ -99,7 +107,7 @@ def poe_calls(name: str, calls: list[tuple[str, str]]) -> list[bytes]:
             "type": "function",
             "function": {"name": name, "arguments": given},
         }
-        for number, (id_, given) in enumerate(calls)
+        for number, (id_, name, given) in enumerate(calls)
     ]
     chunk = {"choices": [{"delta": {"tool_calls": fragments}, "finish_reason": None}]}
     end = {"choices": [{"delta": {}, "finish_reason": "tool_calls"}]}

@@ -13,17 +13,13 @@ import pytest
 
 from proxy.database import Database
 from tests.conftest import make_settings, running_app
-from tests.fakes.answering_model import CALLS, LINK, AnsweringModel
+from tests.fakes.answering_model import CALLS, LINK, PICTURE, AnsweringModel
 from tests.fakes.live import serve
 from tests.sdk.conftest import HERE, KEY, Run, answer, needed
 
 pytestmark = pytest.mark.slow
 
 MODELS = ["of-chat", "of-native", "of-poe"]
-IMAGE = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8A"
-    "AQUBAScY42YAAAAASUVORK5CYII="
-)
 REFUSED = {"refused": "text.format"}
 """Poe's bot protocol has no JSON schema: a refusal that names the field that the client sent."""
 
@@ -54,7 +50,7 @@ def environment(base_url: str) -> dict[str, str]:
         "KEY": KEY,
         "OPENAI_API_KEY": KEY,
         "MODELS": " ".join(MODELS),
-        "IMAGE": IMAGE,
+        "IMAGE": PICTURE,
     }
 
 
@@ -64,7 +60,7 @@ def thought(model: str) -> str:
 
 
 def seen(model: str) -> str:
-    return f"I see {LINK if model == 'of-poe' else IMAGE[:31]}"
+    return f"I see {LINK if model == 'of-poe' else PICTURE[:31]}"
 
 
 def parsed(model: str) -> Any:

@@ -1,6 +1,6 @@
 """A call of `/v1/responses`: what it asks for, as a turn of the engine and as parameters."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from proxy.dialects.responses.ids import ResponseId, conversation_key, read_response_id
@@ -59,6 +59,8 @@ class Call:
     previous: ResponseId | None = None
     conversation_id: str = ""
     kept: Raw = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    """What no provider of the model knows; the client is told."""
 
     @property
     def model(self) -> str:
@@ -89,7 +91,19 @@ class Call:
     def ignored(self) -> list[str]:
         """What an upstream that knows chat completions alone does not get, each named once."""
         fields = [name for name in _NATIVE_ONLY if self.body.get(name)]
-        return list(dict.fromkeys([*self.tools.ignored, *self.input.ignored, *fields]))
+        return list(
+            dict.fromkeys([*self.tools.ignored, *self.input.ignored, *fields, *self.left_out])
+        )
+
+    @property
+    def has_verbosity(self) -> bool:
+        """Whether it says how much the model should say."""
+        return bool((self.body.get("text") or {}).get("verbosity"))
+
+    def without_verbosity(self) -> "Call":
+        """Return the same without it: Codex sends it by a model's name, whoever answers for it."""
+        text = {key: each for key, each in self.body["text"].items() if key != "verbosity"}
+        return replace(self, body={**self.body, "text": text}, left_out=("text.verbosity",))
 
     def ignored_by(self, *, is_native: bool) -> list[str]:
         """Return what an upstream did not get, each named once."""

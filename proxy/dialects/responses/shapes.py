@@ -50,6 +50,7 @@ _ERROR_CODES = {
     "rate_limit_exceeded": "rate_limit_exceeded",
     "context_length_exceeded": "context_length_exceeded",
     "insufficient_quota": "insufficient_quota",
+    "usage_not_included": "usage_not_included",
     "invalid_request_error": "invalid_prompt",
 }
 

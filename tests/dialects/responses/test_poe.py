@@ -24,7 +24,6 @@ async def served(live: LiveServer) -> AsyncIterator[Served]:
     ("field", "value"),
     [
         ("text.format", {"text": {"format": SCHEMA}}),
-        ("text.verbosity", {"text": {"verbosity": "low"}}),
         ("max_output_tokens", {"max_output_tokens": 9}),
         ("tool_choice", {"tool_choice": "required", "tools": [{"type": "function", "name": "f"}]}),
     ],
@@ -39,3 +38,12 @@ async def test_a_refusal_names_the_field_that_was_sent(
     error = answer.json()["error"]
     assert error["param"] == field
     assert f"'{field}'" in error["message"]
+
+
+@pytest.mark.parametrize("store", [True, False])
+async def test_verbosity_is_left_out_and_named(served: Served, store: bool) -> None:
+    # Codex sends it by a model's name, whoever answers for that.
+    body = {"input": "Hello", "store": store, "text": {"verbosity": "low"}}
+    answer = await served.client.post("/v1/responses", json={"model": "test-model", **body})
+    assert answer.status_code == 200
+    assert answer.headers["x-proxy-ignored"] == "text.verbosity"
