@@ -8,6 +8,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from pymongo.errors import PyMongoError
+
 from proxy.documents.api_key import KeyActivity
 from proxy.documents.conversation_import import drop_imports
 from proxy.documents.interrupted import attempts_of, interrupt_replies
@@ -92,9 +94,15 @@ class Lease:
         self._orphans = set(orphans)
 
     async def end(self) -> None:
-        """At an orderly end, when nothing carries the worker's name any more."""
-        await KeyActivity.free_slots_of(self.worker_id)
-        await Worker.leave(self.worker_id)
+        """At an orderly end, when nothing carries the worker's name any more.
+
+        Where the database is silent, another worker clears up, or the next start.
+        """
+        try:
+            await KeyActivity.free_slots_of(self.worker_id)
+            await Worker.leave(self.worker_id)
+        except PyMongoError as error:
+            log.warning("the database does not answer at the end: %s", type(error).__name__)
 
 
 async def recover_worker(worker: str) -> None:

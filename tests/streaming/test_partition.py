@@ -8,8 +8,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,56 +20,37 @@ import pytest
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.scripted import script, wait
 from tests.fakes.wire_server import FLAGS, find_program
-from tests.support.network import Network, is_possible
+from tests.support import loopback, network
+from tests.support.loopback import Loopback, Relay
+from tests.support.network import Network
 from tests.support.replies import create, history, joining, say, streaming
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not is_possible(), reason="no network namespaces here"),
-    pytest.mark.skipif(find_program() is None, reason="no database server to run in one"),
-    pytest.mark.timeout(300),
-]
+IN_NAMESPACES = os.environ.get("TEST_NETWORK") != "loopback" and network.is_possible()
+"""Whether the hosts are namespaces; `TEST_NETWORK=loopback` has them on loopback addresses."""
+
+
+def of_processes(test: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a test that runs servers on hosts of their own."""
+    for mark in (
+        pytest.mark.slow,
+        pytest.mark.skipif(not loopback.is_possible(), reason="one loopback address only"),
+        pytest.mark.skipif(find_program() is None, reason="no database server to run"),
+        pytest.mark.timeout(300),
+    ):
+        test = mark(test)
+    return test
+
 
 KEY = "k" * 40
 LEASE_SECONDS = 4
 ASK = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=9).read().decode())"
 
 
-@asynccontextmanager
-async def relayed(upstream: OpenAIUpstream, address: str) -> AsyncIterator[str]:
-    """The upstream under an address that the hosts can reach; its base URL."""
-    host, _, port = upstream.origin.removeprefix("http://").partition(":")
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        their_reader, their_writer = await asyncio.open_connection(host, port)
-        for pair in ((reader, their_writer), (their_reader, writer)):
-            task = asyncio.create_task(pass_on(*pair))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
-    server = await asyncio.start_server(accept, address, 0)
-    try:
-        yield f"http://{address}:{server.sockets[0].getsockname()[1]}/v1"
-    finally:
-        server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
 @dataclass
 class Cluster:
     """Hosts: 0 is the database, 1 to 3 are servers."""
 
-    network: Network
+    network: Network | Loopback
     clients: list[httpx.AsyncClient]
 
     async def asked_from_itself(self, host: int, path: str) -> Any:
@@ -87,55 +68,107 @@ class Cluster:
             pass
 
 
+async def started(
+    stack: AsyncExitStack, upstream: OpenAIUpstream, *, in_namespaces: bool
+) -> tuple[Network | Loopback, tuple[str, int]]:
+    """A network of hosts, and where on it the upstream is."""
+    host, _, port = upstream.origin.removeprefix("http://").partition(":")
+    if not in_namespaces:
+        return await stack.enter_async_context(Loopback(3)), (host, int(port))
+    hosts = stack.enter_context(Network(3))
+    # They cannot reach our loopback address.
+    relay = Relay(hosts.here, (host, int(port)))
+    port = (await relay.start()).rpartition(":")[2]
+    stack.push_async_callback(relay.stop)
+    return hosts, (hosts.here, int(port))
+
+
 @asynccontextmanager
-async def cluster(upstream: OpenAIUpstream, folder: Path) -> AsyncIterator[Cluster]:
+async def cluster(
+    upstream: OpenAIUpstream, folder: Path, *, in_namespaces: bool
+) -> AsyncIterator[Cluster]:
     program = find_program()
     assert program is not None
     processes: list[subprocess.Popen[str]] = []
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with Network(3) as network:
-        async with relayed(upstream, network.here) as base_url:
-            try:
-                storage = ["--host", network.address(0), "--port", "27017"]
-                storage += ["--storage-path", str(folder / "mongodb"), *FLAGS.split()]
-                processes.append(network.run(0, [program, *storage], **quiet))
+    async with AsyncExitStack() as stack:
+        hosts, upstream_at = await started(stack, upstream, in_namespaces=in_namespaces)
+        try:
+            storage = ["--host", hosts.address(0), "--port", "27017"]
+            storage += ["--storage-path", str(folder / "mongodb"), *FLAGS.split()]
+            processes.append(hosts.run(0, [program, *storage], **quiet))
+            clients = []
+            for host in (1, 2, 3):
+                database = await hosts.way(host, hosts.address(0), 27017)
                 variables = {
-                    "PROXY_MONGODB_URI": f"mongodb://{network.address(0)}:27017/"
+                    "PROXY_HOST": hosts.address(host),
+                    "PROXY_MONGODB_URI": f"mongodb://{database}/"
                     "?directConnection=true&retryWrites=false",
                     "PROXY_API_KEYS": KEY,
                     "PROXY_LEASE_SECONDS": str(LEASE_SECONDS),
                     "PROXY_CHECKPOINT_SECONDS": "0.1",
                     "PROXY_SHUTDOWN_GRACE_SECONDS": "0",
                     "PROXY_STORAGE_RETRY_SECONDS": "60",
-                    "OPENAI_BASE_URL": base_url,
+                    "OPENAI_BASE_URL": f"http://{await hosts.way(host, *upstream_at)}/v1",
                     "OPENAI_API_KEY": "sk-test",
                 }
-                for host in (1, 2, 3):
-                    environment = {**os.environ, **variables, "PROXY_HOST": network.address(host)}
-                    server = [sys.executable, "-m", "proxy", "serve"]
-                    processes.append(
-                        network.run(host, server, cwd=folder, env=environment, **quiet)
-                    )
-                clients = [
+                server = [sys.executable, "-m", "proxy", "serve"]
+                environment = {**os.environ, **variables}
+                processes.append(hosts.run(host, server, cwd=folder, env=environment, **quiet))
+                clients.append(
                     httpx.AsyncClient(
-                        base_url=f"http://{network.address(host)}:8000",
+                        base_url=f"http://{await hosts.way(host, hosts.address(host), 8000)}",
                         timeout=60,
                         headers={"authorization": f"Bearer {KEY}"},
                     )
-                    for host in (1, 2, 3)
-                ]
-                found = Cluster(network, clients)
-                await asyncio.gather(*(found.until_ready(host) for host in (1, 2, 3)))
-                yield found
-                for client in clients:
-                    await client.aclose()
-            finally:
-                for process in reversed(processes):
-                    process.terminate()
-                for process in processes:
-                    await asyncio.to_thread(process.wait, 60)
+                )
+            found = Cluster(hosts, clients)
+            await asyncio.gather(*(found.until_ready(host) for host in (1, 2, 3)))
+            yield found
+            for client in clients:
+                await client.aclose()
+        finally:
+            for process in reversed(processes):
+                process.terminate()
+            for process in processes:
+                await asyncio.to_thread(process.wait, 60)
 
 
+async def test_a_relay_that_is_cut_holds_all_and_closes_nothing() -> None:
+    closed = asyncio.Event()
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(100):
+            writer.write(data)
+        closed.set()
+        writer.close()
+
+    async with await asyncio.start_server(echo, "127.0.0.1", 0) as server:
+        relay = Relay("127.0.0.1", server.sockets[0].getsockname()[:2])
+        host, _, port = (await relay.start()).partition(":")
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"a")
+        assert await reader.read(9) == b"a"
+        relay.cut()
+        writer.write(b"b")
+        held = asyncio.create_task(reader.read(9))
+        # A connection that is made now, and one that ends: nobody there hears of either.
+        other_reader, other_writer = await asyncio.open_connection(host, port)
+        other_writer.write(b"c")
+        late = asyncio.create_task(other_reader.read(9))
+        writer.write_eof()
+        await asyncio.wait((held, late), timeout=0.05)
+        assert [held.done(), late.done(), closed.is_set()] == [False] * 3
+        relay.heal()
+        assert [await held, await late] == [b"b", b"c"]
+        assert await reader.read(9) == b""
+        assert closed.is_set()
+        for each in (writer, other_writer):
+            each.close()
+        await relay.stop()
+
+
+@of_processes
 async def test_a_server_that_is_cut_off_in_mid_reply_loses_and_doubles_nothing(
     openai: OpenAIUpstream, tmp_path: Path
 ) -> None:
@@ -143,7 +176,7 @@ async def test_a_server_that_is_cut_off_in_mid_reply_loses_and_doubles_nothing(
     answered: list[int] = []
     held = openai.texts("so ") + script(wait(go_on), openai.text("far")) + openai.end()
     openai.play(held, openai.reply("quick"))
-    async with cluster(openai, tmp_path) as found:
+    async with cluster(openai, tmp_path, in_namespaces=IN_NAMESPACES) as found:
         one, two, three = found.clients
         id_ = await create(one)
         async with streaming(one, id_, "first", key="k1") as stream:
@@ -201,9 +234,11 @@ async def test_a_server_that_is_cut_off_in_mid_reply_loses_and_doubles_nothing(
         ) == 1
 
 
+@of_processes
 async def test_stops_and_joins_work_from_any_server(openai: OpenAIUpstream, tmp_path: Path) -> None:
     openai.play(openai.stall_after("so far"))
-    async with cluster(openai, tmp_path) as found:
+    # Nobody is cut off: this one shows that the other kind of network works as well.
+    async with cluster(openai, tmp_path, in_namespaces=False) as found:
         one, two, three = found.clients
         id_ = await create(one)
         async with streaming(one, id_) as stream:

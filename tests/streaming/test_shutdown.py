@@ -2,8 +2,9 @@
 
 import asyncio
 
+from proxy.database import Database, connect
 from proxy.documents.worker import Worker
-from tests.conftest import LiveServer
+from tests.conftest import LiveServer, make_settings, running_app
 from tests.fakes.faults import FaultyUpstream
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.support.replies import (
@@ -111,3 +112,12 @@ async def test_who_follows_a_reply_of_another_worker_is_told_too(
         assert (await stored(one, stream.message_id))["status"] == "streaming"
         await one.post(f"{MESSAGES}/{stream.message_id}/stop")
         await stream.rest()
+
+
+async def test_a_server_whose_database_has_gone_ends_without_an_error(
+    wire: Database, wire_uri: str
+) -> None:
+    database = connect(wire_uri, wire.database.name)
+    async with running_app(database, make_settings()):
+        # From now on every command fails at once.
+        database.close()

@@ -45,6 +45,11 @@ class Network:
         """The address of a host."""
         return f"{self._prefix}.{host + 1}"
 
+    async def way(self, host: int, address: str, port: int) -> str:
+        """Where a host reaches an address, or where others reach it; `host:port`."""
+        del host
+        return f"{address}:{port}"
+
     def _space(self, host: int | str) -> str:
         return f"{self._name}-{host}"
 
