@@ -41,10 +41,15 @@ def documented_queries() -> dict[str, str]:
     return queries
 
 
-async def run(uri: str, name: str, script: str) -> str:
-    """What mongosh prints for a script."""
+BETWEEN = "----8<----"
+"""Printed between what two scripts print."""
+
+
+async def run(uri: str, name: str, *scripts: str) -> list[str]:
+    """What one mongosh, whose start takes seconds, prints for each script."""
     address, _, options = uri.partition("?")
     target = f"{address.rstrip('/')}/{name}?{options}"
+    script = f"; print({BETWEEN!r});\n".join(scripts)
     done = await asyncio.to_thread(
         subprocess.run,
         [MONGOSH, target, "--quiet", "--norc", "--eval", script],
@@ -54,18 +59,19 @@ async def run(uri: str, name: str, script: str) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout.split(f"{BETWEEN}\n")
 
 
-async def value_of(uri: str, name: str, query: str) -> str:
-    """The JSON text of what one query gives."""
-    return await run(uri, name, f"print(JSON.stringify({query}))")
+async def values_of(uri: str, name: str, *queries: str) -> list[str]:
+    """The JSON text of what each query gives."""
+    return await run(uri, name, *(f"print(JSON.stringify({query}))" for query in queries))
 
 
-async def aid(uri: str, name: str, call: str) -> Any:
-    """What one of the reading aids returns."""
-    printed = await run(uri, name, f"load({json.dumps(str(AIDS))}); print(JSON.stringify({call}))")
-    return json.loads(printed)
+async def aids(uri: str, name: str, *calls: str) -> list[Any]:
+    """What the reading aids return to each call."""
+    loaded = f"load({json.dumps(str(AIDS))})"
+    printed = await run(uri, name, loaded, *(f"print(JSON.stringify({call}))" for call in calls))
+    return [json.loads(text) for text in printed[1:]]
 
 
 async def fill(client: httpx.AsyncClient) -> tuple[str, dict[str, Any]]:
@@ -112,10 +118,15 @@ async def test_the_documented_queries_find_what_they_say(wire: Database, wire_ur
             "Documents of a project": ["新方案设计.md"],
         }
         assert set(queries) == set(wanted)
-        for title, words in wanted.items():
-            query = queries[title].replace("CONVERSATION_ID", id_)
-            query = query.replace("PROJECT_ID", str(project["id"]))
-            printed = await value_of(wire_uri, wire.database.name, query.rstrip(";"))
+        filled = [
+            queries[title]
+            .replace("CONVERSATION_ID", id_)
+            .replace("PROJECT_ID", str(project["id"]))
+            .rstrip(";")
+            for title in wanted
+        ]
+        values = await values_of(wire_uri, wire.database.name, *filled)
+        for (title, words), printed in zip(wanted.items(), values, strict=True):
             for word in words:
                 assert word in printed, f"{title}: {printed}"
 
@@ -131,13 +142,14 @@ async def test_the_documented_searches_find_chinese(wire: Database, wire_uri: st
         id_, _ = await fill(client)
         other = {"category_id": 2, "filename": "排序.md", "version": 1, "source": "chat"}
         await client.post("/v1/plan/documents", json={**other, "content": "先讲冒泡，再讲快速"})
-        found = json.loads(await value_of(wire_uri, wire.database.name, messages))
+        values = await values_of(wire_uri, wire.database.name, messages, documents)
+        found = json.loads(values[0])
         # The echo repeats what it was asked; the older ones are in pages.
         assert [message["content"].splitlines()[-1] for message in found] == [
             f"用Python写冒泡排序 {number}" for number in range(5, -1, -1) for _ in range(2)
         ]
         assert {message["conversation_id"] for message in found} == {id_}
-        (document,) = json.loads(await value_of(wire_uri, wire.database.name, documents))
+        (document,) = json.loads(values[1])
         assert (document["filename"], document["version"]) == ("排序.md", 1)
 
 
@@ -151,27 +163,28 @@ async def test_the_reading_aids_show_what_is_there(wire: Database, wire_uri: str
         await app.state.usage.flush()
         assert (await wire.database.conversations.find_one({"_id": id_}))["page_count"] > 0
 
-        (newest,) = await aid(wire_uri, name, "last()")
+        (newest,), found, nothing, (by_model,), (by_owner,), running = await aids(
+            *(wire_uri, name, "last()", 'find("冒泡排序 3")', 'find("a.c")'),
+            *('usage("7d")', 'usage("4w", "owner")', "running()"),
+        )
         assert (newest["_id"], newest["name"], newest["messages"]) == (id_, "排序", 13)
+        assert {message["conversation_id"] for message in found} == {id_}
+        assert all("冒泡排序 3" in message["content"] for message in found)
+        assert nothing == running == []
+        assert (by_model["_id"], by_model["requests"]) == ("echo/echo", 6)
+        assert (by_owner["_id"], by_owner["requests"]) == ("default", 6)
 
-        for given in (json.dumps(id_), json.dumps(id_[:8]), '"排序"', ""):
-            printed = await run(wire_uri, name, f"load({json.dumps(str(AIDS))}); chat({given})")
+        loaded = f"load({json.dumps(str(AIDS))})"
+        named = (json.dumps(id_), json.dumps(id_[:8]), '"排序"', "", "'nobody'")
+        _, *chats, unknown = await run(
+            wire_uri, name, loaded, *(f"chat({given})" for given in named)
+        )
+        assert len(chats) == 4
+        for printed in chats:
             texts = ["你是AI助手", *(f"用Python写冒泡排序 {number}" for number in range(6))]
             places = [printed.index(f"\n{text}\n") for text in texts]
             assert places == sorted(places)
-        printed = await run(wire_uri, name, f"load({json.dumps(str(AIDS))}); chat('nobody')")
-        assert "No conversation has the id or name nobody" in printed
-
-        found = await aid(wire_uri, name, 'find("冒泡排序 3")')
-        assert {message["conversation_id"] for message in found} == {id_}
-        assert all("冒泡排序 3" in message["content"] for message in found)
-        assert await aid(wire_uri, name, 'find("a.c")') == []
-
-        (used,) = await aid(wire_uri, name, 'usage("7d")')
-        assert (used["_id"], used["requests"]) == ("echo/echo", 6)
-        (used,) = await aid(wire_uri, name, 'usage("4w", "owner")')
-        assert (used["_id"], used["requests"]) == ("default", 6)
-        assert await aid(wire_uri, name, "running()") == []
+        assert "No conversation has the id or name nobody" in unknown
 
 
 async def test_a_reply_that_is_being_written_is_shown_as_running(
@@ -183,6 +196,6 @@ async def test_a_reply_that_is_being_written_is_shown_as_running(
             id_ = await create(client)
             async with streaming(client, id_) as stream:
                 await stream.until("one")
-                (reply,) = await aid(wire_uri, wire.database.name, "running()")
+                ((reply,),) = await aids(wire_uri, wire.database.name, "running()")
                 assert reply["_id"] == stream.message_id
                 assert reply["conversation_id"] == id_
