@@ -2,6 +2,8 @@
 
 import ast
 import runpy
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,7 @@ FLOORS_UPWARDS: tuple[tuple[str, ...], ...] = (
 FLOORS = {home: number for number, floor in enumerate(FLOORS_UPWARDS) for home in floor}
 
 
+@cache
 def modules() -> list[tuple[str, Path]]:
     found = []
     for path in sorted(ROOT.rglob("*.py")):
@@ -49,9 +52,15 @@ def modules() -> list[tuple[str, Path]]:
     return found
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def imports_of(path: Path) -> set[str]:
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -96,7 +105,7 @@ def test_only_the_database_modules_import_motor() -> None:
         if module not in {"proxy.database", "proxy.timed_motor"}:
             assert "motor" not in {
                 name.partition(".")[0]
-                for node in ast.walk(ast.parse(path.read_text()))
+                for node in ast.walk(tree_of(path))
                 for name in (
                     [alias.name for alias in node.names]
                     if isinstance(node, ast.Import)
@@ -109,7 +118,7 @@ def test_only_the_database_modules_import_motor() -> None:
 
 def test_what_answers_a_request_is_async() -> None:
     # A plain function would run in a thread, which costs more than most of them do.
-    trees = [ast.parse(path.read_text()) for _, path in modules()]
+    trees = [tree_of(path) for _, path in modules()]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     needed = {
         argument.id
@@ -139,11 +148,18 @@ def test_the_picture_of_the_floors_is_the_present_one() -> None:
     assert script["page"]() == page, "run scripts/architecture.py"
 
 
+def own(folder: Path) -> Iterator[Path]:
+    """Our modules in a folder, beside which whole trees of other programs may be installed."""
+    for path in folder.iterdir():
+        if path.is_dir() and path.name not in ("node_modules", ".venv"):
+            yield from own(path)
+        elif path.suffix == ".py":
+            yield path
+
+
 def test_no_test_imports_another() -> None:
-    for path in (ROOT.parent / "tests").rglob("*.py"):
-        if "node_modules" in path.parts or ".venv" in path.parts:
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path in own(ROOT.parent / "tests"):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests."):
                 name = (node.module or "").rpartition(".")[2]
                 assert not name.startswith("test_"), f"{path.name} imports {node.module}"
