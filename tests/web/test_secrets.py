@@ -10,14 +10,13 @@ from pydantic import SecretStr
 
 from proxy.access.auth import Authenticator
 from proxy.app import create_app
-from proxy.credentials import hash_password
 from proxy.database import Database, connect
 from proxy.documents.api_key import ApiKey
 from proxy.documents.user import Session, User
 from proxy.setting_types import ProviderSettings
 from proxy.settings import Settings, SettingsError, load_settings
 from tests.conftest import make_settings
-from tests.support.keys import ADMIN, bearer, locked, make_key
+from tests.support.keys import ADMIN, bearer, locked, make_key, quick_hash
 from tests.support.secret_watch import SECRET, SecretWatch
 
 SECRETS = {
@@ -77,7 +76,7 @@ async def test_errors_and_logs_hold_no_key_cookie_or_password(
     caplog.set_level(logging.DEBUG, logger="proxy")
     async with locked(wire, access_log=True, login_attempts=2) as client:
         key = await make_key(scopes=["plan"], requests_per_minute=2)
-        await User.create_new("ada", "Ada", await hash_password("zebra crossing 42"), ["chat"])
+        await User.create_new("ada", "Ada", quick_hash("zebra crossing 42"), ["chat"])
         headers = bearer(key)
         answers = [
             await client.get("/v1/chat/conversations", headers=headers),
@@ -103,7 +102,7 @@ async def test_errors_and_logs_hold_no_key_cookie_or_password(
 async def test_the_database_holds_only_hashes(wire: Database) -> None:
     async with locked(wire) as client:
         key = await make_key()
-        await User.create_new("ada", "Ada", await hash_password("zebra crossing 42"), ["chat"])
+        await User.create_new("ada", "Ada", quick_hash("zebra crossing 42"), ["chat"])
         body = {"userName": "Ada", "password": "zebra crossing 42"}
         await client.post("/v1/auth/login", json=body)
         cookie = client.cookies["proxy_session"]
