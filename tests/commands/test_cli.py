@@ -12,6 +12,7 @@ import httpx
 import pytest
 from pymongo import MongoClient
 
+from proxy.commands.cli import main
 from tests.fakes.wire_server import find_program, free_port
 from tests.support.command import command, running
 
@@ -29,6 +30,18 @@ def failed(folder: Path, *arguments: str, **variables: str) -> str:
     assert process.returncode == 2, out + err
     assert "Traceback" not in err
     assert len(err.strip().splitlines()) == 1, err
+    return err
+
+
+def failed_here(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, **variables: str
+) -> str:
+    """The same within this process, where the settings fail before anything begins."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert main([]) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.strip().splitlines())) == ("", 1), out + err
     return err
 
 
@@ -210,9 +223,16 @@ def test_a_used_port_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_setting_is_one_sentence_that_names_it(
-    tmp_path: Path, variables: dict[str, str], named: str
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    named: str,
 ) -> None:
-    assert named in failed(tmp_path, **{"PROXY_PORT": "0", **variables})
+    assert named in failed_here(capsys, monkeypatch, **{"PROXY_PORT": "0", **variables})
+
+
+def test_a_wrong_setting_ends_the_process_with_its_sentence(tmp_path: Path) -> None:
+    assert "PROXY_PORT" in failed(tmp_path, PROXY_PORT="http")
 
 
 @needs_embedded
@@ -222,13 +242,23 @@ def test_a_public_address_without_keys_is_refused(tmp_path: Path, host: str) -> 
     assert "PROXY_API_KEYS" in sentence
 
 
-def test_a_broken_proxy_toml_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "proxy.toml").write_text("[providers.x\n")
-    assert "proxy.toml" in failed(tmp_path)
-    (tmp_path / "proxy.toml").write_text('[providers.deepseek]\napi_key_env = "NO_SUCH_KEY"\n')
-    assert "NO_SUCH_KEY" in failed(tmp_path)
-    (tmp_path / "proxy.toml").write_text('[models.fast]\nrout = ["a"]\n')
-    assert "models.fast.rout" in failed(tmp_path)
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[providers.x\n", "proxy.toml"),
+        ('[providers.deepseek]\napi_key_env = "NO_SUCH_KEY"\n', "NO_SUCH_KEY"),
+        ('[models.fast]\nrout = ["a"]\n', "models.fast.rout"),
+    ],
+)
+def test_a_broken_proxy_toml_is_one_sentence(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    named: str,
+) -> None:
+    (tmp_path / "proxy.toml").write_text(text)
+    assert named in failed_here(capsys, monkeypatch)
 
 
 def test_a_port_that_another_program_has_and_a_host_that_is_not_ours_are_told_apart(

@@ -59,8 +59,8 @@ def bodies() -> Iterator[Any]:
         for method, operation in operations.items():
             content = operation.get("requestBody", {}).get("content", {})
             schema = resolved(content.get("application/json", {}).get("schema", {}))
-            for name, field in schema.get("properties", {}).items():
-                yield pytest.param(method, path, schema, name, field, id=f"{method} {path} {name}")
+            if schema.get("properties"):
+                yield pytest.param(method, path, schema, id=f"{method} {path}")
 
 
 @pytest.fixture
@@ -80,32 +80,32 @@ async def ids(client: httpx.AsyncClient) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("database", ["mock"], indirect=True)
-@pytest.mark.parametrize(("method", "path", "schema", "name", "field"), list(bodies()))
+@pytest.mark.parametrize(("method", "path", "schema"), list(bodies()))
 async def test_a_wrong_field_is_named_in_one_sentence(
     client: httpx.AsyncClient,
     ids: dict[str, Any],
     method: str,
     path: str,
     schema: dict[str, Any],
-    name: str,
-    field: dict[str, Any],
 ) -> None:
     example = {key: value for key, value in schema["examples"][-1].items() if value is not None}
     there = {**ids, "model": "echo", "conversation": ids["conversation_id"]}
     good = example | {key: there[key] for key in example.keys() & there}
-    for value in wrong(field):
-        response = await client.request(
-            method,
-            path.format_map({"key_id": "x", "user_id": "x", "item_id": "msg_1", **ids}),
-            content=json.dumps({**good, name: value}),
-            headers={"Content-Type": "application/json"},
-        )
-        said = f"{value!r}: {response.status_code} {response.text}"
-        assert response.status_code in (400, 422), said
-        # A body that is passed on is looked at as bytes.
-        sentence = response.json()["detail"]
-        assert value != "\ud800" or "surrogate pair" in sentence
-        assert name in sentence or (path.startswith(READ_AS_BYTES) and "surrogate" in sentence)
+    for name, field in schema["properties"].items():
+        for value in wrong(field):
+            response = await client.request(
+                method,
+                path.format_map({"key_id": "x", "user_id": "x", "item_id": "msg_1", **ids}),
+                content=json.dumps({**good, name: value}),
+                headers={"Content-Type": "application/json"},
+            )
+            said = f"{name}: {value!r}: {response.status_code} {response.text}"
+            assert response.status_code in (400, 422), said
+            # A body that is passed on is looked at as bytes.
+            sentence = response.json()["detail"]
+            assert value != "\ud800" or "surrogate pair" in sentence, said
+            passed_on = path.startswith(READ_AS_BYTES) and "surrogate" in sentence
+            assert name in sentence or passed_on, said
 
 
 @pytest.mark.parametrize("database", ["mock"], indirect=True)
