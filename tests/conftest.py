@@ -37,9 +37,13 @@ def make_settings(**fields: Any) -> Settings:
     return Settings(_env_file=None, **{**defaults, **fields})
 
 
+SLOW = {"wire_uri", "chromium", "node", "tools"}
+"""Fixtures of a database server, a browser, and the programs of others."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what needs a database server as slow, and begin with what says itself that it is.
+    """Mark what needs another program as slow, and begin with what says itself that it is.
 
     A long test that comes last is waited for by idle processes; each gets its share at first.
     """
@@ -47,7 +51,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     short = [item for item in items if not item.get_closest_marker("slow")]
     for item in short:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        if "wire_uri" in getattr(item, "fixturenames", ()) or parameters.get("database") == "wire":
+        needed = SLOW.intersection(getattr(item, "fixturenames", ()))
+        if needed or parameters.get("database") == "wire":
             item.add_marker(pytest.mark.slow)
     processes = int(getattr(config, "workerinput", {}).get("workercount", 1))
     size = -(-len(short) // processes)

@@ -15,7 +15,7 @@ from tests.fakes.live import serve
 from tests.fakes.openai_upstream import OpenAIUpstream, chunk
 from tests.support.browser import TIME, Visit, begin, choose, import_long, served, write
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
 
 PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M/wHwAE"
