@@ -43,7 +43,21 @@ def of_processes(test: Callable[..., Any]) -> Callable[..., Any]:
 
 KEY = "k" * 40
 LEASE_SECONDS = 4
-ASK = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=9).read().decode())"
+ASK = """
+import sys, time, urllib.request
+
+url, wanted = sys.argv[1:]
+while True:
+    try:
+        answer = urllib.request.urlopen(url, timeout=9).read().decode()
+    except OSError:
+        answer = ""
+    if wanted in ("anything", "success" if answer else "failure"):
+        print(answer)
+        break
+    time.sleep(0.1)
+"""
+"""Asks until the answer is of the wanted kind, in one process: a server's start takes seconds."""
 
 
 @dataclass
@@ -53,19 +67,18 @@ class Cluster:
     network: Network | Loopback
     clients: list[httpx.AsyncClient]
 
-    async def asked_from_itself(self, host: int, path: str) -> Any:
-        """What a server answers on its own machine, cut off or not."""
+    async def asked_from_itself(self, host: int, path: str, wanted: str = "anything") -> Any:
+        """What a server answers on its own machine, cut off or not; None without a success."""
         url = f"http://{self.network.address(host)}:8000{path}"
-        command = self.network.command(host, [sys.executable, "-c", ASK, url])
+        command = self.network.command(host, [sys.executable, "-c", ASK, url, wanted])
         done = await asyncio.to_thread(
-            subprocess.run, command, capture_output=True, text=True, check=False
+            subprocess.run, command, capture_output=True, text=True, check=True
         )
-        return json.loads(done.stdout) if done.returncode == 0 else None
+        return json.loads(done.stdout) if done.stdout.strip() else None
 
     async def until_ready(self, host: int, ready: bool = True) -> None:
         """Wait until a server says that it is, or is not, ready."""
-        while ((await self.asked_from_itself(host, "/readyz")) is not None) != ready:
-            pass
+        await self.asked_from_itself(host, "/readyz", "success" if ready else "failure")
 
 
 async def started(

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from proxy.database import connect
+from tests.conftest import client_of, make_settings, running_app
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.scripted import script, stall, wait
 from tests.support.clients import client_at
@@ -65,6 +66,15 @@ class Servers:
         await self._stack.enter_async_context(client)
         assert isinstance(process, subprocess.Popen)
         return Server(process, client)
+
+    @asynccontextmanager
+    async def beside(self) -> AsyncIterator[httpx.AsyncClient]:
+        """A client of an application in this process, on the same database."""
+        names = ("PROXY_MONGODB_URI", "PROXY_MONGODB_DATABASE")
+        database = connect(*(self._variables[name] for name in names))
+        async with running_app(database, make_settings()) as app, client_of(app) as client:
+            yield client
+        database.close()
 
 
 @pytest.fixture
@@ -211,7 +221,7 @@ async def test_after_the_grace_streams_end_with_an_error_and_their_text_is_kept(
         assert isinstance(last["error"]["message"], str)
     await openai.wait_for_abort()
     await server.ended()
-    after = await servers.start()
-    message = (await history(after.client, id_))[-1]
+    async with servers.beside() as reader:
+        message = (await history(reader, id_))[-1]
     assert (message["status"], message["content"]) == ("interrupted", "so far")
     assert message["error"]["type"] == "interrupted"
