@@ -19,14 +19,22 @@ from proxy.dialects.responses.answer import (
 )
 from proxy.dialects.responses.call import Call, in_own_names, read_call
 from proxy.dialects.responses.events import FROM_THE_START
-from proxy.dialects.responses.ids import no_item, read_item_id, read_response_id
+from proxy.dialects.responses.ids import (
+    PREVIOUS,
+    no_conversation,
+    no_item,
+    no_response,
+    read_item_id,
+    read_response_id,
+)
 from proxy.dialects.responses.items import items_of
 from proxy.dialects.responses.passed import PassedAnswer, StatelessCall
 from proxy.dialects.responses.relay import can_pass
 from proxy.dialects.responses.remembered import remembered_turn, thread_of
 from proxy.dialects.responses.turn import chat_messages, new_turn, resolved, with_history
 from proxy.documents.base import MAX_ID
-from proxy.documents.conversation import Conversation
+from proxy.documents.conversation import Conversation, ConversationNotFound
+from proxy.documents.message_location import MessageNotFound
 from proxy.errors import BadRequest, ProxyError
 from proxy.providers.base import Accepts
 from proxy.responses import Json
@@ -97,16 +105,23 @@ async def create_response(
 
 async def respond(request: Request, raw: bytes, caller: CallerInfo) -> Response:
     """Answer a call whose body was read: `HotPath` serves it, ahead of FastAPI."""
+    raw = raw.removeprefix(BOM)
+    body = _read(request, raw)
+    call = read_call(body, state_of(request).sealer.unseal)
     try:
-        return await _respond(request, raw.removeprefix(BOM), caller)
+        return await _respond(request, body, raw, caller, call)
+    except MessageNotFound:
+        raise no_response(str(call.previous), param=PREVIOUS) from None
+    except ConversationNotFound:
+        raise no_conversation(call.conversation_id, param="conversation") from None
     except ProxyError as error:
         raise in_own_names(error) from error.__cause__
 
 
-async def _respond(request: Request, raw: bytes, caller: CallerInfo) -> Response:
+async def _respond(
+    request: Request, body: dict[str, Any], raw: bytes, caller: CallerInfo, call: Call
+) -> Response:
     state = state_of(request)
-    body = _read(request, raw)
-    call = read_call(body, state.sealer.unseal)
     state.engine.check_open()
     if call.has_verbosity and not await _knows_verbosity(state, call.model):
         call = call.without_verbosity()

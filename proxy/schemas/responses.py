@@ -14,6 +14,11 @@ METADATA_VALUE_CHARACTERS = 512
 _FLAGS = ("stream", "store", "background", "parallel_tool_calls")
 _NUMBERS = {"temperature": (0, 2), "top_p": (0, 1)}
 _COUNTS = ("max_output_tokens", "max_tool_calls")
+_TEXTS = (
+    *("instructions", "previous_response_id", "user", "safety_identifier"),
+    *("prompt_cache_key", "service_tier"),
+)
+_INNER_TEXTS = (("reasoning", "effort"), ("reasoning", "summary"), ("text", "verbosity"))
 _OBJECTS = ("text", "reasoning", "metadata", "prompt", "stream_options")
 
 
@@ -34,13 +39,16 @@ def read_response_body(raw: bytes, *, needs_input: bool = True) -> dict[str, Any
     for name in _FLAGS:
         if body.get(name) not in (None, True, False):
             raise wrong(name, "must be true or false")
-    for name in ("instructions", "previous_response_id"):
+    for name in _TEXTS:
         if not isinstance(body.get(name), str | None):
             raise wrong(name, "must be a text")
     _check_numbers(body)
     for name in _OBJECTS:
         if not isinstance(body.get(name), dict | None):
             raise wrong(name, "must be an object")
+    for name, inner in _INNER_TEXTS:
+        if not isinstance((body.get(name) or {}).get(inner), str | None):
+            raise wrong(f"{name}.{inner}", "must be a text")
     if body.get("truncation") not in (None, "auto", "disabled"):
         raise wrong("truncation", "must be auto or disabled")
     include = body.get("include")

@@ -134,7 +134,8 @@ def _parts(content: Any) -> list[dict[str, Any]]:
 def asked_in_items(body: dict[str, Any]) -> Asked:
     """Read a call of Responses."""
     text, results, pictures = "", list[str](), list[str]()
-    for item in body["input"]:
+    given = body["input"]
+    for item in [{"role": "user", "content": given}] if isinstance(given, str) else given:
         if item.get("type", "").endswith("_output"):
             results.append(str(item["output"]))
         elif item.get("role") == "user":

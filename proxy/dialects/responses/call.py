@@ -1,11 +1,12 @@
 """A call of `/v1/responses`: what it asks for, as a turn of the engine and as parameters."""
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from proxy.dialects.responses.ids import ResponseId, conversation_key, read_response_id
+from proxy.dialects.responses.ids import PREVIOUS, ResponseId, conversation_key, read_response_id
 from proxy.dialects.responses.input import Input, Unseal, read_input
-from proxy.dialects.responses.shapes import Request, kept_of
+from proxy.dialects.responses.shapes import ECHOED, Request, kept_of
 from proxy.dialects.responses.tools import Tools, read_tools
 from proxy.documents.base import Raw
 from proxy.documents.storable import check_text
@@ -20,8 +21,21 @@ _NATIVE_ONLY = (
     "moderation",
     "access_programs",
     "top_logprobs",
+    "max_tool_calls",
+    "image",
 )
 """What a chat upstream is not asked for; it is named to the client, and the call goes on."""
+
+_LOGPROBS = "message.output_text.logprobs"
+
+_KNOWN = frozenset(ECHOED) | {
+    *("input", "model", "stream", "stream_options", "include", "conversation"),
+    *("prompt_cache_retention", "prompt_cache_options"),
+}
+"""Fields of a call that have a meaning here, or none for the answer."""
+
+_NAME = re.compile(r"[^\w.-]", re.A)
+"""What of a name that a client chose does not stand in a header."""
 
 _NOT_NATIVE = frozenset(
     {"input", "instructions", "model", "stream", "stream_options", "store", "background"}
@@ -90,10 +104,12 @@ class Call:
     @property
     def ignored(self) -> list[str]:
         """What an upstream that knows chat completions alone does not get, each named once."""
-        fields = [name for name in _NATIVE_ONLY if self.body.get(name)]
-        return list(
-            dict.fromkeys([*self.tools.ignored, *self.input.ignored, *fields, *self.left_out])
-        )
+        fields = [name for name in self.body if name in _NATIVE_ONLY or name not in _KNOWN]
+        fields = [name for name in fields if self.body[name]]
+        if _LOGPROBS in (self.body.get("include") or ()):
+            fields.append(_LOGPROBS)
+        named = (*self.tools.ignored, *self.input.ignored, *fields, *self.left_out)
+        return list(dict.fromkeys(_NAME.sub("?", name[:64]) for name in named))
 
     @property
     def has_verbosity(self) -> bool:
@@ -107,7 +123,10 @@ class Call:
 
     def ignored_by(self, *, is_native: bool) -> list[str]:
         """Return what an upstream did not get, each named once."""
-        return list(dict.fromkeys(self.input.ignored)) if is_native else self.ignored
+        if not is_native:
+            return self.ignored
+        logprobs = [_LOGPROBS] if _LOGPROBS in (self.body.get("include") or ()) else []
+        return list(dict.fromkeys([*self.input.ignored, *logprobs]))
 
     def native_parameters(self) -> Raw:
         """Return the parameters as an upstream takes them that speaks Responses."""
@@ -166,7 +185,7 @@ def read_call(body: Raw, unseal: Unseal | None = None) -> Call:
         body,
         read_input(body.get("input") or [], unseal),
         read_tools(body),
-        read_response_id(previous) if previous else None,
+        read_response_id(previous, param=PREVIOUS) if previous else None,
         conversation_id,
         kept_of(body),
     )

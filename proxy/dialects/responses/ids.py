@@ -17,6 +17,10 @@ from typing import Literal, NamedTuple, cast
 from proxy.documents.base import MAX_ID
 from proxy.errors import NotFound
 
+PREVIOUS = "previous_response_id"
+PREVIOUS_NOT_FOUND = "previous_response_not_found"
+"""OpenAI's code for a call that goes on from a response which is not there."""
+
 ItemKind = Literal["msg", "rs", "fc", "ctc", "hi", "fco", "ctco"]
 
 _ITEM = re.compile(r"(msg|rs|fc|ctc|hi|fco|ctco)_([1-9]\d{0,18})(?:_(\d{1,6}))?")
@@ -58,21 +62,22 @@ def read_item_id(text: str) -> ItemId | None:
     return ItemId(cast(ItemKind, found[1]), int(found[2]), int(found[3] or 0))
 
 
-def read_response_id(text: str) -> ResponseId:
-    """Read a response's id.
+def read_response_id(text: str, *, param: str | None = None) -> ResponseId:
+    """Read a response's id; `param` is the field of a body that it stands in.
 
     Raises:
         NotFound: it is none of ours.
     """
     found = _RESPONSE.fullmatch(text)
     if found is None or int(found[1]) > MAX_ID:
-        raise no_response(text)
+        raise no_response(text, param=param)
     return ResponseId(int(found[1]), int(found[2]))
 
 
-def no_response(id_: str) -> NotFound:
+def no_response(id_: str, *, param: str | None = None) -> NotFound:
     """Return the 404 for a response that this caller does not have."""
-    return NotFound(f"Response with id '{id_[:100]}' not found.")
+    code = PREVIOUS_NOT_FOUND if param == PREVIOUS else None
+    return NotFound(f"Response with id '{id_[:100]}' not found.", param=param, code=code)
 
 
 def no_item(id_: str, *, param: str | None = None) -> NotFound:
@@ -80,9 +85,9 @@ def no_item(id_: str, *, param: str | None = None) -> NotFound:
     return NotFound(f"Item with id '{id_[:100]}' not found.", param=param)
 
 
-def no_conversation(id_: str) -> NotFound:
+def no_conversation(id_: str, *, param: str | None = None) -> NotFound:
     """Return the 404 for a conversation that this caller does not have."""
-    return NotFound(f"Conversation with id '{id_[:100]}' not found.")
+    return NotFound(f"Conversation with id '{id_[:100]}' not found.", param=param)
 
 
 def conversation_key(text: str) -> str:

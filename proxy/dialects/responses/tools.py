@@ -146,13 +146,18 @@ def _with_choice(tools: Tools, choice: Any) -> Tools:
             functions = [each for each in functions if each["function"]["name"] in allowed]
             found = choice.get("mode") or "auto"
         elif kind in ("function", "custom"):
-            found = {"type": "function", "function": {"name": _chosen(choice, "tool_choice")}}
+            name = _chosen(choice, "tool_choice")
+            if all(name != each["function"]["name"] for each in functions):
+                raise wrong("tool_choice", f"names '{name[:100]}', which is not among the tools")
+            found = {"type": "function", "function": {"name": name}}
         else:
             found = "auto"
             if isinstance(kind, str) and kind not in tools.ignored:
                 tools.ignored.append(kind)
     elif choice not in (None, "auto", "none", "required"):
         raise wrong("tool_choice", "must be auto, none, required, or an object that names a tool")
+    elif choice == "required" and not functions and not tools.ignored:
+        raise wrong("tool_choice", "is required, but there are no tools")
     return Tools(functions, tools.names, tools.ignored, found if functions else None)
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from proxy.dialects.responses.call import Call
-from proxy.dialects.responses.ids import ItemId, no_item, no_response, read_item_id
+from proxy.dialects.responses.ids import PREVIOUS, ItemId, no_item, no_response, read_item_id
 from proxy.dialects.responses.input import InputMessage
 from proxy.documents.base import Raw
 from proxy.documents.chat_message import ChatMessage
@@ -138,7 +138,7 @@ async def with_history(owner: str, call: Call, messages: list[ChatMessage]) -> l
     try:
         stored = await messages_until(owner, call.previous.message_id, call.previous.revision)
     except MessageNotFound:
-        raise no_response(str(call.previous)) from None
+        raise no_response(str(call.previous), param=PREVIOUS) from None
     history = [as_history(message) for message in stored if is_settled(message)]
     heads = [each.pop(0) for each in (history, shown) if each and each[0]["role"] == "system"]
     text = "\n\n".join(head["content"] for head in heads)

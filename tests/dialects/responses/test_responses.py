@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from proxy.dialects.responses.ids import PREVIOUS_NOT_FOUND
 from tests.dialects.responses.conftest import Served
 from tests.fakes.openai_upstream import chunk, usage_chunk
 from tests.fakes.scripted import head, script, stall
@@ -322,6 +323,17 @@ async def test_a_background_response_is_polled_and_cancelled(served: Served) -> 
         ({"input": "x", "tools": [{"type": "function"}]}, "tools[0].name"),
         ({"input": "x", "metadata": {"a": 1}}, "metadata.a"),
         ({"input": "x", "temperature": 3}, "temperature"),
+        ({"input": "x", "user": 3}, "user"),
+        ({"input": "x", "reasoning": {"effort": 5}}, "reasoning.effort"),
+        ({"input": "x", "text": {"verbosity": 5}}, "text.verbosity"),
+        ({"input": "x", "tool_choice": "required"}, "tool_choice"),
+        ({"input": "x", "tool_choice": {"type": "function", "name": "f"}}, "tool_choice"),
+        ({"input": "x", "tool_choice": 7}, "tool_choice"),
+        ({"input": "x", "metadata": {str(n): "" for n in range(17)}}, "metadata"),
+        ({"input": "x", "metadata": {"k" * 65: ""}}, "metadata"),
+        ({"input": "x", "metadata": {"k": "v" * 513}}, "metadata"),
+        ({"input": "x", "include": "all"}, "include"),
+        ({"input": "x", "truncation": "some"}, "truncation"),
         ({"input": "x", "text": {"format": {"type": "xml"}}}, "text.format.type"),
         (
             {"input": "x", "conversation": "a", "previous_response_id": "resp_1_0"},
@@ -335,6 +347,58 @@ async def test_what_cannot_be_done_names_its_field(served: Served, body: Any, pa
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]["param"] == param
     assert served.upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "code"),
+    [
+        ({"previous_response_id": "resp_9_0"}, "previous_response_id", PREVIOUS_NOT_FOUND),
+        ({"previous_response_id": "mine"}, "previous_response_id", PREVIOUS_NOT_FOUND),
+        ({"conversation": "mine"}, "conversation", None),
+        ({"input": [{"type": "item_reference", "id": "msg_9"}]}, "input", None),
+    ],
+)
+@pytest.mark.parametrize("store", [True, False])
+async def test_what_is_not_there_is_named(
+    served: Served, body: Any, param: str, code: str | None, store: bool
+) -> None:
+    asked = {"model": "test-model", "input": "x", "store": store, **body}
+    answer = await served.client.post("/v1/responses", json=asked)
+    if "conversation" in body and not store:
+        assert answer.status_code == 400
+        return
+    assert answer.status_code == 404
+    error = answer.json()["error"]
+    assert (error["param"], error["code"]) == (param, code)
+    assert any(f"'{id_}'" in error["message"] for id_ in ("resp_9_0", "mine", "msg_9"))
+
+
+async def test_whatever_a_chat_upstream_does_not_get_is_named(served: Served) -> None:
+    served.upstream.play(served.upstream.reply("ok"))
+    body = {
+        "tools": [{"type": "web_search"}, {"type": "网络\r\nx: y"}],
+        "service_tier": "flex",
+        "max_tool_calls": 2,
+        "top_logprobs": 3,
+        "include": ["message.output_text.logprobs", "file_search_call.results"],
+        "new_field": {"a": 1},
+        "user": "u",
+        "prompt_cache_key": "k",
+        "safety_identifier": "s",
+    }
+    answer = await served.client.post(
+        "/v1/responses", json={"model": "test-model", "input": "x", **body}
+    )
+    assert answer.status_code == 200
+    assert answer.headers["x-proxy-ignored"].split(", ") == [
+        "web_search",
+        "????x??y",
+        "service_tier",
+        "max_tool_calls",
+        "top_logprobs",
+        "new_field",
+        "message.output_text.logprobs",
+    ]
 
 
 async def test_input_items_and_delete(served: Served) -> None:
