@@ -6,6 +6,7 @@ came, "City" JSON where a schema is asked for, "Fail" a failure behind the first
 text that ends too early.
 """
 
+import asyncio
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,7 +14,7 @@ import orjson
 from tests.fakes.openai_upstream import chunk
 from tests.fakes.poe_upstream import event as poe_event
 from tests.fakes.responses_upstream import ResponsesUpstream, call, message, reasoning
-from tests.fakes.scripted import Recorded, Script, head, script, whole
+from tests.fakes.scripted import Recorded, Script, Wire, head, script, whole
 from tests.support.chat_replies import called, said
 
 CALLS = [("c0", '{"city": "Ulm"}'), ("c1", '{"city": "Bonn"}')]
@@ -22,6 +23,7 @@ PICTURE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8A"
     "AQUBAScY42YAAAAASUVORK5CYII="
 )
+PAUSE_SECONDS = 0.15
 LINK = "https://files.example/image.png"
 """Where Poe keeps the picture that was uploaded."""
 
@@ -34,6 +36,11 @@ class Asked(NamedTuple):
     """Of tools, behind the last text of the user."""
     pictures: list[str]
     has_schema: bool
+
+
+async def pause(_: Wire) -> None:
+    """Say nothing for a while, in the middle of a greeting: clients live through that."""
+    await asyncio.sleep(PAUSE_SECONDS)
 
 
 class AnsweringModel(ResponsesUpstream):
@@ -70,7 +77,11 @@ class AnsweringModel(ResponsesUpstream):
             reason = {"reason": "max_output_tokens"}
             return self.respond(message("Hel"), status="incomplete", incomplete_details=reason)
         thought = [reasoning("sealed", "I think")] if "Think" in asked.text else []
-        return self.respond(*thought, message(text_for(asked)))
+        said_whole = self.respond(*thought, message(text_for(asked)))
+        if asked.text != "Hello":
+            return said_whole
+        # Behind the head, the beginning of the response and of its item, and a letter.
+        return Script((*said_whole.steps[:4], pause, *said_whole.steps[4:]))
 
     def _chat(self, asked: Asked) -> Script:
         if "Weather" in asked.text and not asked.results:
@@ -79,6 +90,8 @@ class AnsweringModel(ResponsesUpstream):
             return self.texts("Hel") + self.failure()
         if asked.text == "Cut":
             return self.texts("Hel") + chunk(finish_reason="length") + b"data: [DONE]\n\n"
+        if asked.text == "Hello":
+            return self.texts("Hel") + pause + script(self.text("lo 漢"), self.end())
         return said(self, text_for(asked), "I think" if "Think" in asked.text else "")
 
     def _poe(self, asked: Asked) -> Script:

@@ -34,6 +34,8 @@ async def base_url(mock: Database) -> AsyncIterator[str]:
             poe_upload_url=model.upload_url,
             poe_api_key="p-key-0123456789",
             api_keys=KEY,
+            # Many signs of life in each pause of the model: no client trips over one.
+            heartbeat_seconds=0.03,
             models={
                 "of-chat": {"route": ["openai/of-chat"], "responses": "chat"},
                 "of-native": {"route": ["openai/of-native"], "responses": "native"},
