@@ -4,16 +4,19 @@ import asyncio
 import random
 import subprocess
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from proxy.database import Database, connect
+from proxy.database import connect
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.support.clients import client_at
+from tests.support.clock import later
 from tests.support.command import running
 from tests.support.response_events import events_of, text_in, units
 
@@ -25,6 +28,7 @@ async def test_a_killed_workers_response_is_followed_elsewhere_and_a_week_later(
     wire_uri: str, tmp_path: Path
 ) -> None:
     name = f"test_{uuid4().hex[:12]}"
+    a_week_later = later(days=7)
     pieces = [TEXT[i : i + 9] for i in range(0, len(TEXT), 9)]
     with ExitStack() as servers:
         async with OpenAIUpstream() as upstream:
@@ -38,13 +42,15 @@ async def test_a_killed_workers_response_is_followed_elsewhere_and_a_week_later(
                 "PROXY_LEASE_SECONDS": "2",
             }
 
-            async def start() -> tuple[httpx.AsyncClient, "subprocess.Popen[str]"]:
-                starting = running(tmp_path, "serve", **variables)
+            async def start(
+                **clock: str,
+            ) -> tuple[httpx.AsyncClient, "subprocess.Popen[str]"]:
+                starting = running(tmp_path, "serve", **variables, **clock)
                 url, process = await asyncio.to_thread(servers.enter_context, starting)
                 assert isinstance(process, subprocess.Popen)
                 return client_at(url), process
 
-            (one, process), (two, _) = await asyncio.gather(start(), start())
+            (one, process), (two, other) = await asyncio.gather(start(), start())
             async with one, two:
                 body = {"model": "test-model", "input": "x", "background": True}
                 made = (await one.post("/v1/responses", json=body)).json()
@@ -70,23 +76,32 @@ async def test_a_killed_workers_response_is_followed_elsewhere_and_a_week_later(
                 assert units(events).keys() == expected.keys()
                 assert text_in(events) == TEXT[len(TEXT) - len(text_in(events)) :]
 
-                database = connect(wire_uri, name)
-                await _a_week_later(database, name)
-                again = events_of((await two.get(f"{where}?stream=true")).text)
-                assert text_in(again) == TEXT
-                assert [e["sequence_number"] for e in again] == [
-                    e["sequence_number"] for e in whole
-                ]
-                await database.client.drop_database(name)
-                database.close()
+                other.terminate()
+                await asyncio.to_thread(other.communicate)
+                three, _ = await start(**a_week_later)
+                async with three:
+                    await _is_the_same(three, where, whole, events, position)
+        database = connect(wire_uri, name)
+        await database.client.drop_database(name)
+        database.close()
 
 
-async def _a_week_later(database: Database, name: str) -> None:
-    """Let all that is stored be a week older."""
-    conversations = database.client[name]["conversations"]
-    async for raw in conversations.find({}):
-        for message in raw["messages"]:
-            for key in ("created_at", "updated_at", "started_at"):
-                if key in message:
-                    message[key] -= timedelta(days=7)
-        await conversations.replace_one({"_id": raw["_id"]}, raw)
+async def _is_the_same(
+    client: httpx.AsyncClient, where: str, whole: list[Any], rest: list[Any], position: int
+) -> None:
+    """A server that was started a week later says what was said before, and keeps it going."""
+    said = await client.get(f"{where}?stream=true")
+    ahead = parsedate_to_datetime(said.headers["date"]) - datetime.now(UTC)
+    assert timedelta(days=6) < ahead < timedelta(days=8)
+    again = events_of(said.text)
+    assert text_in(again) == TEXT
+    assert [each["sequence_number"] for each in again] == [
+        each["sequence_number"] for each in whole
+    ]
+    resumed = await client.get(f"{where}?stream=true&starting_after={position}")
+    assert units(events_of(resumed.text)).keys() == units(rest).keys()
+    id_ = where.rpartition("/")[2]
+    body = {"model": "test-model", "input": "y", "previous_response_id": id_, "background": True}
+    made = (await client.post("/v1/responses", json=body)).json()
+    assert made["previous_response_id"] == id_
+    assert made["created_at"] - whole[-1]["response"]["created_at"] > 6 * 86400
