@@ -59,6 +59,7 @@ env_key = "PROXY_KEY"
 request_max_retries = 0
 stream_max_retries = {retries}
 stream_idle_timeout_ms = 1000
+supports_websockets = {websockets}
 """
 
 pytestmark = [
@@ -143,14 +144,25 @@ async def served(mock: Database, model: AnsweringModel, kind: str) -> AsyncItera
 
 
 async def work(
-    run: Run, node: str, home: Path, base_url: str, *arguments: str, retries: int = 0
+    run: Run,
+    node: str,
+    home: Path,
+    base_url: str,
+    *arguments: str,
+    retries: int = 0,
+    websockets: bool = False,
 ) -> tuple[int, list[Any]]:
     """Let Codex do its task; its exit status and the events that it prints."""
     if not CODEX.is_file():
         needed(None, "The Codex CLI")
     (home / ".codex").mkdir(exist_ok=True)
     (home / ".codex" / "config.toml").write_text(
-        CONFIG.format(base_url=base_url, model=MODEL, retries=retries)
+        CONFIG.format(
+            base_url=base_url,
+            model=MODEL,
+            retries=retries,
+            websockets=str(websockets).lower(),
+        )
     )
     status, out, err = await run(
         *(node, str(CODEX), "exec", "--skip-git-repo-check", "--json", *arguments, "Make it"),
@@ -199,7 +211,7 @@ async def test_a_task_is_done(
 
 
 class Failing(AnsweringModel):
-    """A model whose stream breaks with an error of a code, then answers."""
+    """A model whose stream breaks with an error of a code, or without one, then answers."""
 
     def __init__(self, *codes: str) -> None:
         super().__init__()
@@ -209,6 +221,8 @@ class Failing(AnsweringModel):
         if not self.codes:
             return self.chunks(chunk({"content": "Done"}), self.end())
         code = self.codes.pop(0)
+        if not code:
+            return self.texts("Hel")
         error = {"message": "It is full; please try again in 0.011s.", "code": code}
         return self.chunks(chunk({"content": "Hel"}), frame({"error": error}))
 
@@ -230,9 +244,14 @@ async def test_a_failure_is_shown_for_what_it_is(
     assert len(model.requests) == 1
 
 
-async def test_a_limit_is_waited_for(run: Run, node: str, mock: Database, tmp_path: Path) -> None:
-    async with Failing("rate_limit_exceeded") as model, served(mock, model, "chat") as url:
-        status, events = await work(run, node, tmp_path, url, retries=1)
+@pytest.mark.parametrize("code", ["rate_limit_exceeded", ""], ids=["limit", "cut"])
+async def test_a_stream_that_broke_is_asked_for_again(
+    run: Run, node: str, mock: Database, tmp_path: Path, code: str
+) -> None:
+    # A limit says "try again in 0.011s", which Codex waits for; a stream that is cut has no code.
+    async with Failing(code) as model, served(mock, model, "chat") as url:
+        # Before that it asks for a WebSocket, is refused, and goes on without.
+        status, events = await work(run, node, tmp_path, url, retries=1, websockets=True)
     assert status == 0, events
     assert len(model.requests) == 2
 
