@@ -9,7 +9,7 @@ from typing import Any
 
 from monitor import Monitor
 
-from proxy.commands import serve as serving
+from proxy import app
 from proxy.commands.cli import main
 
 
@@ -31,5 +31,5 @@ def watched(create_app: Any, file: Path) -> Any:
 
 
 if __name__ == "__main__":
-    serving.create_app = watched(serving.create_app, Path(os.environ["GAPS"]))
+    app.create_app = watched(app.create_app, Path(os.environ["GAPS"]))
     sys.exit(main())
