@@ -32,10 +32,13 @@ from tests.fakes.poe_upstream import event as poe_event
 from tests.fakes.responses_upstream import call, event, item_frames, message, reasoning, response
 from tests.fakes.scripted import Recorded, Script, head, script, wait, whole
 from tests.sdk.conftest import HERE, KEY, Run, needed
+from tests.support.clients import client_at
 
 CODEX = HERE / "node_modules" / "@openai" / "codex" / "bin" / "codex.js"
 MODEL = "gpt-5.5"
 """One of which Codex knows that it patches by a custom tool."""
+UNKNOWN = "deepseek-chat"
+"""One that it gives this tool to by the server's list of models alone."""
 COMMANDS = ["echo one > one.txt", "echo two > two.txt"]
 ARGUMENTS = {"shell_command": "command", "exec_command": "cmd"}
 PATCH = "*** Begin Patch\n*** Add File: patched.txt\n+patched 漢\n*** End Patch\n"
@@ -124,9 +127,11 @@ def step_of(results: int, tools: list[str]) -> dict[str, dict[str, str]]:
 
 
 @asynccontextmanager
-async def served(mock: Database, model: AnsweringModel, kind: str) -> AsyncIterator[str]:
+async def served(
+    mock: Database, model: AnsweringModel, kind: str, name: str = MODEL
+) -> AsyncIterator[str]:
     """The base URL of a server before a model that is asked one of the three ways."""
-    route = f"{'poe' if kind == 'poe' else 'openai'}/{MODEL}"
+    route = f"{'poe' if kind == 'poe' else 'openai'}/{name}"
     responses: Any = "native" if kind == "native" else "chat"
     settings = make_settings(
         openai_base_url=model.base_url,
@@ -137,7 +142,7 @@ async def served(mock: Database, model: AnsweringModel, kind: str) -> AsyncItera
         api_keys=KEY,
         heartbeat_seconds=0.2,
         stream_open_seconds=0.2,
-        models={MODEL: {"route": [route], "responses": responses}},
+        models={name: {"route": [route], "responses": responses}},
     )
     async with running_app(mock, settings) as app, serve(app) as url:
         yield f"{url}/v1"
@@ -174,9 +179,11 @@ async def work(
     return status, events
 
 
-@pytest.mark.parametrize("kind", ["chat", "native", "poe"])
+@pytest.mark.parametrize(
+    ("kind", "name"), [("chat", MODEL), ("native", MODEL), ("poe", MODEL), ("chat", UNKNOWN)]
+)
 async def test_a_task_is_done(
-    run: Run, node: str, mock: Database, tmp_path: Path, kind: str
+    run: Run, node: str, mock: Database, tmp_path: Path, kind: str, name: str
 ) -> None:
     (tmp_path / "picture.png").write_bytes(base64.b64decode(PICTURE.partition(",")[2]))
     (tmp_path / "schema.json").write_text(json.dumps(SCHEMA))
@@ -184,7 +191,9 @@ async def test_a_task_is_done(
     wanted = [] if kind == "poe" else ["--output-schema", "schema.json"]
     async with Coder() as model:
         model.kind = kind
-        async with served(mock, model, kind) as url:
+        async with served(mock, model, kind, name) as url:
+            if name == UNKNOWN:
+                wanted += ["-m", name, "-c", f"model_catalog_json={await catalog(url, tmp_path)}"]
             # What follows `--image` is a list of pictures.
             status, events = await work(run, node, tmp_path, url, "--image=picture.png", *wanted)
     assert status == 0, events
@@ -208,6 +217,15 @@ async def test_a_task_is_done(
         calling = [each for each in last["messages"] if each.get("tool_calls")]
         assert [each["reasoning_content"] for each in calling] == ["Hm", "Hm"]
         assert last["response_format"]["type"] == "json_schema"
+
+
+async def catalog(base_url: str, folder: Path) -> Path:
+    """The server's list of models as a file for Codex."""
+    path = folder / "models.json"
+    async with client_at(base_url, headers={"authorization": f"Bearer {KEY}"}) as client:
+        listed = await client.get("/models?client_version=0.169.0")
+        path.write_bytes(listed.raise_for_status().content)
+    return path
 
 
 class Failing(AnsweringModel):
