@@ -21,6 +21,8 @@ from processes import HERE, cpu_seconds, free_port, process, with_workers
 
 KEY = "sk-bench-0123456789"
 CHUNKS = 400
+TURN = 10
+"""Requests of a row before the next row has its turn: what else the machine does is in all."""
 SHORT, LONG = "text-20-0", f"text-{CHUNKS}-0"
 
 
@@ -38,8 +40,10 @@ REQUESTS = {
     "a completion": ("proxy", chat(SHORT, stream=False)),
     "a native response": ("native", response(SHORT, stream=False)),
 }
+KEPT = "a completion, kept"
 STREAMS = {
     "a completion": ("proxy", chat(LONG, stream=True)),
+    KEPT: ("proxy", chat(LONG, stream=True)),
     "a response, not kept": ("proxy", response(LONG, stream=True)),
     "a response, kept": ("proxy", response(LONG, stream=True, store=True)),
     "a native response, not kept": ("native", response(LONG, stream=True)),
@@ -52,6 +56,28 @@ def ask(client: httpx.Client, path: str, body: dict[str, Any]) -> None:
         size = sum(map(len, answer.iter_bytes()))
         assert answer.status_code == 200, answer.status_code
         assert size > 200
+
+
+PAIRS = [
+    ("a native response", "a completion"),
+    ("a response, not kept", "a completion"),
+    ("a native response, not kept", "a completion"),
+    ("a response, kept", KEPT),
+    ("a native response, kept", KEPT),
+]
+"""Rows that are compared round by round, so that what else the machine does is in both."""
+
+
+def spread(values: list[float]) -> str:
+    """Return the median and the range of the rounds."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def new_conversation(client: httpx.Client) -> str:
+    """Return the id of one: a completion that is kept goes on in one that is there."""
+    return str(
+        client.post("/v1/conversations", json={}).raise_for_status().json()["id"]
+    ).removeprefix("conv_")
 
 
 def main() -> None:
@@ -96,25 +122,35 @@ def main() -> None:
             )
             for name, port in ports.items()
         }
-        for title, rows, count, per, unit in (
-            ("CPU ms a request", REQUESTS, options.requests, 1, 1e3),
-            ("CPU µs a chunk", STREAMS, options.streams, CHUNKS, 1e6),
+        for title, rows, turns, calls, unit in (
+            ("CPU ms a request", REQUESTS, options.requests // TURN, TURN, 1e3),
+            ("CPU µs a chunk", STREAMS, options.streams, 1, 1e6 / CHUNKS),
         ):
             found: dict[str, list[float]] = {row: [] for row in rows}
             for number in range(options.rounds + 1):
-                for row, (server, (path, body)) in rows.items():
-                    watched = with_workers(pids[server])
-                    began = cpu_seconds(watched)
-                    for _ in range(count):
-                        ask(clients[server], path, body)
-                    spent = (cpu_seconds(watched) - began) / count / per * unit
-                    if number:
-                        # The first round warms up.
-                        found[row].append(spent)
+                spent = dict.fromkeys(rows, 0.0)
+                for _ in range(turns):
+                    for row, (server, (path, body)) in rows.items():
+                        client = clients[server]
+                        more = {"conversation": new_conversation(client)} if row == KEPT else {}
+                        watched = with_workers(pids[server])
+                        began = cpu_seconds(watched)
+                        for _ in range(calls):
+                            ask(client, path, body | more)
+                        spent[row] += cpu_seconds(watched) - began
+                if number:
+                    # The first round warms up.
+                    for row in rows:
+                        found[row].append(spent[row] / turns / calls * unit)
             print(f"| | {title}: median (lowest to highest) |\n|---|---|")
             for row, values in found.items():
-                middle, low, high = statistics.median(values), min(values), max(values)
-                print(f"| {row} | {middle:.2f} ({low:.2f} to {high:.2f}) |", flush=True)
+                print(f"| {row} | {spread(values)} |", flush=True)
+            for row, other in PAIRS:
+                if row in found:
+                    pairs = list(zip(found[row], found[other], strict=True))
+                    ratio = spread([one / two for one, two in pairs])
+                    more = spread([one - two for one, two in pairs])
+                    print(f"{row}: {ratio} x {other}, {more} more")
 
 
 if __name__ == "__main__":
