@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from proxy.dialects.plain_frames import PlainFrames
+from proxy.dialects.plain_frames import TEXTS, PlainFrames
 from proxy.errors import UpstreamError
 from proxy.providers.reply_reader import ReplyReader
 from proxy.sse import DONE, JSONFrames, encode
@@ -31,10 +31,19 @@ class WholeFrames:
         self.is_cut = False
         """Whether what was given last ends within a frame."""
 
-    @property
-    def is_between(self) -> bool:
-        """Whether what comes next begins a frame."""
-        return not self._held and not self.is_cut
+    def feed_known(self, data: bytes, is_known: Callable[[bytes], bool]) -> bytes:
+        """Return the whole frames that these bytes complete if they are known; else take nothing.
+
+        What is known need not be looked through for what is odd.
+        """
+        if self.is_cut:
+            return b""
+        data = self._held + data
+        end = data.rfind(b"\n\n") + 2
+        if end < 2 or not is_known(data[:end]):
+            return b""
+        self._held = data[end:]
+        return data[:end]
 
     def feed(self, data: bytes) -> bytes:
         """Return the whole frames that these bytes complete."""
@@ -47,12 +56,10 @@ class WholeFrames:
         self.is_cut = False
         if data[-2:] == b"\n\n" or data[-4:] == b"\r\n\r\n":
             return data
-        found = (
-            data.rfind(separator) + len(separator)
-            for separator in (b"\n\n", b"\r\n\r\n")
-            if separator in data
-        )
-        end = max(found, default=0)
+        at = data.rfind(b"\n\n")
+        end = at + 2 if at >= 0 else 0
+        if (at := data.rfind(b"\r\n\r\n", end)) >= 0:
+            end = at + 4
         if len(data) - end > HELD_BYTES:
             self.is_cut = True
             return data
@@ -77,15 +84,25 @@ class FrameSieve:
         self._new_reader = new_reader
         self._frames = WholeFrames()
         self._plain = PlainFrames()
+        self._odd_text_bytes = 0
 
     def feed(self, data: bytes) -> bytes:
         """Return the whole frames that these bytes complete; `b""` says that no more will come."""
-        if self._frames.is_between and not self.is_done and self._plain.is_known(data):
-            return data
+        if not self.is_done and (known := self._frames.feed_known(data, self._plain.is_known)):
+            return known
         was_cut = self._frames.is_cut
         block = self._frames.feed(data) if data else self._frames.rest()
         # A frame that is passed on in pieces cannot be looked at.
-        return block if was_cut or self._frames.is_cut else self._sifted(block)
+        return self._odd(block) if was_cut or self._frames.is_cut else self._sifted(block)
+
+    @property
+    def text_bytes(self) -> int:
+        """About how much text passed, for an upstream that does not report usage."""
+        return self._odd_text_bytes + self._plain.text_bytes
+
+    def _odd(self, block: bytes) -> bytes:
+        self._odd_text_bytes += sum(map(len, TEXTS.findall(block)))
+        return block
 
     def _sifted(self, block: bytes) -> bytes:
         """Whole frames up to an error, which is kept, without those that no client can read."""
@@ -99,7 +116,7 @@ class FrameSieve:
         elif self._plain.is_plain(block):
             return block
         sifted, self.error, self.is_done = sift(block, self._new_reader)
-        return sifted
+        return self._odd(sifted)
 
 
 def sift(

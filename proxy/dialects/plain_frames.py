@@ -10,7 +10,8 @@ from typing import Any
 
 import orjson
 
-_TEXT = re.compile(rb'"(?:content|text|reasoning_content|reasoning)": ?"([^"\\]*(?:\\.[^"\\]*)*)"')
+TEXTS = re.compile(rb'"(?:content|text|reasoning_content|reasoning)": ?"([^"\\]*(?:\\.[^"\\]*)*)"')
+"""The texts of frames."""
 
 _FAILURES = frozenset({"error", "detail", "message"})
 """Keys of a frame without choices that says that something failed."""
@@ -20,28 +21,44 @@ class PlainFrames:
     """Knows the frames of one stream that only add text."""
 
     def __init__(self) -> None:
+        self.text_bytes = 0
+        """How much text all frames that were plain added, as JSON writes it."""
         self._before = b""
         self._after = b""
         self._between = b""
         self._quotes = 0
 
     def is_known(self, block: bytes) -> bool:
-        """Whether these bytes are whole frames like one that was seen, but for their texts.
+        """Whether these bytes are whole frames like one that was seen, but for their texts."""
+        text_bytes = self._known_text_bytes(block)
+        self.text_bytes += text_bytes or 0
+        return text_bytes is not None
 
-        Where a text held a key of JSON, there would be more quotes than around the texts.
-        """
-        if not (self._quotes and block.startswith(self._before) and block.endswith(self._after)):
-            return False
-        # Two a frame; single bytes are counted several times as fast as pairs.
-        frames, is_odd = divmod(block.count(b"\n"), 2)
-        if is_odd:
-            return False
-        if frames > 1 and block.count(self._between) != frames - 1:
-            return False
+    def _known_text_bytes(self, block: bytes) -> int | None:
+        """Return how much text known frames hold; None of others."""
+        before, after = self._before, self._after
+        around = len(before) + len(after)
+        if not (0 < around <= len(block) and block.startswith(before) and block.endswith(after)):
+            return None
+        frames = block.count(self._between) + 1
+        if block.count(b"\n") != 2 * frames:
+            return None
+        # A text that held a key of JSON would have quotes of its own, some without a backslash.
         quotes = block.count(b'"')
-        return quotes == frames * self._quotes or (
-            quotes - block.count(b'\\"') == frames * self._quotes
-        )
+        if b"\\" in block:
+            quotes -= block.count(b'\\"')
+        if quotes != frames * self._quotes and not self._is_known_by_texts(block):
+            return None
+        return len(block) - frames * around
+
+    def _is_known_by_texts(self, block: bytes) -> bool:
+        """Look at the texts themselves, where backslashes may stand before quotes that end them."""
+        if b'\\\\"' not in block:
+            return False
+        texts = block[len(self._before) : -len(self._after)].replace(self._between, b" ") + b" "
+        texts = texts.replace(b"\\\\", b"").replace(b'\\"', b"")
+        # A backslash that is left at the end of a text would escape the quote that ends it.
+        return b'"' not in texts and b"\\ " not in texts
 
     def is_plain(self, block: bytes) -> bool:
         """Whether every frame is one line of JSON that says no failure and no whole message."""
@@ -52,33 +69,35 @@ class PlainFrames:
         frames = block[:-2].split(b"\n\n")
         # Frames that differ come first or last in a reply: those between are known at once.
         first, last = 0, len(frames)
-        while first < last and not self.is_known(frames[first] + b"\n\n"):
-            if not _is_plain(frames[first]):
+        while first < last and self._known_text_bytes(frames[first] + b"\n\n") is None:
+            if not self._is_plain(frames[first]):
                 return False
             self._learn(frames[first])
             first += 1
-        while first < last and not self.is_known(frames[last - 1] + b"\n\n"):
+        while first < last and self._known_text_bytes(frames[last - 1] + b"\n\n") is None:
             last -= 1
-            if not _is_plain(frames[last]):
+            if not self._is_plain(frames[last]):
                 return False
         between = frames[first:last]
         return self.is_known(b"\n\n".join([*between, b""])) or all(
-            self.is_known(frame + b"\n\n") or _is_plain(frame) for frame in between
+            self.is_known(frame + b"\n\n") or self._is_plain(frame) for frame in between
         )
+
+    def _is_plain(self, frame: bytes) -> bool:
+        if b"\n" in frame or frame[:6] != b"data: " or not _only_adds(frame[6:]):
+            return False
+        self.text_bytes += sum(map(len, TEXTS.findall(frame)))
+        return True
 
     def _learn(self, frame: bytes) -> None:
         """Note what stands around the text of a plain frame."""
-        found = _TEXT.search(frame)
+        found = TEXTS.search(frame)
         if found is None:
             return
         start, end = found.span(1)
         self._before, self._after = frame[:start], frame[end:] + b"\n\n"
         self._between = self._after + self._before
         self._quotes = self._between.count(b'"') - self._between.count(b'\\"')
-
-
-def _is_plain(frame: bytes) -> bool:
-    return b"\n" not in frame and frame[:6] == b"data: " and _only_adds(frame[6:])
 
 
 def _only_adds(data: bytes) -> bool:

@@ -65,3 +65,27 @@ def test_the_usual_frames_are_known_by_what_stands_around_their_texts() -> None:
     assert not plain.is_known(text_frame("end", "stop"))
     assert not plain.is_known(usual[0][:-1])
     assert not plain.is_known(usual[0] + b": comment\n\n" + usual[1])
+
+
+def test_no_text_hides_a_key_an_escape_or_a_cut() -> None:
+    plain = PlainFrames()
+    usual = text_frame("a")
+    assert plain.is_plain(usual)
+    before, after = usual.split(b'"a"')
+    for text in (b'"x","error":"y"', b'"x\\"', b'"x\\\\","error":"y\\\\"', b'"x\n"', b'"'):
+        assert not plain.is_known(before + text + after), text
+    assert plain.is_known(before + b'"x\\\\"' + after)
+    assert plain.is_known(before + b'"\\\\\\"x"' + after)
+
+
+def test_frames_that_differ_at_both_ends_of_a_block_are_looked_at_alone() -> None:
+    plain = PlainFrames()
+    usual = b"".join(text_frame(str(number)) for number in range(50))
+    role = b'data: {"choices":[{"delta":{"role":"assistant"},"finish_reason":null}]}\n\n'
+    end = text_frame("", "stop") + b'data: {"choices":[],"usage":{"prompt_tokens":1}}\n\n'
+    assert plain.is_plain(role + usual + end)
+    assert plain.text_bytes == 90
+    failed = b'data: {"error":{"message":"no"}}\n\n'
+    assert not plain.is_plain(role + usual + failed)
+    assert not plain.is_plain(role + failed + usual)
+    assert not plain.is_plain(usual + failed + usual)

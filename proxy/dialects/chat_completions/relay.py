@@ -1,6 +1,5 @@
 """An upstream's completion passed on as its own bytes, a stream as whole frames."""
 
-import re
 from functools import partial
 
 from proxy.dialects.event_frames import FRAME_ENDS, FrameSieve
@@ -16,41 +15,27 @@ BODY_BYTES = 64 * 1024 * 1024
 READ_BYTES = 8 * 1024
 """How much of a stream's end is read for its usage and finish reason."""
 
-_TEXTS = re.compile(rb'"(?:content|text|reasoning_content|reasoning)": ?"([^"\\]*(?:\\.[^"\\]*)*)"')
-
 
 class Tail:
-    """Reads along with a passing stream and parses only its end.
-
-    Usage and the finish reason come last; what lies before costs a count of its texts' bytes,
-    for an upstream that does not report usage.
-    """
+    """Keeps the end of a passing stream: the usage and the finish reason come last."""
 
     def __init__(self) -> None:
         self._kept: list[bytes] = []
         self._kept_bytes = 0
-        self._text_bytes = 0
 
     def feed(self, block: bytes) -> None:
         """Take the next whole frames."""
         self._kept.append(block)
         self._kept_bytes += len(block)
         if self._kept_bytes > READ_BYTES:
-            last = self._kept.pop()
-            self._count()
-            self._kept, self._kept_bytes = [last], len(last)
+            self._kept, self._kept_bytes = [block], len(block)
 
-    def _count(self) -> None:
-        for block in self._kept:
-            self._text_bytes += sum(map(len, _TEXTS.findall(block)))
-
-    def end(self) -> tuple[bytes, int]:
-        """Return the last whole frames, and about how many bytes of text there were in all."""
-        self._count()
+    def end(self) -> bytes:
+        """Return the last whole frames."""
         end = b"".join(self._kept)
         if len(end) > READ_BYTES:
             end = FRAME_ENDS.split(end[-READ_BYTES:], maxsplit=1)[-1]
-        return end, self._text_bytes
+        return end
 
 
 class Relayed:
@@ -190,7 +175,7 @@ class Relayed:
     def _has_ended(self) -> bool:
         """Learn from the end of the stream what was used, and whether it is the end."""
         if self._is_complete is None:
-            end, self.text_bytes = self._tail.end()
+            end, self.text_bytes = self._tail.end(), self._sieve.text_bytes
             reader = self.new_reader()
             last = reader.feed(end)
             rest = reader.end()
