@@ -1,4 +1,7 @@
-"""One scenario with LangChain's ChatOpenAI: python langchain_client.py <scenario>; prints JSON."""
+"""Scenarios with LangChain's ChatOpenAI, whose import takes seconds; prints JSON.
+
+python langchain_client.py '[{"scenario": "chat", "key": "wrong", "timeout": 0.3}]'
+"""
 
 import json
 import os
@@ -15,34 +18,35 @@ def weather(city: str) -> str:
     return f"Sunny in {city}"
 
 
-model = ChatOpenAI(
-    base_url=os.environ["BASE_URL"],
-    api_key=os.environ["KEY"],
-    model="test-model",
-    max_retries=0,
-    timeout=float(os.environ.get("TIMEOUT", "20")),
-    extra_body=json.loads(os.environ.get("EXTRA_BODY", "null")),
-)
-
-
-def chat():
+def chat(model):
     answer = model.invoke("Hello 漢")
     return {"text": answer.content, "usage": answer.usage_metadata}
 
 
-def stream():
+def stream(model):
     pieces = list(model.stream("Hello"))
     return {"text": "".join(piece.content for piece in pieces), "pieces": len(pieces)}
 
 
-def tools():
+def tools(model):
     answer = model.bind_tools([weather]).invoke("Weather?")
     return {"calls": answer.tool_calls}
 
 
-try:
-    print(json.dumps({"chat": chat, "stream": stream, "tools": tools}[sys.argv[1]]()))
-except openai.APIError as error:
-    # LangChain's own classes are below OpenAI's.
-    names = [each.__name__ for each in type(error).__mro__]
-    print(json.dumps({"names": names, "message": str(error)}))
+def played(scenario, key=os.environ["KEY"], timeout=20):
+    model = ChatOpenAI(
+        base_url=os.environ["BASE_URL"],
+        api_key=key,
+        model="test-model",
+        max_retries=0,
+        timeout=timeout,
+    )
+    try:
+        return {"chat": chat, "stream": stream, "tools": tools}[scenario](model)
+    except openai.APIError as error:
+        # LangChain's own classes are below OpenAI's.
+        names = [each.__name__ for each in type(error).__mro__]
+        return {"names": names, "message": str(error)}
+
+
+print(json.dumps([played(**each) for each in json.loads(sys.argv[1])]))

@@ -1,6 +1,6 @@
 """LangChain's `ChatOpenAI`."""
 
-from collections.abc import Awaitable, Callable
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,36 +11,9 @@ from tests.sdk.conftest import HERE, KEY, Run, Server, answer
 
 pytestmark = pytest.mark.slow
 
-Play = Callable[..., Awaitable[Any]]
 
-
-@pytest.fixture
-def play(tools: Path, run: Run, server: Server) -> Play:
-    """`await play("chat", **environment)`: what the scenario came to."""
-
-    async def start(scenario: str, **environment: str) -> Any:
-        basis = {"BASE_URL": server.base_url, "KEY": KEY}
-        script = str(HERE / "langchain_client.py")
-        return await answer(run, str(tools / "python"), script, scenario, **basis | environment)
-
-    return start
-
-
-async def test_chat(play: Play, server: Server) -> None:
-    server.upstream.play(server.upstream.whole_reply("Hi 漢"))
-    found = await play("chat")
-    assert found["text"] == "Hi 漢"
-    assert found["usage"]["total_tokens"] == 18
-
-
-async def test_stream(play: Play, server: Server) -> None:
-    server.upstream.play(server.upstream.reply("Hel", "lo"))
-    found = await play("stream")
-    assert found["text"] == "Hello"
-    assert found["pieces"] >= 2
-
-
-async def test_tools(play: Play, server: Server) -> None:
+async def test_every_call_and_every_error(tools: Path, run: Run, server: Server) -> None:
+    """In one process, whose import of LangChain takes seconds."""
     call = {
         "id": "call_1",
         "type": "function",
@@ -49,16 +22,34 @@ async def test_tools(play: Play, server: Server) -> None:
     message = {"role": "assistant", "content": None, "tool_calls": [call]}
     choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
     body = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
-    server.upstream.play(whole(200, body))
-    found = await play("tools")
-    assert found["calls"][0]["args"] == {"city": "Ulm"}
-    sent = server.upstream.requests[0].json["tools"][0]["function"]
-    assert sent["name"] == "weather"
-
-
-async def test_errors(play: Play, server: Server) -> None:
-    server.upstream.play(server.upstream.status(429))
-    assert "RateLimitError" in (await play("chat"))["names"]
-    assert "AuthenticationError" in (await play("chat", KEY="wrong"))["names"]
-    server.upstream.play(server.upstream.stall_before_the_head())
-    assert "APITimeoutError" in (await play("chat", TIMEOUT="0.3"))["names"]
+    upstream = server.upstream
+    upstream.play(
+        upstream.whole_reply("Hi 漢"),
+        upstream.reply("Hel", "lo"),
+        whole(200, body),
+        upstream.status(429),
+        upstream.stall_before_the_head(),
+    )
+    scenarios: list[dict[str, Any]] = [
+        {"scenario": "chat"},
+        {"scenario": "stream"},
+        {"scenario": "tools"},
+        {"scenario": "chat"},
+        {"scenario": "chat", "key": "wrong"},
+        {"scenario": "chat", "timeout": 0.3},
+    ]
+    chat, stream, called, limited, wrong_key, timed_out = await answer(
+        run,
+        *(str(tools / "python"), str(HERE / "langchain_client.py"), json.dumps(scenarios)),
+        BASE_URL=server.base_url,
+        KEY=KEY,
+    )
+    assert chat["text"] == "Hi 漢"
+    assert chat["usage"]["total_tokens"] == 18
+    assert stream["text"] == "Hello"
+    assert stream["pieces"] >= 2
+    assert called["calls"][0]["args"] == {"city": "Ulm"}
+    assert upstream.requests[2].json["tools"][0]["function"]["name"] == "weather"
+    assert "RateLimitError" in limited["names"]
+    assert "AuthenticationError" in wrong_key["names"]
+    assert "APITimeoutError" in timed_out["names"]
