@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -15,12 +16,22 @@ from pymongo import MongoClient
 from proxy.commands.cli import main
 from tests.fakes.wire_server import find_program, free_port
 from tests.support.command import command, running
+from tests.support.data_directories import prepared
 
 pytestmark = pytest.mark.slow
+
+__all__ = ["prepared"]
 
 needs_embedded = pytest.mark.skipif(
     find_program() is None and not os.environ.get("CI"), reason="no embedded database here"
 )
+
+
+@pytest.fixture
+def home(prepared: Path, tmp_path: Path) -> Path:
+    """A folder whose `data` a server has been started on before: the first start takes two."""
+    shutil.copytree(prepared, tmp_path / "data")
+    return tmp_path
 
 
 def failed(folder: Path, *arguments: str, **variables: str) -> str:
@@ -108,31 +119,31 @@ def released(url: str) -> None:
 @needs_embedded
 @pytest.mark.parametrize("killed", ["database", "first process"])
 def test_workers_end_with_the_embedded_database_and_with_the_process_that_holds_it(
-    tmp_path: Path, killed: str
+    home: Path, killed: str
 ) -> None:
     """Nobody waits for a database that is gone, and the server can be started again."""
     patience = {"PROXY_SHUTDOWN_GRACE_SECONDS": "600", "PROXY_STORAGE_RETRY_SECONDS": "600"}
-    with running(tmp_path, "serve", "--workers", "2", **patience) as (url, process):
-        all_are_up(tmp_path, 2)
-        record = json.loads((tmp_path / "data" / "embedded.json").read_text())
+    with running(home, "serve", "--workers", "2", **patience) as (url, process):
+        all_are_up(home, 2)
+        record = json.loads((home / "data" / "embedded.json").read_text())
         pid = record["pid"] if killed == "database" else process.pid  # type: ignore[attr-defined]
         os.kill(pid, signal.SIGKILL)
         _, err = process.communicate(timeout=60)  # type: ignore[attr-defined]
         released(url)
         assert "the server stops" in err
         assert "Traceback" not in err
-    with running(tmp_path):
+    with running(home):
         pass
 
 
 @needs_embedded
-def test_a_worker_that_needs_long_to_start_is_waited_for(tmp_path: Path) -> None:
+def test_a_worker_that_needs_long_to_start_is_waited_for(home: Path) -> None:
     """Ended for its silence it would be begun again and again, on a busy machine for ever."""
-    (tmp_path / "sitecustomize.py").write_text(
+    (home / "sitecustomize.py").write_text(
         "import sys, time\nif 'spawn_main' in ' '.join(sys.orig_argv): time.sleep(12)\n"
     )
-    with running(tmp_path, "serve", "--workers", "2", PYTHONPATH=str(tmp_path)) as (_, process):
-        all_are_up(tmp_path, 2)
+    with running(home, "serve", "--workers", "2", PYTHONPATH=str(home)) as (_, process):
+        all_are_up(home, 2)
         process.send_signal(signal.SIGINT)  # type: ignore[attr-defined]
         process.communicate(timeout=60)  # type: ignore[attr-defined]
         assert process.returncode == 0  # type: ignore[attr-defined]
@@ -166,12 +177,12 @@ def test_workers_on_another_database_end_with_the_process_that_began_them(
 
 
 @needs_embedded
-def test_a_second_server_on_the_same_data_is_told_so(tmp_path: Path) -> None:
-    with running(tmp_path) as (url, process):
+def test_a_second_server_on_the_same_data_is_told_so(home: Path) -> None:
+    with running(home) as (url, process):
         owner = f"process {process.pid}"  # type: ignore[attr-defined]
         # Also on the port that the first one has, which is how it happens.
         for port in (str(free_port()), url.rpartition(":")[2]):
-            sentence = failed(tmp_path, PROXY_PORT=port)
+            sentence = failed(home, PROXY_PORT=port)
             assert "already uses the data directory" in sentence
             assert owner in sentence
 
@@ -187,10 +198,10 @@ def test_broken_http_is_answered_in_the_shape_of_every_error(tmp_path: Path, wir
 
 
 @needs_embedded
-def test_a_key_made_beside_a_running_server_locks_it(tmp_path: Path) -> None:
-    with running(tmp_path) as (url, _):
+def test_a_key_made_beside_a_running_server_locks_it(home: Path) -> None:
+    with running(home) as (url, _):
         assert httpx.get(url + "/v1/projects").status_code == 200
-        made = command(tmp_path, "keys", "create", "laptop")
+        made = command(home, "keys", "create", "laptop")
         out, err = made.communicate(timeout=60)
         assert made.returncode == 0, err
         key = next(word for word in out.split() if word.startswith("sk-proxy-"))
@@ -203,9 +214,9 @@ def test_a_key_made_beside_a_running_server_locks_it(tmp_path: Path) -> None:
 
 
 @needs_embedded
-def test_a_used_port_is_told(tmp_path: Path) -> None:
-    with running(tmp_path) as (url, _):
-        other = tmp_path / "other"
+def test_a_used_port_is_told(home: Path) -> None:
+    with running(home) as (url, _):
+        other = home / "other"
         other.mkdir()
         sentence = failed(other, PROXY_PORT=url.rpartition(":")[2])
         assert "PROXY_PORT" in sentence
@@ -237,8 +248,8 @@ def test_a_wrong_setting_ends_the_process_with_its_sentence(tmp_path: Path) -> N
 
 @needs_embedded
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_a_public_address_without_keys_is_refused(tmp_path: Path, host: str) -> None:
-    sentence = failed(tmp_path, PROXY_HOST=host, PROXY_PORT=str(free_port()))
+def test_a_public_address_without_keys_is_refused(home: Path, host: str) -> None:
+    sentence = failed(home, PROXY_HOST=host, PROXY_PORT=str(free_port()))
     assert "PROXY_API_KEYS" in sentence
 
 
@@ -273,17 +284,17 @@ def test_a_port_that_another_program_has_and_a_host_that_is_not_ours_are_told_ap
 
 
 @needs_embedded
-def test_a_database_that_is_silent_or_refuses_is_one_sentence(tmp_path: Path) -> None:
+def test_a_database_that_is_silent_or_refuses_is_one_sentence(home: Path) -> None:
     def told(uri: str) -> str:
-        process = command(tmp_path, PROXY_PORT=str(free_port()), PROXY_MONGODB_URI=uri)
+        process = command(home, PROXY_PORT=str(free_port()), PROXY_MONGODB_URI=uri)
         _, err = process.communicate(timeout=60)
         assert (process.returncode, err.count("\n")) == (1, 1), err
         assert "PROXY_MONGODB_URI" in err
         return err
 
     assert "does not answer" in told("mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=9")
-    with running(tmp_path):
-        uri = urlsplit((tmp_path / "data" / "mongodb-uri").read_text().strip())
+    with running(home):
+        uri = urlsplit((home / "data" / "mongodb-uri").read_text().strip())
         other = uri._replace(netloc=f"somebody:geheim@{uri.hostname}:{uri.port}")
         said = told(other.geturl())
         assert "refuses the user or password" in said

@@ -1,0 +1,45 @@
+"""Directories for embedded servers, prepared once: making a user takes two starts."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from proxy.embedded import EmbeddedDatabase, EmbeddedError
+from proxy.embedded.state import find_program
+from proxy.settings import Settings
+from tests.conftest import IN_CI, make_settings
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory whose server was started and stopped once."""
+    try:
+        find_program()
+    except EmbeddedError as error:
+        if IN_CI:
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+    directory = tmp_path_factory.mktemp("prepared") / "data"
+
+    async def start_and_stop() -> None:
+        async with EmbeddedDatabase(make_settings(data_dir=directory)):
+            pass
+
+    asyncio.run(start_and_stop())
+    return directory
+
+
+@pytest.fixture
+def settings(prepared: Path, tmp_path: Path) -> Settings:
+    """Settings with a prepared data directory of their own."""
+    shutil.copytree(prepared, tmp_path / "data")
+    return make_settings(data_dir=tmp_path / "data")
+
+
+@pytest.fixture
+def new(prepared: Path, tmp_path: Path) -> Settings:
+    """Settings whose data directory does not exist yet."""
+    del prepared
+    return make_settings(data_dir=tmp_path / "new")
