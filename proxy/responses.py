@@ -1,5 +1,6 @@
 """Answers as they leave: JSON by orjson, times in UTC with `Z`, and event streams."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -81,7 +82,26 @@ class EventStream(StreamingResponse):
             # Only a generator that has begun does what its `finally` says.
             first = await anext(self._frames, b"")
             self.body_iterator = self._all(first)
-            await super().__call__(scope, receive, send)
+            await self._until_left(receive, send)
+
+    async def _until_left(self, receive: Receive, send: Send) -> None:
+        """Send until the end, or until the client leaves.
+
+        Starlette does it in a task group, which leaves a circle behind for each client that
+        leaves: the reply and all that it was asked with stayed until a full look of the garbage
+        collector.
+        """
+        sending = asyncio.ensure_future(self.stream_response(send))
+        leaving = asyncio.ensure_future(self.listen_for_disconnect(receive))
+        try:
+            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            if not sending.done():
+                sending.cancel()
+            await asyncio.wait((sending, leaving))
+        if not sending.cancelled():
+            sending.result()
 
     async def _all(self, first: bytes) -> AsyncIterator[bytes]:
         yield first

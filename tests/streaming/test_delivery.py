@@ -1,7 +1,9 @@
 """What a client sees of a stream, and what happens when it looks away."""
 
 import asyncio
+import gc
 import socket
+import weakref
 
 import httpx
 import pytest
@@ -432,3 +434,24 @@ async def test_an_unknown_conversation_is_a_404_before_any_frame(
             json={"content": "Hi", "stream": True},
         )
         assert response.status_code == 404
+
+
+async def test_a_client_that_leaves_leaves_nothing_behind_for_the_garbage_collector(
+    openai: OpenAIUpstream, live: LiveServer
+) -> None:
+    go_on = asyncio.Event()
+    openai.play(openai.reply_when(go_on, "a", "b"))
+    async with live(providers=[provider(openai)]) as client:
+        id_ = await create(client)
+        gc.disable()
+        try:
+            async with streaming(client, id_) as stream:
+                await stream.until("a")
+                generation = weakref.ref(engine_of(client).running[stream.message_id])
+            go_on.set()
+            async with asyncio.timeout(20):
+                # Its prompt and its text go with it.
+                while generation() is not None:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        finally:
+            gc.enable()
