@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from proxy.database import DOCUMENTS, Database, connect
+from proxy.database import DOCUMENTS, Database
 from proxy.documents.base import DEFAULT_OWNER, Raw
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
@@ -13,6 +13,7 @@ from proxy.documents.embedded_server import is_embedded
 from proxy.documents.json_schema import TITLE, describe_collections, json_schema
 from proxy.documents.message import INTERNAL, Message
 from proxy.documents.message_view import NAME, create_message_view, definition
+from tests.support.databases import close_database, open_database
 from tests.support.pages import message
 from tests.support.stored_documents import collection_name, documents_of_wrong_type
 
@@ -26,11 +27,11 @@ async def listed(database: Database, name: str) -> Raw | None:
 @pytest.fixture
 async def empty(wire_uri: str) -> Any:
     """A database that was never prepared."""
-    database = connect(wire_uri, "test_view")
+    database = open_database(wire_uri, "test_view")
     await database.client.drop_database("test_view")
     yield database
     await database.client.drop_database("test_view")
-    database.close()
+    await close_database(database)
 
 
 async def filled(count: int) -> str:
