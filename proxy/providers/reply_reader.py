@@ -30,6 +30,14 @@ BENIGN = frozenset(
 )
 """Native finish reasons that are no failure of an empty reply."""
 
+_BESIDE_CHOICES = frozenset(
+    {"usage", "x_groq", "usageMetadata", "citations", "search_results", "error"}
+)
+"""Keys of a frame that say something, and that most frames do not have."""
+
+_BESIDE_DELTA = frozenset({"message", "text", "usage", "native_finish_reason"})
+"""The same of a choice."""
+
 
 class ReplyReader:
     """Reads one answer, one pass per network read; raises nothing on what it holds.
@@ -183,6 +191,9 @@ class ReplyReader:
         elif name == "error" or _is_failure(frame):
             self.error = self._faults.in_band(frame.get("error") or frame, self._model)
             return
+        self._read_a_frame = True
+        if _BESIDE_CHOICES.isdisjoint(frame):
+            return
         if counted := frame.get("usage"):
             self._count(counted)
         elif type(groq := frame.get("x_groq")) is dict:
@@ -194,7 +205,6 @@ class ReplyReader:
                 self._keys.put(key, value)
         if (error := frame.get("error")) and self.error is None:
             self.error = self._faults.in_band(error, self._model)
-        self._read_a_frame = True
 
     def _choice(self, choice: dict[str, Any], frame: dict[str, Any]) -> None:
         delta = choice.get("delta")
@@ -204,16 +214,8 @@ class ReplyReader:
             self._keys.texts.append(delta)
         if delta and not self._by_deltas:
             self._by_deltas = self._keys.says_something
-        message = choice.get("message")
-        if type(message) is dict:
-            self._message(message)
-        elif type(text := choice.get("text")) is str and not delta:
-            self._keys.texts.append(text)
-        if counted := choice.get("usage"):
-            # Moonshot counts inside the choice.
-            self._count(counted)
-        if type(native := choice.get("native_finish_reason")) is str:
-            self._native_reason = native
+        if not _BESIDE_DELTA.isdisjoint(choice):
+            self._beside_delta(choice, has_delta=bool(delta))
         reason = choice.get("finish_reason")
         if reason and type(reason) is str:
             if reason.lower() == "error":
@@ -221,8 +223,20 @@ class ReplyReader:
                 self.error = self._faults.in_band(error, self._model)
             else:
                 self._reason = self.finish_reason = reason[:100]
-        elif error := choice.get("error"):
+        elif "error" in choice and (error := choice["error"]):
             self.error = self._faults.in_band(error, self._model)
+
+    def _beside_delta(self, choice: dict[str, Any], *, has_delta: bool) -> None:
+        message = choice.get("message")
+        if type(message) is dict:
+            self._message(message)
+        elif type(text := choice.get("text")) is str and not has_delta:
+            self._keys.texts.append(text)
+        if counted := choice.get("usage"):
+            # Moonshot counts inside the choice.
+            self._count(counted)
+        if type(native := choice.get("native_finish_reason")) is str:
+            self._native_reason = native
 
     def _message(self, message: dict[str, Any]) -> None:
         """Take a whole message inside a frame: what of it was not told yet."""
