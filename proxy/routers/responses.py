@@ -164,12 +164,12 @@ async def _unstored(request: Request, raw: bytes, owner: str, call: Call) -> Res
     """Return the answer to a call that nobody keeps, from a native upstream as it comes."""
     state = state_of(request)
     routes = await state.registry.resolve(call.model)
-    shown = await with_history(owner, call, await resolved(owner, call))
     sealer, compose = state.sealer, state.turns.compose
     is_native = any(route.is_native for route in routes)
     if is_native and call.previous is None and can_pass(call.body, sealer.unseal):
-        asked_for = StatelessCall(owner, call, raw, shown, routes, sealer, compose)
+        asked_for = StatelessCall(owner, call, raw, routes, sealer, compose)
         return PassedAnswer(asked_for, state.engine, state.settings)
+    shown = await with_history(owner, call, await resolved(owner, call))
     return await stateless.answer(
         request, state.engine, owner, call, shown, routes, state.settings, sealer, compose
     )

@@ -12,6 +12,7 @@ from proxy.dialects.responses.answer import IGNORED, view_of
 from proxy.dialects.responses.call import Call, in_own_names
 from proxy.dialects.responses.events import ResponseFormat
 from proxy.dialects.responses.relay import RelayedResponse
+from proxy.dialects.responses.turn import chat_message, chat_messages
 from proxy.dialects.sending import Headers
 from proxy.dialects.watched import model_header, upstream_headers
 from proxy.documents.base import Raw, utc_now
@@ -29,12 +30,11 @@ from proxy.streaming.generation import Compose, Generation, estimate_tokens
 
 
 class StatelessCall(NamedTuple):
-    """A call that says all by itself: `raw` is its body as it came, `messages` what it brings."""
+    """A call that says all by itself: `raw` is its body as it came."""
 
     owner: str
     call: Call
     raw: bytes
-    messages: list[Raw]
     routes: list[Route]
     sealer: Sealer
     compose: Compose
@@ -43,6 +43,11 @@ class StatelessCall(NamedTuple):
     def body(self) -> Raw:
         """Its body."""
         return self.call.body
+
+    @property
+    def messages(self) -> list[Raw]:
+        """What it brings, as chat messages: made where something reads them."""
+        return chat_messages(self.call, list(map(chat_message, self.call.input.messages)))
 
     def body_for(self, model: str) -> bytes:
         """Return what a native upstream gets: the client's own bytes, its model's name apart."""
