@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import traceback
 from typing import Any
 
@@ -26,6 +27,9 @@ from proxy.responses import Json
 from proxy.schemas.common import HALF_A_CHARACTER, NOT_UTF8
 
 log = logging.getLogger(__name__)
+
+OPENAIS_OWN = re.compile(r"/v1/(responses|conversations)(/|$)")
+"""Paths where a wrong value is a 400, as at OpenAI: SDKs have a class for each status."""
 
 LENGTHS = {"too_long": ("most", "max_length"), "too_short": ("least", "min_length")}
 
@@ -71,6 +75,8 @@ def validation_error(request: Request, error: RequestValidationError) -> BadRequ
         sentence = "The request body must be a JSON object"
     else:
         sentence = f"{where}: {first['msg']}" if where else f"Request: {first['msg']}"
+    if OPENAIS_OWN.search(request.url.path):
+        return BadRequest(sentence, param=where or None, code="invalid_value")
     return Unprocessable(sentence, param=where or None, extra={"errors": fields})
 
 

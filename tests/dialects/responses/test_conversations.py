@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.dialects.responses.conftest import Served
 from tests.fakes.openai_upstream import chunk
 
@@ -165,3 +167,22 @@ async def test_an_unknown_reference_is_a_404_that_names_it(served: Served) -> No
         )
         assert answer.status_code == 404
         assert id_ in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "param"),
+    [
+        ("GET", "/v1/responses/resp_1_0?stream=maybe", "stream"),
+        ("GET", "/v1/responses/resp_1_0?stream=true&starting_after=x", "starting_after"),
+        ("GET", "/v1/responses/resp_1_0/input_items?limit=101", "limit"),
+        ("GET", "/v1/responses/resp_1_0/input_items?order=up", "order"),
+        ("GET", "/v1/conversations/c/items?limit=0", "limit"),
+        ("POST", "/v1/conversations/c/items/msg_1", "content"),
+    ],
+)
+async def test_a_wrong_value_is_a_bad_request_as_at_openai(
+    served: Served, method: str, path: str, param: str
+) -> None:
+    answer = await served.client.request(method, path, json={} if method == "POST" else None)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == param
