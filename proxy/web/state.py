@@ -46,6 +46,10 @@ class ServerState(State):
     verifier: Verifier
     sealer: Sealer
 
+    def __init__(self) -> None:
+        # What Starlette keeps in a dict of its own is found here without a call of its own.
+        super().__init__(self.__dict__)
+
 
 def server_state(scope: Scope) -> ServerState:
     """Return what the application of a connection shares."""
