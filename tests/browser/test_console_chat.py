@@ -105,6 +105,8 @@ async def test_an_edited_question_is_answered_again(mock: Database, visit: Visit
         async with visit(f"{url}/console/#/chat/{id_}") as page:
             await write(page, "First")
             await expect(page.locator(".markdown")).to_have_text(["one"])
+            # The text is there a moment before the reply has ended.
+            await expect(page.get_by_label("Send", exact=True)).to_be_visible()
             await write(page, "Second")
             await expect(page.locator(".markdown")).to_have_text(["one", "two"])
             mine = page.locator(".message.mine").first
