@@ -1,4 +1,4 @@
-"""One OpenTelemetry span a reply, where an OTLP endpoint is set: `pip install proxy[otel]`.
+"""One OpenTelemetry span a reply, where an OTLP endpoint is set: the extra `otel`.
 
 The endpoint and everything else are OpenTelemetry's own variables
 (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME` …). Spans hold no

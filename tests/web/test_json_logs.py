@@ -14,6 +14,7 @@ from tests.conftest import LiveServer
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.support.replies import create, provider, say
 
+KEY = "k" * 40
 SECRET = "冒泡 content-that-nobody-logs"
 
 
@@ -86,11 +87,14 @@ async def test_a_reply_that_failed_says_how_it_ended(live: LiveServer, lines: Li
 async def test_a_call_without_memory_is_logged_too(live: LiveServer, lines: Lines) -> None:
     async with OpenAIUpstream() as openai:
         openai.play(openai.reply("hi"))
-        async with live(providers=[provider(openai)]) as client:
+        async with live(providers=[provider(openai)], api_keys=KEY, access_log=True) as client:
+            client.headers["authorization"] = f"Bearer {KEY}"
             body = {"model": "test-model", "messages": [{"role": "user", "content": SECRET}]}
             await client.post("/v1/chat/completions", json=body)
-    (reply,) = lines.of("proxy.replies")
+    (reply,), (request,) = lines.of("proxy.replies"), lines.of("proxy.access")
     assert reply["ended"] == "complete"
+    assert reply["key_id"] == request["key_id"] == "config_1"
+    assert KEY not in lines.text
     assert "conversation_id" not in reply
     assert SECRET not in lines.text
 
