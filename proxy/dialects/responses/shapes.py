@@ -54,6 +54,9 @@ _ERROR_CODES = {
     "invalid_request_error": "invalid_prompt",
 }
 
+_FUNCTION = {"description": None, "parameters": None, "strict": None}
+"""What every function among the tools of a response has, null where its request said nothing."""
+
 _EVENTS = {"completed": "response.completed", "failed": "response.failed"}
 
 
@@ -81,7 +84,13 @@ class Request:
 
 def kept_of(body: Raw) -> Raw:
     """Return what is stored of a request's body."""
-    return {key: body[key] for key in KEPT if body.get(key) is not None}
+    kept = {key: body[key] for key in KEPT if body.get(key) is not None}
+    if "tools" in kept:
+        kept["tools"] = [
+            {**_FUNCTION, **tool} if tool.get("type") == "function" else tool
+            for tool in kept["tools"]
+        ]
+    return kept
 
 
 def status_of(message: MessageFields) -> str:
