@@ -18,6 +18,7 @@ from proxy.dialects.responses.answer import (
     page_of,
 )
 from proxy.dialects.responses.call import Call, in_own_names, read_call
+from proxy.dialects.responses.compaction import compacted
 from proxy.dialects.responses.events import FROM_THE_START
 from proxy.dialects.responses.ids import (
     PREVIOUS,
@@ -193,6 +194,39 @@ async def count_response_tokens(request: Request, caller: Caller, sealer: Reason
     texts += [str(tool) for tool in call.tools.functions]
     tokens = sum(await token_counts(texts)) + 4 * len(messages)
     return Json({"object": "response.input_tokens", "input_tokens": tokens})
+
+
+@router.post(
+    "/compact",
+    summary="Sum up a history",
+    response_model=dict[str, Any],
+    responses={status: said for status, said in ASKS_A_MODEL.items() if status != 200},
+    openapi_extra=BODY,
+)
+@begins_reply
+async def compact_response(request: Request, caller: Caller) -> Json:
+    """Return what the user said and a sealed summary, which stand for all that was said.
+
+    The output is the beginning of the next call's input; nothing is stored.
+    """
+    state = state_of(request)
+    body = {**_read(request, await request.body()), "store": False}
+    call = read_call(body, state.sealer.unseal)
+    if not call.model:
+        raise wrong("model", MODEL_RULE)
+    routes = await state.registry.resolve(call.model)
+    shown = await with_history(caller.owner, call, await resolved(caller.owner, call))
+    found = await compacted(
+        request,
+        state.engine,
+        caller.owner,
+        call,
+        shown,
+        routes,
+        state.sealer,
+        state.turns.compose,
+    )
+    return Json(found)
 
 
 @router.get(

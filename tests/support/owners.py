@@ -90,6 +90,10 @@ def bodies(ids: dict[str, Any]) -> dict[tuple[str, str], Any]:
                 {"type": "item_reference", "id": ids["item_id"]},
             ],
         },
+        ("POST", "/v1/responses/compact"): {
+            "model": "test-model",
+            "input": [{"type": "item_reference", "id": ids["item_id"]}],
+        },
         ("POST", "/v1/responses/input_tokens"): {
             "input": [{"type": "item_reference", "id": ids["item_id"]}]
         },

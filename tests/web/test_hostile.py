@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 PASSED_ON = {
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/responses"),
+    ("POST", "/v1/responses/compact"),
     ("POST", "/v1/responses/input_tokens"),
     *(("POST", f"/v1/{path}") for path in PASSED),
 }

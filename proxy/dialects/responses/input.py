@@ -19,6 +19,9 @@ from proxy.schemas.completions import wrong
 Unseal = Callable[[str], Raw | None]
 """Reads `encrypted_content`; None for what this server did not write."""
 
+SUMMARY = "summary"
+"""Under which the summary of a compaction is sealed."""
+
 ROLES = ("user", "assistant", "system", "developer")
 
 
@@ -109,8 +112,16 @@ class _Reader:
             self._call(item, where, name, orjson.dumps({"input": text}).decode())
         elif kind in ("function_call_output", "custom_tool_call_output"):
             self._output(item, where, is_custom=kind.startswith("custom"))
+        else:
+            self._other(kind, item, where)
+
+    def _other(self, kind: Any, item: Raw, where: str) -> None:
+        if kind == "compaction" and (summary := self._summary_in(item)):
+            self.close()
+            text = f"What was said until here, summed up:\n\n{summary}"
+            self.found.messages.append(InputMessage("user", text))
         elif isinstance(kind, str) and kind.isascii() and kind.replace("_", "").isalnum():
-            # Calls of hosted tools and their results, compactions: a chat model knows none.
+            # Calls of hosted tools and their results, others' compactions: a chat model knows none.
             self.found.ignored.append(kind)
         else:
             raise wrong(f"{where}.type", "must be the type of an item")
@@ -131,6 +142,13 @@ class _Reader:
             raise wrong(f"{where}.content", "must not be empty")
         payload = None if isinstance(content, str) else {"role": role, "content": content}
         self.found.messages.append(InputMessage(role, text, payload))
+
+    def _summary_in(self, item: Raw) -> str:
+        """Return the summary that this server sealed; empty for another one's."""
+        sealed = item.get("encrypted_content")
+        opened = self._unseal(sealed) if self._unseal and isinstance(sealed, str) else None
+        summary = (opened or {}).get(SUMMARY)
+        return summary if isinstance(summary, str) else ""
 
     def _take_reasoning(self, item: Raw) -> None:
         if self._text is not None or self._calls:
