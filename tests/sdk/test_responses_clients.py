@@ -2,6 +2,20 @@
 
 A chat-only one, one that speaks Responses itself, and Poe's bot protocol. The names of the tests'
 scenarios are those of the scripts; a client is a process that plays all of them with every model.
+
+What each client breaks on, and the scenario that would show it:
+
+- OpenAI's `responses.stream()`: the first event, ids that change, items and parts in their order,
+  an index twice, a whole that lacks an item: `text`, `calls`.
+- `stream(response_id=…, starting_after=n)` asks from the start, `retrieve` sends the number: `text`.
+- Pages of a conversation's items, both ways: `conversation`, and `calls` of the Agents SDK.
+- `@ai-sdk/openai` sends `item_reference`: `calls`; after an edit: `test_conversations.py` of the
+  dialect. With `conversation` it leaves out what has an id, and sends the rest again: `conversation`.
+- The Agents SDK raises on `response.failed` and `response.incomplete`: `refusals`. Its session adds
+  twenty items at once and takes the newest back: `calls`.
+- Reasoning is shown as its summary alone: `reasoning`.
+- Codex: `test_codex.py`. Its threads, kept: `test_remembered.py` of the dialect.
+- A model that pauses: a sign of life comes in each `text`.
 """
 
 import sys
