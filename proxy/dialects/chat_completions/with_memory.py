@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from proxy.dialects.chat_completions.shapes import CompletionFormat
 from proxy.dialects.chat_completions.stateless import OWN_KEYS, wants_usage
+from proxy.dialects.responses.ids import conversation_key
 from proxy.documents.base import Raw
 from proxy.documents.chat_message import ChatMessage, InvalidMessage, text_of
 from proxy.schemas.completions import wrong
@@ -52,7 +53,7 @@ def conversation_of(body: Raw, headers: Mapping[bytes, bytes]) -> str:
         return ""
     if not isinstance(found, str) or len(found) > 100:
         raise wrong("conversation", "must be the id of a conversation")
-    return found
+    return conversation_key(found)
 
 
 def new_turn(

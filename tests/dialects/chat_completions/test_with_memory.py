@@ -73,7 +73,7 @@ async def test_the_history_goes_along_and_the_turn_is_stored(
     assert stored[-1]["id"] == second["assistant_message_id"]
 
 
-@pytest.mark.parametrize("where", ["body", "object", "header", "metadata"])
+@pytest.mark.parametrize("where", ["body", "object", "conv", "header", "metadata"])
 async def test_the_conversation_can_be_named_in_several_places(
     client: httpx.AsyncClient, upstream: OpenAIUpstream, where: str
 ) -> None:
@@ -84,6 +84,9 @@ async def test_the_conversation_can_be_named_in_several_places(
         body["conversation"] = id_
     elif where == "object":
         body["conversation"] = {"id": id_}
+    elif where == "conv":
+        # As `/v1/conversations` writes it.
+        body["conversation"] = f"conv_{id_}"
     elif where == "header":
         headers["X-Conversation-Id"] = id_
     else:
