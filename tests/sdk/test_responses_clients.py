@@ -7,10 +7,12 @@ What each client breaks on, and the scenario that would show it:
 
 - OpenAI's `responses.stream()`: the first event, ids that change, items and parts in their order,
   an index twice, a whole that lacks an item: `text`, `calls`.
-- `stream(response_id=…, starting_after=n)` asks from the start, `retrieve` sends the number: `text`.
+- `stream(response_id=…, starting_after=n)` asks from the start, `retrieve` sends the number:
+  `text`.
 - Pages of a conversation's items, both ways: `conversation`, and `calls` of the Agents SDK.
 - `@ai-sdk/openai` sends `item_reference`: `calls`; after an edit: `test_conversations.py` of the
-  dialect. With `conversation` it leaves out what has an id, and sends the rest again: `conversation`.
+  dialect. With `conversation` it leaves out what has an id, and sends the rest again:
+  `conversation`.
 - The Agents SDK raises on `response.failed` and `response.incomplete`: `refusals`. Its session adds
   twenty items at once and takes the newest back: `calls`.
 - Reasoning is shown as its summary alone: `reasoning`.
