@@ -11,19 +11,21 @@ class LastAnswers:
     """Keeps one line a provider; give `completed` to `Engine.on_completion`."""
 
     def __init__(self) -> None:
-        self._last: dict[str, Raw] = {}
+        self._last: dict[str, tuple[float, Completed]] = {}
 
     def completed(self, call: Completed) -> None:
         """Note a call that has ended."""
-        self._last[call.provider] = {
-            "model": call.model,
-            "status": call.status,
-            "at": time.time(),
-            "first_token_ms": call.first_token_ms,
-            "duration_ms": call.duration_ms,
-        }
+        self._last[call.provider] = (time.time(), call)
 
     def of(self, provider: str) -> Raw | None:
         """Return the last call of a provider, or None before there was one."""
-        last = self._last.get(provider)
-        return last and {**last, "at": as_utc(datetime.fromtimestamp(last["at"], UTC))}
+        if provider not in self._last:
+            return None
+        at, call = self._last[provider]
+        return {
+            "model": call.model,
+            "status": call.status,
+            "at": as_utc(datetime.fromtimestamp(at, UTC)),
+            "first_token_ms": call.first_token_ms,
+            "duration_ms": call.duration_ms,
+        }

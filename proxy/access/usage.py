@@ -15,7 +15,6 @@ from proxy.caller import current_caller
 from proxy.documents.api_key import KeyActivity
 from proxy.documents.base import as_utc
 from proxy.documents.usage import Usage, bucket_of
-from proxy.providers.model_facts import ModelFacts
 from proxy.providers.registry import Registry
 from proxy.providers.token_usage import bounded
 from proxy.setting_types import ModelSettings
@@ -42,6 +41,20 @@ class Labels(NamedTuple):
     model: str
 
 
+Prices = tuple[float, float, float]
+"""What a call costs, and a million of its input and of its output tokens."""
+
+FREE: Prices = (0.0, 0.0, 0.0)
+
+
+class _Account(NamedTuple):
+    """Where the calls of one key and model are counted, and what they cost."""
+
+    counts: defaultdict[str, float]
+    points: float
+    prices: Prices
+
+
 class UsageRecorder:
     """Gathers counts and flushes them; a crash loses at most the last second's."""
 
@@ -49,6 +62,7 @@ class UsageRecorder:
         self._settings = settings
         self._models = registry
         self._counts: defaultdict[Labels, defaultdict[str, float]] = defaultdict(_zeros)
+        self._accounts: dict[tuple[str, str, int, str, str], _Account] = {}
         self._used: dict[str, tuple[int, float]] = {}
         self._tokens: dict[str, tuple[str, float, int]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -70,9 +84,11 @@ class UsageRecorder:
 
     def completed(self, call: Completed) -> None:
         """Count one call of a model, under the key of whoever began it."""
-        model = f"{call.provider}/{call.model}"
-        labels = labels_of(call.owner, call.project_id, model)
-        counts = self._counts[labels]
+        caller = current_caller.get()
+        key_id = caller.key_id if caller is not None else ""
+        kind = (call.owner, key_id, call.project_id, call.provider, call.model)
+        account = self._accounts.get(kind) or self._open(kind, call)
+        counts = account.counts
         counts["requests"] += 1
         if call.status in FAILED:
             counts["errors"] += 1
@@ -80,9 +96,8 @@ class UsageRecorder:
             counts["first_token_ms." + bucket_of(call.first_token_ms)] += 1
         if call.duration_ms is not None:
             counts["duration_ms." + bucket_of(call.duration_ms)] += 1
-        prices = self._settings.model_settings(model)
-        if prices.points_per_request:
-            counts["points"] += prices.points_per_request
+        if account.points:
+            counts["points"] += account.points
         if call.usage is None:
             return
         usage = bounded(call.usage)
@@ -91,22 +106,34 @@ class UsageRecorder:
         tokens_out = usage.total_tokens - tokens_in
         counts["prompt_tokens"] += tokens_in
         counts["completion_tokens"] += tokens_out
-        if cost := self._cost(call, prices, tokens_in, tokens_out):
-            counts["cost"] += cost
-        if labels.key_id in self._tokens:
-            known_day, until, tokens = self._tokens[labels.key_id]
-            self._tokens[labels.key_id] = (known_day, until, tokens + tokens_in + tokens_out)
+        if account.prices != FREE:
+            fixed, price_in, price_out = account.prices
+            counts["cost"] += fixed + (tokens_in * price_in + tokens_out * price_out) / 1e6
+        if key_id in self._tokens:
+            known_day, until, tokens = self._tokens[key_id]
+            self._tokens[key_id] = (known_day, until, tokens + tokens_in + tokens_out)
 
-    def _cost(self, call: Completed, said: ModelSettings, tokens_in: int, tokens_out: int) -> float:
+    def _open(self, kind: tuple[str, str, int, str, str], call: Completed) -> "_Account":
+        """Return where calls like this one are counted until the next flush."""
+        model = f"{call.provider}/{call.model}"
+        said = self._settings.model_settings(model)
+        labels = labels_of(call.owner, call.project_id, model)
+        opened = self._accounts[kind] = _Account(
+            self._counts[labels], said.points_per_request or 0, self._prices(call, said)
+        )
+        return opened
+
+    def _prices(self, call: Completed, said: ModelSettings) -> Prices:
         """Return what a call costs, by `proxy.toml`, else by what its provider lists."""
-        listed = self._models.facts(call.provider, call.model)
-        prices: ModelSettings | ModelFacts = said
-        fixed = 0.0
         own = (said.input_price_per_million_tokens, said.output_price_per_million_tokens)
-        if own == (None, None):
-            prices, fixed = listed, listed.price_per_request or 0
-        cost = fixed + tokens_in * (prices.input_price_per_million_tokens or 0) / 1e6
-        return cost + tokens_out * (prices.output_price_per_million_tokens or 0) / 1e6
+        if own != (None, None):
+            return (0.0, own[0] or 0.0, own[1] or 0.0)
+        listed = self._models.facts(call.provider, call.model)
+        return (
+            listed.price_per_request or 0.0,
+            listed.input_price_per_million_tokens or 0.0,
+            listed.output_price_per_million_tokens or 0.0,
+        )
 
     def add_points(self, labels: Labels, points: float) -> None:
         """Count points that were read later; fewer than counted before are taken off."""
@@ -152,6 +179,7 @@ class UsageRecorder:
     async def flush(self) -> None:
         """Add everything to the database; what cannot be written is kept for the next time."""
         counts, self._counts = self._counts, defaultdict(_zeros)
+        self._accounts.clear()
         used, self._used = self._used, {}
         limit = asyncio.Semaphore(WRITES_AT_ONCE)
 

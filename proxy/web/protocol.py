@@ -15,11 +15,7 @@ from typing import Any, Final
 
 import httptools
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from proxy.errors import (
     AddressTooLong,
@@ -30,7 +26,6 @@ from proxy.errors import (
 )
 from proxy.settings import Settings
 from proxy.web.connections import Connections, unacknowledged_bytes
-from proxy.web.exchange import Exchange
 from proxy.web.handlers import error_response
 from proxy.web.middleware import stamped
 
@@ -64,6 +59,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._connections = connections
         self._limits = connections.settings
         self._stage = HEAD
+        self._now = 0.0
+        """When the last bytes came."""
         self._since = 0.0
         """When the head began, the last byte of the body came, or the client was refused."""
         self._framing_bytes = 0
@@ -94,6 +91,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Read what came."""
         if self._stage == REFUSED:
             return
+        self._now = self.loop.time()
         self._framing_bytes += len(data)
         try:
             self.parser.feed_data(data)
@@ -154,7 +152,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._stage == BETWEEN:
             self._stage = HEAD
-            self._since = self.loop.time()
+            self._since = self._now
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -189,7 +187,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         super().on_headers_complete()
         self._stage = BODY
-        self._since = self.loop.time()
+        self._since = self._now
         self._framing_bytes = 0
         self._head_is_in_pieces = False
         # Trailers come through `on_header`, too: the application never sees them.
@@ -197,7 +195,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Hand on a piece of the body."""
-        self._since = self.loop.time()
+        self._since = self._now
         self._framing_bytes = 0
         super().on_body(body)
 
@@ -207,11 +205,6 @@ class LimitedProtocol(HttpToolsProtocol):
             self._stage = BETWEEN
             self._framing_bytes = 0
             super().on_message_complete()
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        # uvicorn asks nobody which class it takes.
-        cycle.__class__ = Exchange
-        super()._start_asgi_task(cycle, app)
 
     # What is refused
 
