@@ -91,3 +91,13 @@ async def test_each_batch_of_a_cursor_is_counted(timed: tuple[TimedDatabase, Tol
     assert told.counts["find", "ok"] == 3
     assert told.counts["getMore", "ok"] >= 4
     assert told.counts["find", "error"] == told.counts["aggregate", "error"] == 1
+
+
+async def test_what_beanie_asks_with_each_class_is_asked_once(
+    timed: tuple[TimedDatabase, Told],
+) -> None:
+    database, told = timed
+    first, *others = [await database.command({"buildInfo": 1}) for _ in range(3)]
+    assert others == [first, first]
+    assert first["version"]
+    assert told.counts["buildInfo", "ok"] == 1
