@@ -124,6 +124,8 @@ class Generation(Draft):
             self._reader.cancel()
         await asyncio.wait((self._reader,))
         self._judge(self._reader)
+        # What cancelled it holds this object, by the frames it came through: a circle.
+        self._reader = None
         self.duration_ms = self.elapsed_ms()
         self.result = self._lay_out()
         try:

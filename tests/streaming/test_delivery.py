@@ -436,8 +436,9 @@ async def test_an_unknown_conversation_is_a_404_before_any_frame(
         assert response.status_code == 404
 
 
+@pytest.mark.parametrize("on_disconnect", ["continue", "cancel"])
 async def test_a_client_that_leaves_leaves_nothing_behind_for_the_garbage_collector(
-    openai: OpenAIUpstream, live: LiveServer
+    openai: OpenAIUpstream, live: LiveServer, on_disconnect: str
 ) -> None:
     go_on = asyncio.Event()
     openai.play(openai.reply_when(go_on, "a", "b"))
@@ -445,10 +446,11 @@ async def test_a_client_that_leaves_leaves_nothing_behind_for_the_garbage_collec
         id_ = await create(client)
         gc.disable()
         try:
-            async with streaming(client, id_) as stream:
+            async with streaming(client, id_, on_disconnect=on_disconnect) as stream:
                 await stream.until("a")
                 generation = weakref.ref(engine_of(client).running[stream.message_id])
-            go_on.set()
+            if on_disconnect == "continue":
+                go_on.set()
             async with asyncio.timeout(20):
                 # Its prompt and its text go with it.
                 while generation() is not None:  # noqa: ASYNC110
