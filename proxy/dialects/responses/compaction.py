@@ -13,7 +13,7 @@ from proxy.dialects.responses.input import SUMMARY, readable
 from proxy.dialects.responses.items import items_of
 from proxy.dialects.responses.shapes import usage_object
 from proxy.documents.base import Raw, utc_now
-from proxy.documents.message import MessageFields
+from proxy.documents.message import MessageFields, packed
 from proxy.errors import UpstreamProtocolError
 from proxy.providers.base import CompletionRequest
 from proxy.providers.registry import Route
@@ -92,7 +92,7 @@ def _user_items(shown: list[Raw], number: str) -> list[Raw]:
                 "id": f"u{number}_{place}",
                 "role": "user",
                 "content": readable(content),
-                "payload": None if isinstance(content, str) else message,
+                "payload": None if isinstance(content, str) else packed(message),
             }
             items += items_of(fields)
     return items
