@@ -43,7 +43,8 @@ class Metric:
         """Labels → its number."""
         ALL.append(self)
 
-    def _cell(self, labels: tuple[str, ...]) -> list[float]:
+    def cell(self, labels: tuple[str, ...]) -> list[float]:
+        """Return what holds the number of these labels, to add to it without looking it up."""
         cell = self.cells.get(labels)
         if cell is None:
             cell = self.cells[labels] = [0.0]
@@ -51,7 +52,7 @@ class Metric:
 
     def add(self, labels: tuple[str, ...] = (), value: float = 1.0) -> None:
         """Count."""
-        self._cell(labels)[0] += value
+        self.cell(labels)[0] += value
 
 
 class Gauge(Metric):
@@ -72,7 +73,7 @@ class Gauge(Metric):
 
     def set(self, value: float, labels: tuple[str, ...] = ()) -> None:
         """Say what it is now."""
-        self._cell(labels)[0] = float(value)
+        self.cell(labels)[0] = float(value)
 
 
 class Histogram(Metric):

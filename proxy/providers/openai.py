@@ -5,7 +5,7 @@ vLLM) and `reasoning` (OpenRouter, Ollama) are read besides.
 """
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from typing import Any
 
 import aiohttp
@@ -213,16 +213,13 @@ class RawResponse:
         """Whether everything was read."""
         return self._response.content.at_eof()
 
-    async def read(self) -> bytes:
-        """Whatever has arrived since the last read, at least one byte; `b""` at the end.
+    def read(self) -> Awaitable[bytes]:
+        """Return whatever has arrived since the last read, one byte at least; `b""` at the end.
 
         Raises:
             UpstreamError: the connection broke or was silent for too long.
         """
-        data = await self._upstream.read(self._response)
-        if not data:
-            self._upstream.finish(self._response, complete=True)
-        return data
+        return self._upstream.read(self._response)
 
     def close(self) -> None:
         """Close the connection unless the answer was read to its end."""

@@ -65,6 +65,7 @@ class _ModelSeries(NamedTuple):
 
     model: tuple[str]
     points: float
+    ended: list[float]
     duration: Series
     first_chunk: Series
     chunk: Series
@@ -136,18 +137,20 @@ async def keep_sampling(engine: Engine, directory: Path | None) -> None:
 
 def reply_counter(settings: Settings) -> Callable[[Completed], None]:
     """Return what counts one call of a model; its names are the conventions'."""
-    kept: dict[tuple[str, str, str], _ModelSeries] = {}
+    kept: dict[tuple[str, str, str, str], _ModelSeries] = {}
 
-    def series_of(call: Completed, error: str) -> _ModelSeries:
+    def series_of(call: Completed) -> _ModelSeries:
         """Look the numbers of a call up; they are kept for those that come again."""
+        error = call.error_type or (call.status if call.status in FAILED else "")
         if len(kept) >= MAX_KEPT_LABELS:
             kept.clear()
         model = model_label(call.model)
         labels = ("chat", call.provider, model, model, error)
         prices = settings.model_settings(f"{call.provider}/{call.model}")
-        made = kept[call.provider, call.model, error] = _ModelSeries(
+        made = kept[call.provider, call.model, call.status, call.error_type] = _ModelSeries(
             (model,),
             prices.points_per_request or 0,
+            REPLIES_ENDED.cell((call.status,)),
             MODEL_DURATION.series(labels),
             MODEL_FIRST_CHUNK.series(labels),
             MODEL_CHUNK.series(labels),
@@ -157,11 +160,10 @@ def reply_counter(settings: Settings) -> Callable[[Completed], None]:
         return made
 
     def count(call: Completed) -> None:
-        status, usage = call.status, call.usage
-        duration, first = call.duration_ms, call.first_token_ms
-        error = call.error_type or (status if status in FAILED else "")
-        series = kept.get((call.provider, call.model, error)) or series_of(call, error)
-        REPLIES_ENDED.add((status,))
+        usage, duration, first = call.usage, call.duration_ms, call.first_token_ms
+        kind = (call.provider, call.model, call.status, call.error_type)
+        series = kept.get(kind) or series_of(call)
+        series.ended[0] += 1
         if duration is not None:
             series.duration.observe(duration / 1000)
         if first is not None:

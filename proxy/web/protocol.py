@@ -174,11 +174,15 @@ class LimitedProtocol(HttpToolsProtocol):
         Raises:
             BadRequest: one of these.
         """
-        self._check_size()
+        limits = self._limits
+        if self._head_is_in_pieces or self._framing_bytes > limits.head_bytes:
+            self._check_size()
+        if len(self.headers) > limits.header_fields:
+            raise self._too_large()
         self._check_meaning()
-        if len(self.pipeline) >= self._limits.pipelined_requests:
+        if len(self.pipeline) >= limits.pipelined_requests:
             raise BadRequest(
-                f"More than {self._limits.pipelined_requests} requests wait for an answer on this "
+                f"More than {limits.pipelined_requests} requests wait for an answer on this "
                 "connection; wait for answers before you send more"
             )
         if self.parser.should_upgrade():
@@ -218,12 +222,9 @@ class LimitedProtocol(HttpToolsProtocol):
         )
 
     def _check_size(self) -> None:
-        size = self._framing_bytes
-        if size > self._limits.head_bytes or self._head_is_in_pieces:
-            # In it is what came of the body together with the end of the head.
-            lines = sum(len(name) + len(value) + LINE_BYTES for name, value in self.headers)
-            size = len(self.url) + lines
-        if size > self._limits.head_bytes or self._has_too_many_fields():
+        # In the bytes is what came of the body together with the end of the head.
+        lines = sum(len(name) + len(value) + LINE_BYTES for name, value in self.headers)
+        if len(self.url) + lines > self._limits.head_bytes:
             raise self._too_large()
 
     def _check_meaning(self) -> None:
