@@ -66,21 +66,34 @@ class PlainFrames:
             return True
         if block[:7] != b"data: {" or block[-3:] != b"}\n\n":
             return False
-        frames = block[:-2].split(b"\n\n")
         # Frames that differ come first or last in a reply: those between are known at once.
-        first, last = 0, len(frames)
-        while first < last and self._known_text_bytes(frames[first] + b"\n\n") is None:
-            if not self._is_plain(frames[first]):
+        first, last = 0, len(block)
+        while first < last:
+            end = block.find(b"\n\n", first) + 2
+            frame = block[first:end]
+            if self._known_text_bytes(frame) is not None:
+                break
+            if not self._is_plain(frame[:-2]):
                 return False
-            self._learn(frames[first])
-            first += 1
-        while first < last and self._known_text_bytes(frames[last - 1] + b"\n\n") is None:
-            last -= 1
-            if not self._is_plain(frames[last]):
+            self._learn(frame[:-2])
+            first = end
+        while first < last:
+            at = block.rfind(b"\n\n", first, last - 2)
+            start = at + 2 if at >= 0 else first
+            frame = block[start:last]
+            if self._known_text_bytes(frame) is not None:
+                break
+            if not self._is_plain(frame[:-2]):
                 return False
-        between = frames[first:last]
-        return self.is_known(b"\n\n".join([*between, b""])) or all(
-            self.is_known(frame + b"\n\n") or self._is_plain(frame) for frame in between
+            last = start
+        between = block[first:last]
+        return (
+            not between
+            or self.is_known(between)
+            or all(
+                self.is_known(frame + b"\n\n") or self._is_plain(frame)
+                for frame in between[:-2].split(b"\n\n")
+            )
         )
 
     def _is_plain(self, frame: bytes) -> bool:
