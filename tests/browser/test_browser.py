@@ -175,6 +175,9 @@ async def test_the_documentation_asks_no_other_host(mock: Database) -> None:
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(executable_path=browser_path(), args=FLAGS)
             page = await browser.new_page()
+            page.set_default_timeout(
+                100_000
+            )  # the whole reference is drawn, also by a busy machine
 
             def note(request: Request) -> None:
                 asked.append(request.url)

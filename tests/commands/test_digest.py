@@ -1,5 +1,6 @@
 """The command line: the text on standard output, all else on standard error."""
 
+import contextlib
 import os
 import pty
 import subprocess
@@ -56,6 +57,15 @@ def test_every_choice_is_an_option(root: Path) -> None:
     )
 
 
+def everything_in(terminal: int) -> str:
+    """What was written to a terminal, which gives it in pieces until nobody writes any more."""
+    pieces = []
+    with contextlib.suppress(OSError):
+        while piece := os.read(terminal, 10_000):
+            pieces.append(piece)
+    return b"".join(pieces).decode()
+
+
 def test_a_terminal_sees_progress_that_is_cleared_again(root: Path) -> None:
     ours, theirs = pty.openpty()
     done = subprocess.run(
@@ -67,7 +77,7 @@ def test_a_terminal_sees_progress_that_is_cleared_again(root: Path) -> None:
         check=True,
     )
     os.close(theirs)
-    shown = os.read(ours, 10_000).decode()
+    shown = everything_in(ours)
     os.close(ours)
 
     assert done.stdout.decode() == digest(root).text
@@ -80,7 +90,7 @@ def test_on_a_terminal_the_text_comes_after_the_bar(root: Path) -> None:
     ours, theirs = pty.openpty()
     subprocess.run([*COMMAND, str(root), "-q"], cwd=HERE, stdout=theirs, stderr=theirs, check=True)
     os.close(theirs)
-    shown = os.read(ours, 10_000).decode()
+    shown = everything_in(ours)
     os.close(ours)
 
     assert shown.rpartition("MB")[2] == "\r\x1b[K" + digest(root).text.replace("\n", "\r\n")
