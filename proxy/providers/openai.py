@@ -50,7 +50,8 @@ class OpenAIProvider:
         self.name = name
         self._settings = settings
         self._upstream = Upstream(name, base_url, api_key, settings)
-        self._url = self._upstream.base_url + CHAT_COMPLETIONS
+        self._url = URL(self._upstream.base_url + CHAT_COMPLETIONS)
+        self._urls = {CHAT_COMPLETIONS: self._url}
         self._stream_usage = stream_usage
         self.is_openai = URL(base_url).host == OPENAI_HOST
         """Whether this is OpenAI itself, which is stricter and knows more than the others."""
@@ -164,7 +165,9 @@ class OpenAIProvider:
         if isinstance(body, dict):
             model = model or str(body.get("model", ""))
             body = _dumps(body)
-        url = self._upstream.base_url + path
+        url = self._urls.get(path)
+        if url is None:
+            url = self._urls[path] = URL(self._upstream.base_url + path)
         response = await self._upstream.request("POST", url, body, model=model)
         return RawResponse(self._upstream, response, model)
 

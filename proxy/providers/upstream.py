@@ -133,12 +133,21 @@ class Upstream:
             UpstreamError: no connection, no answer in time, or any other status.
         """
         session = self._session or self._open_session()
+        data: Any = body
+        if isinstance(body, StreamedBody):
+            # Many servers take no chunks of unknown sum.
+            said = {"Content-Type": body.content_type, "Content-Length": str(body.length)}
+            headers = headers or said
+            data = body.chunks
+        elif body is not None and len(body) > LARGE_BODY_BYTES:
+            # As a file, which aiohttp writes in parts that do not hold up the loop.
+            data = io.BytesIO(body)
         try:
             response = await session.request(
                 method,
                 url,
-                data=_payload(body),
-                headers=headers or _headers(body),
+                data=data,
+                headers=headers,
                 allow_redirects=False,
                 proxy=self.proxy,
             )
@@ -252,20 +261,6 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
             self._session = None
-
-
-def _payload(body: bytes | StreamedBody | None) -> Any:
-    """Return a large body as a file, which aiohttp writes in parts that do not hold up the loop."""
-    if isinstance(body, StreamedBody):
-        return body.chunks
-    return body if body is None or len(body) <= LARGE_BODY_BYTES else io.BytesIO(body)
-
-
-def _headers(body: bytes | StreamedBody | None) -> dict[str, str] | None:
-    """Return the headers of a body that is no JSON; many servers take no chunks of unknown sum."""
-    if not isinstance(body, StreamedBody):
-        return None
-    return {"Content-Type": body.content_type, "Content-Length": str(body.length)}
 
 
 def _checked_url(name: str, base_url: str) -> URL:

@@ -153,7 +153,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._stage == BETWEEN:
             self._stage = HEAD
             self._since = self._now
-        super().on_message_begin()
+        HttpToolsProtocol.on_message_begin(self)
 
     def on_url(self, url: bytes) -> None:
         """Add a piece of the address.
@@ -189,7 +189,7 @@ class LimitedProtocol(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise BadRequest("This server connects to no other one; send an ordinary request")
             return
-        super().on_headers_complete()
+        HttpToolsProtocol.on_headers_complete(self)
         self._stage = BODY
         self._since = self._now
         self._framing_bytes = 0
@@ -201,14 +201,14 @@ class LimitedProtocol(HttpToolsProtocol):
         """Hand on a piece of the body."""
         self._since = self._now
         self._framing_bytes = 0
-        super().on_body(body)
+        HttpToolsProtocol.on_body(self, body)
 
     def on_message_complete(self) -> None:
         """End the request's body; what follows is the next message."""
         if self._stage == BODY:
             self._stage = BETWEEN
             self._framing_bytes = 0
-            super().on_message_complete()
+            HttpToolsProtocol.on_message_complete(self)
 
     # What is refused
 
