@@ -10,7 +10,6 @@ import os
 import shlex
 import signal
 import socket
-import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -44,9 +43,6 @@ log = logging.getLogger("proxy")
 
 GC_OBJECTS = 2_500
 """Objects more than there were at the last look before the garbage collector looks again."""
-
-SWITCH_SECONDS = 0.001
-"""After so long a busy thread lets another one run: the event loop, beside a search."""
 
 WORKER_SILENCE_SECONDS = 60
 """How long a worker that is asked for a sign of life may take, when another one has died."""
@@ -255,7 +251,7 @@ def worker_app(*, on_embedded: bool, numbers: Path) -> FastAPI:
 
 
 def _settle_interpreter() -> None:
-    """Let the garbage collector leave alone what stays, and threads give way sooner.
+    """Let the garbage collector leave alone what stays.
 
     A request makes a few hundred objects and no cycles: with the defaults the collector took
     a sixth of the CPU of a chat completion, most of it for objects that were just in use. Of
@@ -265,7 +261,6 @@ def _settle_interpreter() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_OBJECTS, 5, 200)
-    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 def _end_with(parent: BaseProcess, on_embedded: bool) -> None:
