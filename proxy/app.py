@@ -9,7 +9,6 @@ from typing import Any, cast
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
-from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -60,6 +59,7 @@ from proxy.source_code.roots import SourceRoots
 from proxy.streaming.engine import Engine
 from proxy.turns.begin import Turns
 from proxy.web.clients import add_web_clients
+from proxy.web.compression import Compression
 from proxy.web.cors import CrossOrigin
 from proxy.web.handlers import add_handlers
 from proxy.web.hot_path import HotPath
@@ -97,10 +97,6 @@ RESOURCES = (
     status,
 )
 """What is served under `/v1`."""
-
-COMPRESSED_FROM_BYTES = 4096
-
-COMPRESSION_LEVEL = 4
 
 
 class Application(FastAPI):
@@ -232,13 +228,7 @@ def create_app(
                     responses.PATH: responses.respond,
                 },
             ),
-            # Event streams pass as they are; a source as text keeps its length, for progress bars.
-            Middleware(
-                GZipMiddleware,
-                minimum_size=COMPRESSED_FROM_BYTES,
-                compresslevel=COMPRESSION_LEVEL,
-                exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, "text/plain"),
-            ),
+            Middleware(Compression),
         ],
     )
     describe(app)
