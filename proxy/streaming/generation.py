@@ -99,6 +99,8 @@ class Generation(Draft):
         self._end_reason: EndReason | None = None
         self.checkpointed_at = self._clock_start
         self._checkpointed: tuple[int, ...] = (0, 0, 0, 0, 0)
+        # A checkpoint on its way when the reply ends would be written over its end.
+        self._writing = asyncio.Lock()
 
     async def opened(self, timeout_seconds: float) -> None:
         """Wait until the upstream accepted the request, and not longer than the time-out.
@@ -130,7 +132,8 @@ class Generation(Draft):
         self.result = self._lay_out()
         try:
             # Those who wait for the upstream's answer learn of a failure once it is stored.
-            await self._store()
+            async with self._writing:
+                await self._store()
         except Exception:
             log.exception("reply %d cannot be stored", self.message_id)
             self._fail(StorageUnavailable(NOT_STORED))
@@ -341,6 +344,12 @@ class Generation(Draft):
         Raises:
             PyMongoError: the database does not answer; the next one will try again.
         """
+        if self.status != "streaming":
+            return
+        async with self._writing:
+            await self._write_checkpoint()
+
+    async def _write_checkpoint(self) -> None:
         self.checkpointed_at = self._loop.time()
         extent = self.extent
         fields: Raw = {"content": self.text, **self.native_fields}
