@@ -40,6 +40,10 @@ class PlainFrames:
         around = len(before) + len(after)
         if not (0 < around <= len(block) and block.startswith(before) and block.endswith(after)):
             return None
+        text = block[len(before) : -len(after)]
+        if b'"' not in text and b"\\" not in text and b"\n" not in text:
+            # One frame, with a text as most are.
+            return len(text)
         frames = block.count(self._between) + 1
         if block.count(b"\n") != 2 * frames:
             return None

@@ -165,7 +165,10 @@ def wire(message: MessageFields) -> Raw:
 
 def size_bytes(message: Mapping[str, Any]) -> int:
     """Return what a message weighs in its document, near enough to bound it; its id may miss."""
-    texts = [message.get(key) for key in ("content", "reasoning", "payload", "request")]
+    size = FIXED_BYTES
+    for key in ("content", "reasoning", "payload", "request"):
+        if text := message.get(key):
+            size += len(text.encode())
     for key in ("items", "encrypted_reasoning"):
-        texts += message.get(key) or ()
-    return FIXED_BYTES + sum(len(text.encode()) for text in texts if text)
+        size += sum(len(text.encode()) for text in message.get(key) or () if text)
+    return size
