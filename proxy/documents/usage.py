@@ -13,9 +13,10 @@ BUCKETS_MS = (
     *(50, 100, 200, 300, 500, 750, 1_000, 1_500, 2_000, 3_000, 5_000, 7_500, 10_000),
     *(15_000, 20_000, 30_000, 45_000, 60_000, 90_000, 120_000, 180_000, 300_000, 600_000),
 )
+"""Upper bounds of the latency buckets; one more holds what is above."""
 
 _BUCKETS = tuple(map(str, range(len(BUCKETS_MS) + 1)))
-"""Upper bounds of the latency buckets; one more holds what is above."""
+"""The names of the buckets."""
 
 
 class StoredUsage(TypedDict):
