@@ -145,7 +145,7 @@ class LimitedProtocol(HttpToolsProtocol):
                 f"No byte of the body came for {self._limits.client_silence_seconds:g} seconds"
             )
 
-    # What the parser calls
+    # What the parser calls: uvicorn's methods by name, as `super()` makes an object each time
 
     def on_message_begin(self) -> None:
         """Begin a head."""
