@@ -18,6 +18,7 @@ from proxy.credentials import is_well_formed
 from proxy.database import Database
 from proxy.documents.user import Session, User
 from proxy.errors import ProxyError
+from tests.support.command import command
 from tests.support.keys import bearer, locked, status
 
 pytestmark = pytest.mark.slow
@@ -173,20 +174,17 @@ async def test_chinese_names_need_no_option_and_keep_the_table_straight(
         assert lines[2].startswith("小明  小明   chat")
 
 
-def test_without_a_terminal_the_password_is_not_asked_for(wire_uri: str) -> None:
+def test_without_a_terminal_the_password_is_not_asked_for(tmp_path: Path, wire_uri: str) -> None:
     """As in a container without `-it`."""
-    done = subprocess.run(
-        [sys.executable, "-m", "proxy", "users", "create", "ada"],
-        env={**os.environ, "PROXY_MONGODB_URI": wire_uri, "PROXY_MONGODB_DATABASE": "test_no_tty"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        start_new_session=True,
+    process = command(
+        tmp_path,
+        *("users", "create", "ada"),
+        PROXY_MONGODB_URI=wire_uri,
+        PROXY_MONGODB_DATABASE="test_no_tty",
     )
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr == (
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert err == (
         "proxy: There is no terminal to ask for the password; send it with --password-stdin\n"
     )
 

@@ -16,7 +16,7 @@ from pymongo import MongoClient
 
 from proxy.commands.cli import main
 from tests.fakes.wire_server import find_program, free_port
-from tests.support.command import command, running
+from tests.support.command import COLD, command, running
 from tests.support.data_directories import prepared
 
 pytestmark = pytest.mark.slow
@@ -63,7 +63,7 @@ def failed_here(
 def test_first_start_says_where_it_is_and_two_workers_keep_everything_over_a_move(
     tmp_path: Path,
 ) -> None:
-    with running(tmp_path, "serve", "--workers", "2") as (url, process):
+    with running(tmp_path, "serve", "--workers", "2", **COLD) as (url, process):
         created = httpx.post(url + "/v1/chat/conversations", json={"system_prompt": "你好"})
         id_ = created.json()["conversation_id"]
         reply = httpx.post(
@@ -71,9 +71,9 @@ def test_first_start_says_where_it_is_and_two_workers_keep_everything_over_a_mov
         )
         assert "在吗" in reply.json()["reply"]
         all_are_up(tmp_path, 2)
-        process.send_signal(signal.SIGINT)  # type: ignore[attr-defined]
-        out, err = process.communicate(timeout=60)  # type: ignore[attr-defined]
-        assert process.returncode == 0, err  # type: ignore[attr-defined]
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
         for said in (url, str(tmp_path / "data"), "echo", "mongosh", "none: open to this machine"):
             assert said in out
         assert "Traceback" not in err
@@ -88,9 +88,9 @@ def test_first_start_says_where_it_is_and_two_workers_keep_everything_over_a_mov
         messages = httpx.get(f"{url}/v1/chat/conversations/{id_}/messages").json()["messages"]
         assert [m["role"] for m in messages] == ["system", "user", "assistant"]
         assert messages[2]["content"] == reply.json()["reply"]
-        process.send_signal(signal.SIGTERM)  # type: ignore[attr-defined]
-        process.communicate(timeout=60)  # type: ignore[attr-defined]
-        assert process.returncode == 0  # type: ignore[attr-defined]
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+        assert process.returncode == 0
 
 
 def all_are_up(folder: Path, workers: int) -> None:
@@ -129,9 +129,9 @@ def test_workers_end_with_the_embedded_database_and_with_the_process_that_holds_
     with running(home, "serve", "--workers", "2", **patience) as (url, process):
         all_are_up(home, 2)
         record = json.loads((home / "data" / "embedded.json").read_text())
-        pid = record["pid"] if killed == "database" else process.pid  # type: ignore[attr-defined]
+        pid = record["pid"] if killed == "database" else process.pid
         os.kill(pid, signal.SIGKILL)
-        _, err = process.communicate(timeout=60)  # type: ignore[attr-defined]
+        _, err = process.communicate(timeout=60)
         released(url)
         assert "the server stops" in err
         assert "Traceback" not in err
@@ -147,9 +147,9 @@ def test_a_worker_that_needs_long_to_start_is_waited_for(home: Path) -> None:
     )
     with running(home, "serve", "--workers", "2", PYTHONPATH=str(home)) as (_, process):
         all_are_up(home, 2)
-        process.send_signal(signal.SIGINT)  # type: ignore[attr-defined]
-        process.communicate(timeout=60)  # type: ignore[attr-defined]
-        assert process.returncode == 0  # type: ignore[attr-defined]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        assert process.returncode == 0
 
 
 def test_ctrl_c_while_workers_start_prints_no_stack(tmp_path: Path, wire_uri: str) -> None:
@@ -174,15 +174,15 @@ def test_workers_on_another_database_end_with_the_process_that_began_them(
     tmp_path: Path, wire_uri: str
 ) -> None:
     with running(tmp_path, "serve", "--workers", "2", PROXY_MONGODB_URI=wire_uri) as (url, process):
-        process.kill()  # type: ignore[attr-defined]
-        process.communicate(timeout=60)  # type: ignore[attr-defined]
+        process.kill()
+        process.communicate(timeout=60)
         released(url)
 
 
 @needs_embedded
 def test_a_second_server_on_the_same_data_is_told_so(home: Path) -> None:
     with running(home) as (url, process):
-        owner = f"process {process.pid}"  # type: ignore[attr-defined]
+        owner = f"process {process.pid}"
         # Also on the port that the first one has, which is how it happens.
         for port in (str(free_port()), url.rpartition(":")[2]):
             sentence = failed(home, PROXY_PORT=port)

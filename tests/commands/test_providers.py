@@ -1,29 +1,20 @@
 """`proxy providers`: what each configured provider says to the official SDK."""
 
 import asyncio
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.openai_upstream import OpenAIUpstream
+from tests.support.command import command
 
 pytestmark = pytest.mark.slow
 
 
 async def run(folder: Path, **variables: str) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "proxy",
-        "providers",
-        cwd=folder,
-        env={"PATH": "/usr/bin:/bin", **variables},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    return process.returncode or 0, out.decode(), err.decode()
+    process = command(folder, "providers", **variables)
+    out, err = await asyncio.to_thread(process.communicate, timeout=60)
+    return process.wait(), out, err
 
 
 async def test_it_says_how_many_models_each_provider_lists(tmp_path: Path) -> None:

@@ -21,9 +21,11 @@ from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.scripted import script, wait
 from tests.fakes.wire_server import FLAGS, find_program
 from tests.support import loopback, network
+from tests.support.command import Process
 from tests.support.loopback import Loopback, Relay
 from tests.support.network import Network
 from tests.support.replies import create, history, joining, say, streaming
+from tests.support.warm_process import WarmProcess
 
 IN_NAMESPACES = os.environ.get("TEST_NETWORK") != "loopback" and network.is_possible()
 """Whether the hosts are namespaces; `TEST_NETWORK=loopback` has them on loopback addresses."""
@@ -102,7 +104,7 @@ async def cluster(
 ) -> AsyncIterator[Cluster]:
     program = find_program()
     assert program is not None
-    processes: list[subprocess.Popen[str]] = []
+    processes: list[Process] = []
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     async with AsyncExitStack() as stack:
         hosts, upstream_at = await started(stack, upstream, in_namespaces=in_namespaces)
@@ -125,9 +127,10 @@ async def cluster(
                     "OPENAI_BASE_URL": f"http://{await hosts.way(host, *upstream_at)}/v1",
                     "OPENAI_API_KEY": "sk-test",
                 }
-                server = [sys.executable, "-m", "proxy", "serve"]
                 environment = {**os.environ, **variables}
-                processes.append(hosts.run(host, server, cwd=folder, env=environment, **quiet))
+                processes.append(
+                    WarmProcess(folder, ["serve"], environment, network=hosts.file(host))
+                )
                 clients.append(
                     httpx.AsyncClient(
                         base_url=f"http://{await hosts.way(host, hosts.address(host), 8000)}",
@@ -144,7 +147,7 @@ async def cluster(
             for process in reversed(processes):
                 process.terminate()
             for process in processes:
-                await asyncio.to_thread(process.wait, 60)
+                await asyncio.to_thread(process.communicate, timeout=60)
 
 
 async def test_a_relay_that_is_cut_holds_all_and_closes_nothing() -> None:

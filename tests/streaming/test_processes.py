@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from tests.conftest import client_of, make_settings, running_app
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.scripted import script, stall, wait
 from tests.support.clients import client_at
-from tests.support.command import running
+from tests.support.command import Process, running
 from tests.support.replies import (
     CONVERSATIONS,
     MESSAGES,
@@ -38,7 +37,7 @@ pytestmark = pytest.mark.slow
 class Server:
     """`python -m proxy serve`, and a client of it."""
 
-    process: "subprocess.Popen[str]"
+    process: Process
     client: httpx.AsyncClient
 
     async def ended(self) -> str:
@@ -64,7 +63,6 @@ class Servers:
         self._stack.push_async_callback(asyncio.to_thread, starting.__exit__, None, None, None)
         client = client_at(url)
         await self._stack.enter_async_context(client)
-        assert isinstance(process, subprocess.Popen)
         return Server(process, client)
 
     @asynccontextmanager

@@ -11,18 +11,30 @@ from pathlib import Path
 import httpx
 
 from tests.fakes.wire_server import free_port
+from tests.support.warm_process import WarmProcess
+
+Process = subprocess.Popen[str] | WarmProcess
+
+BEFORE_PYTHON = frozenset({"PYTHONPATH", "LD_PRELOAD"})
+"""Variables that an interpreter must be started with."""
+
+COLD = {"PYTHONPATH": ""}
+"""`**COLD` starts an interpreter of the command's own, as a person does."""
 
 
-def command(folder: Path, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
+def command(folder: Path, *arguments: str, **variables: str) -> Process:
+    """Start the command; warm, by a fork of a process that has imported it, where that will do."""
     environment = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("PROXY_", "OPENAI_", "POE_"))
-    }
+    } | variables
+    if not BEFORE_PYTHON.intersection(variables):
+        return WarmProcess(folder, arguments, environment)
     return subprocess.Popen(
         [sys.executable, "-m", "proxy", *arguments],
         cwd=folder,
-        env=environment | variables,
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -31,7 +43,7 @@ def command(folder: Path, *arguments: str, **variables: str) -> "subprocess.Pope
 
 
 @contextmanager
-def running(folder: Path, *arguments: str, **variables: str) -> Iterator[tuple[str, object]]:
+def running(folder: Path, *arguments: str, **variables: str) -> Iterator[tuple[str, Process]]:
     """A server that answers; ends it if the test did not."""
     port = free_port()
     process = command(folder, *arguments, PROXY_PORT=str(port), **variables)

@@ -117,6 +117,11 @@ class Loopback:
         self._ways[host].append(relay)
         return await relay.start()
 
+    def file(self, host: int) -> str:
+        """The file of a host's network: none of its own."""
+        del host
+        return ""
+
     def command(self, host: int, arguments: Sequence[str]) -> list[str]:
         """The command that runs another one on a host."""
         del host

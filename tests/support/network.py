@@ -103,6 +103,10 @@ class Network:
             )
         subprocess.run(["ip", "link", "del", self._name], check=False, capture_output=True)
 
+    def file(self, host: int) -> str:
+        """The file of a host's network, for a process that enters it by itself."""
+        return f"/run/netns/{self._space(host)}"
+
     def command(self, host: int, arguments: Sequence[str]) -> list[str]:
         """The command that runs another one on a host."""
         return ["ip", "netns", "exec", self._space(host), *arguments]

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import subprocess
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -17,7 +16,7 @@ from proxy.database import connect
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.support.clients import client_at
 from tests.support.clock import later
-from tests.support.command import running
+from tests.support.command import Process, running
 from tests.support.response_events import events_of, text_in, units
 
 TEXT = "".join(f"{n} 漢😀 " for n in range(200))
@@ -42,12 +41,9 @@ async def test_a_killed_workers_response_is_followed_elsewhere_and_a_week_later(
                 "PROXY_LEASE_SECONDS": "2",
             }
 
-            async def start(
-                **clock: str,
-            ) -> tuple[httpx.AsyncClient, "subprocess.Popen[str]"]:
+            async def start(**clock: str) -> tuple[httpx.AsyncClient, Process]:
                 starting = running(tmp_path, "serve", **variables, **clock)
                 url, process = await asyncio.to_thread(servers.enter_context, starting)
-                assert isinstance(process, subprocess.Popen)
                 return client_at(url), process
 
             (one, process), (two, other) = await asyncio.gather(start(), start())
