@@ -72,8 +72,8 @@ from proxy.web.state import ServerState
 from proxy.web.tracing import traced
 
 RESOURCES = (
-    conversations,
     messages,
+    conversations,
     input_tokens,
     completions,
     responses,
@@ -247,13 +247,14 @@ def create_app(
 def _routes(with_console: bool) -> list[BaseRoute]:
     """Return all routes; FastAPI reads their signatures once a process, not once an application."""
     routes = APIRouter(generate_unique_id_function=_id_of)
-    routes.routes.append(docs.assets)
-    routes.include_router(docs.router)
-    if with_console:
-        routes.include_router(console.router)
-    routes.include_router(service.router)
+    # In the order of how often they are asked: FastAPI tries one after the other.
     for module in RESOURCES:
         routes.include_router(module.router, prefix="/v1")
+    routes.include_router(service.router)
+    if with_console:
+        routes.include_router(console.router)
+    routes.routes.append(docs.assets)
+    routes.include_router(docs.router)
     return routes.routes
 
 
