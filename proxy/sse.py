@@ -66,6 +66,8 @@ class SSEDecoder:
         By far the most chunks are. None, and nothing is taken, where it is something else.
         """
         if self._between_events and chunk[-2:] == b"\n\n" and b"\r" not in chunk:
+            if chunk.find(b"\n") == len(chunk) - 2 > 6:
+                return [chunk[6:-2]] if chunk[:6] == b"data: " else None
             frames = chunk[:-2].split(b"\n\n")
             whole = [
                 frame[6:]

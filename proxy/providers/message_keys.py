@@ -45,6 +45,11 @@ class MessageKeys:
         """Whether something of the reply has come since the last time."""
         return bool(self.texts or self.thoughts or self._fragments or self._parts)
 
+    @property
+    def has_only_texts(self) -> bool:
+        """Whether nothing but texts has come since the last time."""
+        return not (self.thoughts or self._fragments or self._parts or self._changed)
+
     def take(self, delta: dict[str, Any]) -> None:
         """Take a delta or a whole message."""
         for key, value in delta.items():

@@ -38,6 +38,9 @@ _BESIDE_CHOICES = frozenset(
 _BESIDE_DELTA = frozenset({"message", "text", "usage", "native_finish_reason"})
 """The same of a choice."""
 
+_BESIDE_TEXT = _BESIDE_DELTA | {"error"}
+"""What a choice says beside a mere text."""
+
 
 class ReplyReader:
     """Reads one answer, one pass per network read; raises nothing on what it holds.
@@ -154,7 +157,10 @@ class ReplyReader:
             frame = self._odd(name, payload)
             if frame is None:
                 return
-        if type(frame) is dict:
+        if text := _usual_text(frame):
+            self._keys.texts.append(text)
+            self._by_deltas = self._read_a_frame = True
+        elif type(frame) is dict:
             self._frame(frame, name)
         elif type(frame) is list and frame and isinstance(frame[0], dict):
             self._frame(frame[0], name)
@@ -301,13 +307,27 @@ class ReplyReader:
 
     def _delta(self) -> Delta | None:
         keys = self._keys
-        text = self._frames.text("".join(keys.texts).replace("\x00", ""))
+        text = "".join(keys.texts)
+        if "\x00" in text:
+            text = text.replace("\x00", "")
+        text = self._frames.text(text)
+        think = self._think
+        if (
+            text
+            and keys.has_only_texts
+            and (think is None or think.is_over)
+            and not (self._usage or self._reason)
+        ):
+            # By far the most reads.
+            keys.texts.clear()
+            self.has_begun = True
+            return Delta(text)
         reasoning = self._frames.text("".join(keys.thoughts).replace("\x00", ""), "reasoning")
         is_over = self.done or self.error is not None
-        if self._think is not None:
-            text, thought = self._think.feed(text)
+        if think is not None:
+            text, thought = think.feed(text)
             if is_over:
-                rest, more = self._think.end()
+                rest, more = think.end()
                 text, thought = text + rest, thought + more
             reasoning += thought
         calls, parts, extra = keys.give()
@@ -330,6 +350,26 @@ class ReplyReader:
             extra or None,
             keys.names if (reasoning or parts) else None,
         )
+
+
+def _usual_text(frame: Any) -> str | None:
+    """Return the text of a frame that says nothing else; None of one that has to be read."""
+    try:
+        (choice,) = frame["choices"]
+        delta = choice["delta"]
+        text = delta["content"]
+        if (
+            type(text) is str
+            and len(delta) == 1
+            and not choice.get("finish_reason")
+            and choice.get("index", 0) == 0
+            and _BESIDE_TEXT.isdisjoint(choice)
+            and _BESIDE_CHOICES.isdisjoint(frame)
+        ):
+            return text
+    except (KeyError, TypeError, ValueError, AttributeError):
+        pass
+    return None
 
 
 def usual_body(raw: bytes) -> Usage | None:

@@ -14,12 +14,13 @@ class ThinkTags:
     def __init__(self) -> None:
         self._held = ""
         self._closing = ""
-        self._in_answer = False
+        self.is_over = False
+        """Whether the answer has begun: no tag can come any more."""
         self._after_block = False
 
     def feed(self, text: str) -> tuple[str, str]:
         """Return the answer and the reasoning in the next piece, as far as it is decided."""
-        if self._in_answer:
+        if self.is_over:
             return text, ""
         text, self._held = self._held + text, ""
         if not self._closing and not self._after_block:
@@ -29,7 +30,7 @@ class ThinkTags:
                 if len(text) < _HELD and any(tag.startswith(begun) for tag in _OPEN):
                     self._held = text
                     return "", ""
-                self._in_answer = True
+                self.is_over = True
                 return text, ""
             self._closing = "</" + tag[1:]
             text = begun[len(tag) :]
@@ -43,7 +44,7 @@ class ThinkTags:
             self._closing, self._after_block = "", True
         # The empty lines below a block belong to it.
         text = text.lstrip()
-        self._in_answer = bool(text)
+        self.is_over = bool(text)
         return text, reasoning
 
     def end(self) -> tuple[str, str]:

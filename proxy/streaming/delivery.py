@@ -18,7 +18,7 @@ from proxy.errors import (
     UpstreamError,
 )
 from proxy.responses import EventStream, Json, model_headers
-from proxy.streaming.draft import Progress
+from proxy.streaming.draft import SIGN_OF_LIFE, Progress
 from proxy.streaming.engine import Engine, stored_reply
 from proxy.streaming.generation import Generation
 from proxy.streaming.reply import Reply, headers_of
@@ -151,7 +151,7 @@ async def reply_frames(
                 async for progress in progresses:
                     if progress.differs:
                         differs = True
-                    elif progress == Progress():
+                    elif progress == SIGN_OF_LIFE:
                         yield format_.waiting()
                     else:
                         yield format_.progress(progress)

@@ -7,8 +7,8 @@ position, not a queue, so one that reads nothing costs nothing.
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from proxy.documents.message import packed
 from proxy.documents.message_parts import as_markdown
@@ -16,11 +16,10 @@ from proxy.providers.base import Delta, Usage
 from proxy.providers.tool_calls import joined_calls
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What a follower has not seen yet; all empty is a sign of life on a quiet stream.
+class Progress(NamedTuple):
+    """What a follower has not seen yet; `SIGN_OF_LIFE` on a quiet stream.
 
-    With `replace`, `text` is the whole reply so far.
+    With `replace`, `text` is the whole reply so far. A tuple, as a `Delta` is.
     """
 
     text: str = ""
@@ -37,6 +36,9 @@ class Progress:
     """What a provider gave for each stretch of reasoning so far, not only for what is new."""
 
 
+SIGN_OF_LIFE = Progress()
+"""Nothing new: the reply still runs."""
+
 USUAL_ORDERS: tuple[list[str], ...] = (
     [],
     ["r"],
@@ -48,6 +50,10 @@ USUAL_ORDERS: tuple[list[str], ...] = (
     ["r", "t", "c"],
 )
 """What needs no note: the reasoning comes first, the calls come last."""
+
+
+_NOTHING_ELSE = Delta()[1:]
+"""What a delta has beside its text, by far most often."""
 
 
 class Draft:
@@ -200,39 +206,44 @@ class Draft:
             self._ran("h", len(items))
             self._bytes += sum(map(len, items))
 
-    def add(self, delta: Delta) -> None:  # noqa: PLR0912 - one step for each thing that comes
+    def add(self, delta: Delta) -> None:
         """Take what the upstream sent, and let followers know."""
-        if not (delta.text.isascii() and delta.reasoning.isascii()):
-            delta = _with_whole_characters(delta)
+        text = _whole_characters(delta.text)
+        if delta[1:] == _NOTHING_ELSE:
+            # By far the most.
+            if self._plain is not None:
+                self._plain.append(text)
+            self._add_text(text)
+        else:
+            reasoning = _whole_characters(delta.reasoning)
+            self._add_all(delta._replace(text=text, reasoning=reasoning))
+        self.wake()
+
+    def _add_text(self, text: str) -> None:
+        if not text:
+            return
+        self._bytes += len(text) if text.isascii() else len(text.encode())
+        if self.first_token_ms is None:
+            self.first_token_ms = self.elapsed_ms()
+        self._ran("t", len(text))
+        self._pieces.append(text)
+
+    def _add_all(self, delta: Delta) -> None:
         if delta.parts or delta.extra or delta.names:
             delta = self._add_parts(delta)
         elif self._plain is not None:
             self._plain.append(delta.text)
         if delta.replace:
-            self._runs = None
+            self._replace_text()
         if delta.reasoning:
             self._ran("r", len(delta.reasoning))
-        if delta.encrypted or delta.items:
-            self._add_native(delta)
-        if delta.text:
-            self._ran("t", len(delta.text))
-        if delta.text or delta.replace:
-            if self.first_token_ms is None and delta.text:
-                self.first_token_ms = self.elapsed_ms()
-            if delta.replace:
-                if any(each.version == self._version for each in self._appending):
-                    self._former_texts[self._version] = self.text
-                self._version += 1
-                self._pieces = [delta.text] if delta.text else []
-                self._bytes = len(delta.text.encode())
-            else:
-                self._pieces.append(delta.text)
-                self._bytes += len(delta.text) if delta.text.isascii() else len(delta.text.encode())
-        if delta.reasoning:
             if self.first_token_ms is None:
                 self.first_token_ms = self.elapsed_ms()
             self._reasoning.append(delta.reasoning)
             self._bytes += len(delta.reasoning.encode())
+        if delta.encrypted or delta.items:
+            self._add_native(delta)
+        self._add_text(delta.text)
         if delta.tool_calls:
             self._calls.extend(delta.tool_calls)
             self._ran("c", len(delta.tool_calls))
@@ -243,7 +254,15 @@ class Draft:
             self.finish_reason = delta.finish_reason
         if delta.usage is not None:
             self.usage = delta.usage
-        self.wake()
+
+    def _replace_text(self) -> None:
+        """Forget the text so far, but for followers that can only append to it."""
+        if any(each.version == self._version for each in self._appending):
+            self._former_texts[self._version] = self.text
+        self._version += 1
+        self._runs = None
+        self._pieces = []
+        self._bytes = 0
 
     def _add_parts(self, delta: Delta) -> Delta:
         """Keep what is no text, and return the delta with a text that shows it."""
@@ -269,8 +288,7 @@ class Draft:
         return delta._replace(text=text)
 
     def _native_progress(self, progress: Progress, items: int) -> Progress:
-        return replace(
-            progress,
+        return progress._replace(
             order=self._whole_order(self._runs) if self._runs is not None else None,
             items=tuple(self._items[items:]),
             encrypted=tuple(self._encrypted),
@@ -321,9 +339,8 @@ class Draft:
         self, after: int, position: "_Position", accept_replace: bool
     ) -> AsyncGenerator[Progress, None]:
         beats = self._beats
-        pieces = thoughts = calls = given = items = sealed = 0
+        pieces = thoughts = calls = given = items = sealed = skip = 0
         held: str | None = None
-        skip = 0
         if after > 0:
             text, pieces, thoughts = self.text, len(self._pieces), len(self._reasoning)
             given = len(text)
@@ -331,7 +348,7 @@ class Draft:
             if text[after:]:
                 yield Progress(text[after:])
         while True:
-            text, replaced = "", False
+            text, reasoning, replaced = "", "", False
             if position.version != self._version:
                 former = position.version
                 position.version, pieces = self._version, len(self._pieces)
@@ -346,11 +363,13 @@ class Draft:
                 text = "".join(self._pieces[pieces:])
                 pieces = len(self._pieces)
                 given += len(text)
-                text, skip = text[skip:], max(0, skip - len(text))
+                if skip:
+                    text, skip = text[skip:], max(0, skip - len(text))
                 if held is not None:
                     text, held = _continuation(held, self.text)
-            reasoning = "".join(self._reasoning[thoughts:])
-            thoughts = len(self._reasoning)
+            if thoughts < len(self._reasoning):
+                reasoning = "".join(self._reasoning[thoughts:])
+                thoughts = len(self._reasoning)
             fragments = tuple(self._calls[calls:])
             calls = len(self._calls)
             is_native = len(self._items) > items or len(self._encrypted) > sealed
@@ -363,7 +382,7 @@ class Draft:
                 yield progress
             elif beats != self._beats:
                 beats = self._beats
-                yield Progress()
+                yield SIGN_OF_LIFE
             elif self.ended.is_set():
                 if held is not None:
                     yield Progress(differs=True)
@@ -379,17 +398,15 @@ class _Position:
     version: int
 
 
-def _with_whole_characters(delta: Delta) -> Delta:
-    """Return a delta that can be encoded: half a character becomes a replacement one."""
+def _whole_characters(text: str) -> str:
+    """Return a text that can be encoded: half a character becomes a replacement one."""
+    if text.isascii():
+        return text
     try:
-        delta.text.encode()
-        delta.reasoning.encode()
+        text.encode()
     except UnicodeEncodeError:
-        return delta._replace(
-            text=delta.text.encode("utf-8", "replace").decode(),
-            reasoning=delta.reasoning.encode("utf-8", "replace").decode(),
-        )
-    return delta
+        return text.encode("utf-8", "replace").decode()
+    return text
 
 
 def _continuation(had: str, text: str) -> tuple[str, str | None]:

@@ -9,7 +9,6 @@ died (docs/decisions/0006-workers-and-leases.md).
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from pymongo.errors import PyMongoError
@@ -24,7 +23,7 @@ from proxy.errors import NotFound, Unavailable
 from proxy.providers.base import CompletionRequest, Usage
 from proxy.providers.registry import Route
 from proxy.settings import Settings
-from proxy.streaming.draft import Progress
+from proxy.streaming.draft import SIGN_OF_LIFE, Progress
 from proxy.streaming.generation import Compose, Generation
 from proxy.streaming.leases import Lease
 from proxy.streaming.sink import ReplySink
@@ -265,17 +264,16 @@ class Engine:
             progress = Progress(reasoning=reasoning[thoughts:])
             thoughts = max(thoughts, len(reasoning))
             if text.startswith(had):
-                progress = replace(progress, text=text[given:])
+                progress = progress._replace(text=text[given:])
                 given, had = max(given, len(text)), text
             elif accept_replace:
-                progress = replace(progress, text=text, replace=True)
+                progress = progress._replace(text=text, replace=True)
                 given, had = len(text), text
             items, encrypted = message.get("items") or (), message.get("encrypted_reasoning") or ()
             if (items or encrypted) and (
-                len(items) > made or len(encrypted) > sealed or progress != Progress()
+                len(items) > made or len(encrypted) > sealed or progress != SIGN_OF_LIFE
             ):
-                progress = replace(
-                    progress,
+                progress = progress._replace(
                     order=message.get("order")
                     or [[r.kind, r.end - r.start] for r in runs_of(message)],
                     items=tuple(items[made:]),
@@ -283,8 +281,8 @@ class Engine:
                 )
                 made, sealed = len(items), len(encrypted)
             elif progress.text and progress.reasoning:
-                progress = replace(progress, order=message.get("order"))
-            if progress != Progress() or loop.time() > heartbeat_at:
+                progress = progress._replace(order=message.get("order"))
+            if progress != SIGN_OF_LIFE or loop.time() > heartbeat_at:
                 heartbeat_at = loop.time() + self._settings.heartbeat_seconds
                 yield progress
             if message.get("status") != "streaming":

@@ -168,6 +168,47 @@ def test_the_end_is_an_end(stream: bytes) -> None:
         assert read.reader.finish_reason == "stop"
 
 
+COUNTED = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+
+
+@pytest.mark.parametrize(
+    ("odd", "of"),
+    [
+        (delta({"content": "b", "reasoning_content": "r"}), {"reasoning": "r"}),
+        (delta({"content": "b", "tool_calls": [{"id": "c"}]}), {"calls": ["c"]}),
+        (delta({"content": "b", "annotations": ["n"]}), {"extra": {"annotations": ["n"]}}),
+        (delta({"content": "b\x00"}), {}),
+        (delta({"content": "b"}, usage=COUNTED), {"total": 7}),
+        (delta({"content": "b"}, error={"message": "too hot"}), {"error": "too hot"}),
+        (frame({"choices": [{"delta": {"content": "b"}}], "usage": COUNTED}), {"total": 7}),
+        (
+            frame({"choices": [{"delta": {"content": "b"}}], "citations": ["u"]}),
+            {"extra": {"citations": ["u"]}},
+        ),
+        (
+            frame({"choices": [{"delta": {"content": "b"}}], "error": {"message": "too hot"}}),
+            {"error": "too hot"},
+        ),
+    ],
+)
+def test_what_a_frame_says_beside_its_text_is_read(odd: bytes, of: dict[str, Any]) -> None:
+    read = Read(delta({"content": "a"}), delta({"content": "b"}), odd, think_tags=True)
+    said = read.deltas[2]
+    assert (read.text, said.text, said.reasoning) == ("abb", "b", of.get("reasoning", ""))
+    assert [each["id"] for each in said.tool_calls] == of.get("calls", [])
+    assert (said.extra or {}) == of.get("extra", {})
+    assert (said.usage.total_tokens if said.usage else None) == of.get("total")
+    assert of.get("error", "None") in str(read.reader.error)
+
+
+def test_texts_alone_are_a_reply() -> None:
+    read = Read(b"data: what?\n\n", delta({"content": "a"}), DONE)
+    assert (read.text, read.reader.ignored, read.reader.error) == ("a", 1, None)
+    blocked = delta({}, "stop", native_finish_reason="SAFETY")
+    assert Read(delta({"content": "a"}), delta({"content": "b"}), blocked).reader.error is None
+    assert Read(blocked).reader.error is not None
+
+
 def test_a_stream_that_just_ends_was_cut() -> None:
     read = Read(delta({"content": "a"}), frame({"choices": [], "usage": {"prompt_tokens": 1}}))
     assert read.reader.error is None

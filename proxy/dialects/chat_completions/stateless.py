@@ -32,7 +32,7 @@ from proxy.responses import dumps
 from proxy.settings import Settings
 from proxy.sse import DONE
 from proxy.streaming.delivery import ReplyFormat
-from proxy.streaming.draft import Progress
+from proxy.streaming.draft import SIGN_OF_LIFE, Progress
 from proxy.streaming.engine import Completed, Engine
 from proxy.streaming.generation import Compose, Generation, estimate_tokens
 from proxy.streaming.sink import NoSink
@@ -215,7 +215,7 @@ class Answer(WatchedAnswer):
             if progress.differs:
                 differs = True
                 continue
-            frame += chunks.waiting() if progress == Progress() else chunks.progress(progress)
+            frame += chunks.waiting() if progress == SIGN_OF_LIFE else chunks.progress(progress)
             await sending.write(frame)
             frame = b""
         frame += chunks.ending(generation.error, generation.result, differs=differs)
@@ -268,7 +268,7 @@ class StartedGeneration:
             ProxyError: it failed before that.
         """
         self = cls(generation)
-        while (first := await anext(self._follower, None)) == Progress():
+        while (first := await anext(self._follower, None)) == SIGN_OF_LIFE:
             # A sign of life is no word yet: another route may still answer.
             continue
         self._first = first
