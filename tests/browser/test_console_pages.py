@@ -135,6 +135,9 @@ async def test_usage_has_a_plot_a_table_and_csv(
     async with served(mock) as (url, upstream, api):
         upstream.play(upstream.reply("ok"))
         await fill(api, tmp_path)
+        # It is stored a moment later than the reply that it counts.
+        while not (await api.get("/v1/usage")).json()["groups"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
         async with visit(f"{url}/console/#/usage") as page:
             await expect(page.locator(".plot canvas")).to_be_visible()
             await expect(page.get_by_role("row", name="openai/test-model")).to_contain_text("11")
