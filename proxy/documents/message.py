@@ -170,5 +170,6 @@ def size_bytes(message: Mapping[str, Any]) -> int:
         if text := message.get(key):
             size += len(text.encode())
     for key in ("items", "encrypted_reasoning"):
-        size += sum(len(text.encode()) for text in message.get(key) or () if text)
+        if texts := message.get(key):
+            size += sum(len(text.encode()) for text in texts if text)
     return size
