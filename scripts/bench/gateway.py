@@ -14,6 +14,7 @@ from the kernel: it holds on a busy machine, where requests a second do not.
 """
 
 import argparse
+import asyncio
 import json
 import os
 import platform
@@ -32,6 +33,9 @@ from typing import Any
 import uvloop
 from load import KEY, Target, crowd, deaf, load
 from processes import HERE, database_of, free_port, move, process, resident_mib
+
+from proxy.embedded.server import EmbeddedDatabase
+from proxy.settings import Settings
 
 GATEWAY_CORE, LOAD_CORE = "0", "1"
 BOTH_CORES = "0,1"
@@ -59,6 +63,7 @@ class Machine:
     def __init__(self, stack: ExitStack, folder: Path) -> None:
         self._stack = stack
         self._folder = folder
+        self._database: EmbeddedDatabase | None = None
         port = free_port()
         self.upstream = f"http://127.0.0.1:{port}"
         self.direct = self._start(
@@ -96,12 +101,23 @@ class Machine:
         else:
             command = [python, "watched.py", "serve"]
             environment["GAPS"] = str(self._folder / f"gaps of {name}")
+        if self._database is not None:
+            environment["PROXY_MONGODB_URI"] = self._database.uri
+            environment["PROXY_MONGODB_DATABASE"] = f"{name}_{port}"
         target = self._start(name, command, cores, port, **environment)
         wait_until_healthy(port)
         database = database_of(target.pid)
         if database is not None and cores == GATEWAY_CORE:
             move(database, LOAD_CORE)
         return target
+
+    def share_a_database(self) -> None:
+        """Let every proxy from now on ask one database, instead of starting its own."""
+        database = EmbeddedDatabase(Settings(data_dir=self._folder / "shared database"))
+        asyncio.run(database.start())
+        self._stack.callback(lambda: asyncio.run(database.stop()))
+        move(database.pid, LOAD_CORE)
+        self._database = database
 
     def environment(self, port: int, data: Path) -> dict[str, str]:
         return {
@@ -274,9 +290,13 @@ def two(machine: Machine, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def versions(machine: Machine, options: argparse.Namespace) -> dict[str, Any]:
-    """Measure this version beside another: the ratio of each round, its median and its spread."""
+    """Measure this version beside another: the ratio of each round, its median and its spread.
+
+    Both ask one database over TLS: a server of their own once spoke it, and once did not.
+    """
     if options.before is None:
         return {}
+    machine.share_a_database()
     chats = {key: SCENARIOS[key] for key in ("requests", "chunks", "paced")}
     turns = {"requests": {**SCENARIOS["requests"], "turns": True}, "paced": TURNS["paced"]}
     before, after = (
