@@ -31,7 +31,7 @@ from proxy.access.auth import check_exposure, has_keys
 from proxy.commands.allocator import give_memory_back
 from proxy.commands.connect import database_server, opened
 from proxy.embedded import EmbeddedDatabase, check_not_taken
-from proxy.providers.registry import build_providers
+from proxy.providers.registry import Registry
 from proxy.settings import Settings, SettingsError, load_settings
 from proxy.streaming.leases import recover_all_workers
 from proxy.web.connections import raise_file_limit
@@ -64,7 +64,8 @@ def serve(settings: Settings, arguments: argparse.Namespace) -> int:
     give_memory_back()
     if arguments.workers is not None:
         settings = load_settings(workers=arguments.workers)
-    build_providers(settings)
+    # What is wrong with the providers is told before anything is started.
+    Registry(settings)
     configure_logging(settings)
     raise_file_limit()
     with _listen(settings) as listener, tempfile.TemporaryDirectory() as folder:
@@ -315,7 +316,7 @@ def print_banner(prepared: Prepared, listener: socket.socket) -> None:
     settings, embedded = prepared.settings, prepared.embedded
     host, port = listener.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    names = [provider.name for provider in build_providers(settings)]
+    names = list(Registry(settings).providers)
     providers = ", ".join(names)
     if names == ["echo"]:
         providers += " (built in; set OPENAI_API_KEY or POE_API_KEY to talk to models)"
