@@ -89,9 +89,7 @@ class Database:
         know no views.
         """
         await check_version(self.database)
-        await init_beanie(
-            database=self.database, document_models=DOCUMENTS, skip_indexes=not indexes
-        )
+        await self.bind_documents(indexes=indexes)
         await Counter.create_missing()
         await ServerSecret.create_missing(REASONING, new_key())
         await PlanCategory.create_builtin()
@@ -104,6 +102,12 @@ class Database:
             await create_narrow_indexes(self.database)
         else:
             await describe_collections(self.database, DOCUMENTS)
+
+    async def bind_documents(self, *, indexes: bool) -> None:
+        """Tell the documents' classes where their collections are; create missing indexes."""
+        await init_beanie(
+            database=self.database, document_models=DOCUMENTS, skip_indexes=not indexes
+        )
 
     def unjournaled(self) -> Any:
         """Return the database for counters that may lose a second's writes in a crash."""

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,12 +16,13 @@ import uvicorn
 from mongomock_motor import AsyncMongoMockClient
 
 from proxy.app import create_app
-from proxy.database import Database
+from proxy.database import DOCUMENTS, Database
 from proxy.settings import Settings
 from proxy.web.protocol import protocol_of
 from tests.fakes.wire_server import find_program, wire_server
 from tests.support.clients import client_at
 from tests.support.databases import close_database, open_database
+from tests.support.given_settings import GivenSettings
 from tests.support.secret_watch import SecretWatch
 from tests.support.stored_documents import documents_of_wrong_type
 
@@ -34,7 +36,7 @@ def make_settings(**fields: Any) -> Settings:
         "shutdown_grace_seconds": 0.2,
         "storage_retry_seconds": 2,
     }
-    return Settings(_env_file=None, **{**defaults, **fields})
+    return GivenSettings(**{**defaults, **fields})
 
 
 SLOW = {"wire_uri", "chromium", "node", "tools"}
@@ -63,12 +65,34 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
 
 
+@pytest.fixture(scope="session")
+def empty_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Yield an empty directory, the same one until something has been written there."""
+
+    def directories() -> Iterator[Path]:
+        while True:
+            directory = tmp_path_factory.mktemp("empty")
+            while not any(directory.iterdir()):
+                yield directory
+
+    return directories()
+
+
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def _clean_environment(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    empty_directories: Iterator[Path],
+) -> None:
+    """Take the developer's settings away, and begin in an empty directory.
+
+    A directory of its own, made and removed, would make a small test half as dear again.
+    """
     for name in list(os.environ):
         if name.startswith(("PROXY_", "OPENAI_", "POE_")):
             monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+    wants_one = "tmp_path" in request.fixturenames
+    monkeypatch.chdir(request.getfixturevalue("tmp_path") if wants_one else next(empty_directories))
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +131,19 @@ async def wire(wire_uri: str) -> AsyncIterator[Database]:
 
 class MockDatabase(Database):
     """mongomock_motor's client says that it is motor's own; this says what it is."""
+
+    classes_read = False
+
+    async def bind_documents(self, *, indexes: bool) -> None:
+        """Name the collections; what Beanie reads of the classes is the same in every test."""
+        if not MockDatabase.classes_read:
+            await super().bind_documents(indexes=indexes)
+            MockDatabase.classes_read = True
+            return
+        documents: list[Any] = DOCUMENTS
+        for document in documents:
+            document.set_database(self.database)
+            document.set_collection(self.database[document.get_collection_name()])
 
 
 @pytest.fixture

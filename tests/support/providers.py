@@ -9,6 +9,7 @@ from proxy.providers.poe import PoeProvider
 from proxy.settings import Settings
 from tests.fakes.faults import FaultyUpstream
 from tests.fakes.poe_upstream import PoeUpstream
+from tests.support.given_settings import GivenSettings
 
 KEY = "sk-test-0123456789"
 
@@ -16,7 +17,7 @@ KEY = "sk-test-0123456789"
 def settings(**overrides: Any) -> Settings:
     """Settings without the machine's own keys and files."""
     clean = {"openai_api_key": "", "poe_api_key": "", "providers": {}, "models": {}}
-    return Settings(_env_file=None, **clean | overrides)
+    return GivenSettings(**clean | overrides)
 
 
 def provider_for(upstream: FaultyUpstream, **overrides: Any) -> Provider:
