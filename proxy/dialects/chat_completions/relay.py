@@ -92,7 +92,7 @@ class Relayed:
     async def _read_whole(self, data: bytes) -> None:
         parts = [data]
         size = len(data)
-        while data := await self.response.read():
+        while not self.response.has_ended and (data := await self.response.read()):
             parts.append(data)
             size += len(data)
             _check_size(size)
