@@ -191,6 +191,10 @@ class Settings(BaseSettings):
     """From the first byte of a request to the end of its headers."""
     client_silence_seconds: float = Field(default=60, gt=0)
     """A client that sends no byte of a body, or takes no byte of an answer, for this long."""
+    websocket_seconds: float = Field(default=3600, gt=0)
+    """A WebSocket that has been open for longer ends after the reply that is being written."""
+    websocket_idle_seconds: float = Field(default=900, gt=0)
+    """A WebSocket without a message from its client, and without a reply, for this long ends."""
 
     # Source digest
     source_file_bytes: int = Field(default=8 * MIB, ge=1, le=256 * MIB)

@@ -157,6 +157,18 @@ class Authenticator:
             self._open_until = time.monotonic() + CACHE_SECONDS
         return self._locked
 
+    def check_page(self, headers: Mapping[bytes, bytes]) -> None:
+        """Check the page that opens a WebSocket: a browser asks nobody whether it may read one.
+
+        Raises:
+            Forbidden: it is of another origin, and `cors_origins` does not name that.
+        """
+        origin = headers.get(b"origin")
+        if origin is None or is_loopback_origin(origin) or "*" in self._origins:
+            return
+        if not self._is_listed(origin) and not _is_same_host(origin, headers):
+            raise foreign_origin()
+
     def forget(self) -> None:
         """Look everything up again: a key or a session changed through this worker."""
         self._cache.clear()
@@ -306,14 +318,16 @@ class Authenticator:
             if site not in (b"none", b"same-origin"):
                 raise foreign_origin()
             return
-        host = headers.get(b"host", b"").decode("latin-1").lower()
-        if origin.decode("latin-1").lower().partition("://")[2] != host and (
-            not self._is_listed(origin)
-        ):
+        if not (_is_same_host(origin, headers) or self._is_listed(origin)):
             raise foreign_origin()
 
     def _is_listed(self, origin: bytes) -> bool:
         return origin.decode("latin-1").lower() in self._origins
+
+
+def _is_same_host(origin: bytes, headers: Mapping[bytes, bytes]) -> bool:
+    host = headers.get(b"host", b"").decode("latin-1").lower()
+    return origin.decode("latin-1").lower().partition("://")[2] == host
 
 
 def foreign_origin() -> Forbidden:

@@ -3,7 +3,7 @@
 import contextlib
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response, WebSocket
 
 from proxy.access.limits import begins_reply
 from proxy.caller import CallerInfo
@@ -33,6 +33,7 @@ from proxy.dialects.responses.passed import PassedAnswer, StatelessCall
 from proxy.dialects.responses.relay import can_pass
 from proxy.dialects.responses.remembered import remembered_turn, thread_of
 from proxy.dialects.responses.turn import chat_messages, new_turn, resolved, with_history
+from proxy.dialects.responses.websocket import WARMS_UP, ResponseSocket
 from proxy.documents.base import MAX_ID
 from proxy.documents.conversation import Conversation, ConversationNotFound
 from proxy.documents.message_location import MessageNotFound
@@ -55,7 +56,7 @@ from proxy.tokenizer.tokens import token_counts
 from proxy.web.dependencies import Caller, ReasoningSealer, ReplyEngine
 from proxy.web.hot_path import check_is_json
 from proxy.web.hot_path import idempotency_key as idempotency_key_of
-from proxy.web.state import ServerState, state_of
+from proxy.web.state import ServerState, server_state, state_of
 
 router = APIRouter(prefix="/responses", tags=["Responses"])
 
@@ -104,6 +105,12 @@ async def create_response(
     return await respond(request, await request.body(), caller)
 
 
+@router.websocket("")
+async def open_response_socket(socket: WebSocket) -> None:
+    """Answer `response.create` messages until the client leaves."""
+    await ResponseSocket(socket, server_state(socket.scope).settings).serve()
+
+
 async def respond(request: Request, raw: bytes, caller: CallerInfo) -> Response:
     """Answer a call whose body was read: `HotPath` serves it, ahead of FastAPI."""
     raw = raw.removeprefix(BOM)
@@ -124,6 +131,9 @@ async def _respond(
 ) -> Response:
     state = state_of(request)
     state.engine.check_open()
+    if request.scope["state"].get(WARMS_UP):
+        await state.registry.resolve(call.model)
+        return stateless.warmed_up(call)
     if call.has_verbosity and not await _knows_verbosity(state, call.model):
         call = call.without_verbosity()
     if not call.is_stored:

@@ -85,6 +85,10 @@ class Connections:
         if not self._per_address[counted_as]:
             del self._per_address[counted_as]
 
+    def hand_over(self, connection: Watched, other: Watched) -> None:
+        """Count one in the place of another: it speaks another protocol from now on."""
+        self._open[other] = self._open.pop(connection)
+
     def log_rarely(self, kind: str, sentence: str) -> None:
         """Log a warning; of one kind a line a minute, with the number of those left out."""
         now = time.monotonic()
@@ -111,6 +115,25 @@ class Connections:
             for connection in list(self._open):
                 connection.check(now)
             self._timer = loop.call_later(CHECK_SECONDS, self._check)
+
+
+class Taking:
+    """Whether a client takes what waits for it; `at` is when it last took something."""
+
+    def __init__(self, now: float) -> None:
+        self.at = now
+        self._unsent_bytes = 0
+
+    def nothing_for(self, transport: asyncio.Transport, now: float, *, is_paused: bool) -> float:
+        """Return for how many seconds it has taken nothing; `is_paused` of the writing."""
+        unsent = transport.get_write_buffer_size()
+        if unsent and is_paused:
+            # The kernel's buffer empties in lumps, minutes apart for a slow reader.
+            unsent += unacknowledged_bytes(transport)
+        before, self._unsent_bytes = self._unsent_bytes, unsent
+        if not (unsent and (unsent == before or (unsent > before and is_paused))):
+            self.at = now
+        return now - self.at
 
 
 def unacknowledged_bytes(transport: asyncio.BaseTransport) -> int:

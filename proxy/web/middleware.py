@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Awaitable, Mapping, Sequence
 from random import getrandbits
+from typing import Any
 
 from fastapi import HTTPException
 from pymongo.errors import PyMongoError
@@ -69,8 +70,8 @@ class RequestContext:
         self.access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
+        """Serve one request, or the handshake of a WebSocket and what follows it."""
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
@@ -96,14 +97,32 @@ class RequestContext:
                     message["headers"].append(NEVER_KEPT)
             return send(message)
 
+        is_request = scope["type"] == "http"
+        sender = send_stamped if is_request else _handshake_sender(send, state, id_)
         try:
-            await self.app(scope, receive, send_stamped)
+            await self.app(scope, receive, sender)
         finally:
             seconds = time.perf_counter() - began
             route = _route(scope)
-            REQUEST_SECONDS.observe((scope["method"], route, str(state["status"])), seconds)
+            method = scope.get("method", "GET")
+            REQUEST_SECONDS.observe((method, route, str(state["status"])), seconds)
             if self.access_log:
                 _log_access(scope, route, seconds * 1000)
+
+
+def _handshake_sender(send: Send, state: dict[str, Any], id_: bytes) -> Send:
+    """Return the sender of a WebSocket, which notes how its handshake is answered."""
+
+    def send_noted(message: Message) -> Awaitable[None]:
+        if message["type"] == "websocket.accept":
+            state["status"] = 101
+            message["headers"] = [*message.get("headers", ()), (b"x-request-id", id_)]
+        elif message["type"] == "websocket.http.response.start":
+            state["status"] = message["status"]
+            message["headers"] = stamped(message["headers"], id_)
+        return send(message)
+
+    return send_noted
 
 
 def _route(scope: Scope) -> str:
@@ -122,13 +141,13 @@ def _log_access(scope: Scope, route: str, milliseconds: float) -> None:
     traceparent = TRACEPARENT.fullmatch(state["headers"].get(b"traceparent", b""))
     access.info(
         "%s %s %d %.1f ms key=%s",
-        scope["method"],
+        scope.get("method", "GET"),
         FORMAT.sub(PREFIX + "...", scope["path"]).encode("unicode_escape").decode(),
         state["status"],
         milliseconds,
         (caller.key_id if caller else "") or "-",
         extra={
-            "method": scope["method"],
+            "method": scope.get("method", "GET"),
             "route": route,
             "status": state["status"],
             "ms": round(milliseconds, 1),
@@ -161,14 +180,18 @@ class AccessControl:
         self.body_bytes_of_paths = body_bytes_of_paths or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
+        """Serve one request; each message of a WebSocket comes as one of its own."""
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
         state = scope["state"]
         try:
             path = state["path"]
             await self._admit(scope, path, state["headers"])
+            if scope["type"] == "websocket":
+                server_state(scope).authenticator.check_page(state["headers"])
+                await self.app(scope, receive, send)
+                return
             limit = self.body_bytes_of_paths.get(path) or self._body_bytes(path)
             receive = _bounded(receive, limit, state["headers"])
             if scope["method"] != "POST" or not self.reply_paths.fullmatch(path):
@@ -213,7 +236,7 @@ class AccessControl:
         authenticator, limits = state.authenticator, state.limits
         client = scope.get("client")
         caller = await authenticator.identify(
-            scope["method"], path, headers, client[0] if client else None
+            scope.get("method", "GET"), path, headers, client[0] if client else None
         )
         current_caller.set(caller)
         if caller is not None:

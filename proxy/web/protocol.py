@@ -25,9 +25,10 @@ from proxy.errors import (
     RequestTimedOut,
 )
 from proxy.settings import Settings
-from proxy.web.connections import Connections, unacknowledged_bytes
+from proxy.web.connections import Connections, Taking
 from proxy.web.handlers import error_response
 from proxy.web.middleware import stamped
+from proxy.web.websocket import become_websocket, is_handshake, is_readable
 
 BETWEEN: Final = 0
 """Nothing of the next message has come yet."""
@@ -66,16 +67,14 @@ class LimitedProtocol(HttpToolsProtocol):
         self._framing_bytes = 0
         """Bytes since the last message or byte of a body: a head, chunk sizes, trailers."""
         self._head_is_in_pieces = False
-        self._unsent_bytes = 0
-        self._taken_at = 0.0
-        """When the client last took something of what waits for it."""
+        self._taking = Taking(0.0)
 
     # What the transport calls
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection; refuse it over the limits."""
         super().connection_made(transport)
-        self._since = self._taken_at = self.loop.time()
+        self._since = self._taking.at = self.loop.time()
         error = self._connections.add(self, self.client[0] if self.client else "")
         if error is not None:
             self._stage = REFUSED
@@ -99,7 +98,7 @@ class LimitedProtocol(HttpToolsProtocol):
             cause = error.__context__
             self._refuse(cause if isinstance(cause, ProxyError) else _broken(error))
         except httptools.HttpParserUpgrade as upgrade:
-            self._read_without_upgrade(data[upgrade.args[0] :])
+            self._upgrade(data[upgrade.args[0] :])
         else:
             if self._stage == HEAD:
                 self._head_is_in_pieces = True
@@ -111,25 +110,18 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         """Go on with an answer that the client takes again."""
-        self._taken_at = self.loop.time()
+        self._taking.at = self.loop.time()
         super().resume_writing()
 
     def check(self, now: float) -> None:
         """Close what has waited too long; called every second or so."""
-        unsent = self.transport.get_write_buffer_size()
-        if unsent and self.flow.write_paused:
-            # The kernel's buffer empties in lumps, minutes apart for a slow reader.
-            unsent += unacknowledged_bytes(self.transport)
-        if unsent and (
-            unsent == self._unsent_bytes or (unsent > self._unsent_bytes and self.flow.write_paused)
+        is_paused = self.flow.write_paused
+        if self._taking.nothing_for(self.transport, now, is_paused=is_paused) > (
+            self._limits.client_silence_seconds
         ):
-            if now - self._taken_at > self._limits.client_silence_seconds:
-                self._log("stalled", "takes nothing of its answer; the connection is closed")
-                self.transport.abort()
-                return
-        else:
-            self._taken_at = now
-        self._unsent_bytes = unsent
+            self._log("stalled", "takes nothing of its answer; the connection is closed")
+            self.transport.abort()
+            return
         waited = now - self._since
         if self._stage == REFUSED:
             if waited > LINGER_SECONDS:
@@ -247,20 +239,35 @@ class LimitedProtocol(HttpToolsProtocol):
                 "or send 'Content-Length'"
             )
 
-    def _read_without_upgrade(self, rest: bytes) -> None:
-        """Serve a request that offers another protocol as the ordinary one that it is, too.
+    def _upgrade(self, rest: bytes) -> None:
+        """Become a WebSocket, or serve the ordinary request that offers another protocol, too.
 
         The parser skips the body of one, and would read it as the next request.
         """
-        version = self.parser.get_http_version().encode()
-        lines = [self.parser.get_method(), b" ", self.url, b" HTTP/", version, b"\r\n"]
-        for name, value in self.headers:
-            if name != b"upgrade":
-                lines += [name, b": ", value, b"\r\n"]
+        is_free = self.cycle is None or self.cycle.response_complete
+        is_get = self.parser.get_method() == b"GET"
+        if is_get and is_free and is_handshake(self.url, self.headers):
+            if not is_readable(self.headers):
+                self._refuse(self._too_large())
+                return
+            self._unset_keepalive_if_required()
+            head = self._head_again(())
+            self.parser = None  # type: ignore[assignment]
+            become_websocket(self, self._connections, head, rest)
+            return
+        head = self._head_again((b"upgrade",))
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._framing_bytes = 0
-        self.data_received(b"".join([*lines, b"\r\n", rest]))
+        self.data_received(head + rest)
+
+    def _head_again(self, without: tuple[bytes, ...]) -> bytes:
+        version = self.parser.get_http_version().encode()
+        lines = [self.parser.get_method(), b" ", self.url, b" HTTP/", version, b"\r\n"]
+        for name, value in self.headers:
+            if name not in without:
+                lines += [name, b": ", value, b"\r\n"]
+        return b"".join([*lines, b"\r\n"])
 
     def _refuse_silence(self, sentence: str) -> None:
         if self._stage == HEAD and not self._framing_bytes:

@@ -142,6 +142,7 @@ async def served(
         api_keys=KEY,
         heartbeat_seconds=0.2,
         stream_open_seconds=0.2,
+        access_log=True,
         models={name: {"route": [route], "responses": responses}},
     )
     async with running_app(mock, settings) as app, serve(app) as url:
@@ -180,11 +181,27 @@ async def work(
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("chat", MODEL), ("native", MODEL), ("poe", MODEL), ("chat", UNKNOWN)]
+    ("kind", "name", "websockets"),
+    [
+        ("chat", MODEL, False),
+        ("native", MODEL, False),
+        ("poe", MODEL, False),
+        ("chat", UNKNOWN, False),
+        ("chat", MODEL, True),
+        ("native", MODEL, True),
+    ],
 )
 async def test_a_task_is_done(
-    run: Run, node: str, mock: Database, tmp_path: Path, kind: str, name: str
+    run: Run,
+    node: str,
+    mock: Database,
+    tmp_path: Path,
+    kind: str,
+    name: str,
+    websockets: bool,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO", "proxy.access")
     (tmp_path / "picture.png").write_bytes(base64.b64decode(PICTURE.partition(",")[2]))
     (tmp_path / "schema.json").write_text(json.dumps(SCHEMA))
     # Poe's protocol has no JSON schema: a call with one is refused there.
@@ -195,8 +212,10 @@ async def test_a_task_is_done(
             if name == UNKNOWN:
                 wanted += ["-m", name, "-c", f"model_catalog_json={await catalog(url, tmp_path)}"]
             # What follows `--image` is a list of pictures.
-            status, events = await work(run, node, tmp_path, url, "--image=picture.png", *wanted)
+            wanted = ["--image=picture.png", *wanted]
+            status, events = await work(run, node, tmp_path, url, *wanted, websockets=websockets)
     assert status == 0, events
+    assert ("GET /v1/responses 101" in caplog.text) is websockets
     assert (tmp_path / "one.txt").read_text() == "one\n"
     assert (tmp_path / "two.txt").read_text() == "two\n"
     assert (tmp_path / "patched.txt").read_text() == "patched 漢\n"
@@ -268,7 +287,6 @@ async def test_a_stream_that_broke_is_asked_for_again(
 ) -> None:
     # A limit says "try again in 0.011s", which Codex waits for; a stream that is cut has no code.
     async with Failing(code) as model, served(mock, model, "chat") as url:
-        # Before that it asks for a WebSocket, is refused, and goes on without.
         status, events = await work(run, node, tmp_path, url, retries=1, websockets=True)
     assert status == 0, events
     assert len(model.requests) == 2

@@ -1,6 +1,7 @@
 """A response that nobody keeps (`store: false`): the whole history comes with the call."""
 
 import itertools
+from collections.abc import AsyncGenerator
 from uuid import uuid4
 
 from starlette.requests import Request as HttpRequest
@@ -8,12 +9,15 @@ from starlette.responses import Response
 
 from proxy.dialects.responses.answer import named, view_of
 from proxy.dialects.responses.call import Call
-from proxy.dialects.responses.events import ResponseFormat
+from proxy.dialects.responses.events import ResponseFormat, frame
+from proxy.dialects.responses.shapes import response_object
 from proxy.documents.base import Raw, utc_now
 from proxy.providers.base import CompletionRequest
 from proxy.providers.registry import Route
+from proxy.responses import EventStream
 from proxy.sealing import Sealer
 from proxy.settings import Settings
+from proxy.sse import DONE
 from proxy.streaming.delivery import deliver
 from proxy.streaming.engine import Engine
 from proxy.streaming.generation import Compose
@@ -76,3 +80,19 @@ async def answer(
         cancel_on_disconnect=True,
     )
     return named(response, call, reply)
+
+
+def warmed_up(call: Call) -> EventStream:
+    """Return a response without output: its call is the beginning of the next one's input."""
+    nothing = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    message: Raw = {"created_at": utc_now(), "model": call.model, "usage": nothing}
+    id_ = f"resp_u{uuid4().hex}"
+
+    async def frames() -> AsyncGenerator[bytes, None]:
+        for number, status in enumerate(("in_progress", "in_progress", "completed")):
+            shown = response_object(message, call.request, id_=id_, status=status, output=[])
+            what = ("created", "in_progress", "completed")[number]
+            yield frame(f"response.{what}", {"response": shown, "sequence_number": number})
+        yield DONE
+
+    return EventStream(frames())

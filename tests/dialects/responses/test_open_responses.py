@@ -1,7 +1,7 @@
 """The cases of the Open Responses compliance suite that HTTP has, at its commit 92c12d9.
 
 The suite itself was run against the server before a chat upstream and a native one: these ten
-pass; its seven cases of WebSockets need one, which there is not.
+pass, and its seven cases of WebSockets, which are in `test_websocket.py`.
 """
 
 from typing import Any
