@@ -276,6 +276,8 @@ class Settings(BaseSettings):
     """Texts, numbers, lists and objects of one conversation of an import."""
     message_bytes: int = Field(default=4 * MIB, ge=1024, le=4 * MIB)
     reply_bytes: int = Field(default=4 * MIB, ge=1024, le=4 * MIB)
+    logprobs_bytes: int = Field(default=MIB, ge=0, le=2 * MIB)
+    """Log probabilities of one reply, as JSON; what is above is left out."""
     document_bytes: int = Field(default=4 * MIB, ge=1024, le=8 * MIB)
     """Content of one plan document version."""
     conversation_messages: int = Field(default=1_000_000, ge=10)

@@ -16,6 +16,11 @@ Status = Literal["streaming", "complete", "stopped", "truncated", "failed", "int
 INTERNAL = frozenset({"attempt", "worker", "key_id", "idempotency", "request"})
 """Fields that never leave over HTTP."""
 
+ONLY_ASKED_FOR = frozenset({"logprobs"})
+"""What lists leave out for its size: a call of Responses asks for it."""
+
+_NOT_SHOWN = INTERNAL | ONLY_ASKED_FOR
+
 FIXED_BYTES = 400
 """What a message without any text is taken to weigh."""
 
@@ -80,6 +85,8 @@ class Message(BaseModel):
     """Of tool calls: what the client calls the functions, as JSON text."""
     item_type: str | None = None
     """The type of its item in Responses, where its role does not tell."""
+    logprobs: str | None = None
+    """Log probabilities of a reply's tokens, where they were asked for, as JSON text."""
 
     attempt: str | None = None
     worker: str | None = None
@@ -125,6 +132,7 @@ class StoredMessage(TypedDict):
     encrypted_reasoning: NotRequired[list[str]]
     tool_names: NotRequired[str]
     item_type: NotRequired[str]
+    logprobs: NotRequired[str]
 
     attempt: NotRequired[str]
     worker: NotRequired[str]
@@ -157,7 +165,7 @@ def with_error_as_text(message: MessageFields) -> Raw:
 
 def wire(message: MessageFields) -> Raw:
     """Return a stored message as it leaves over HTTP; `payload` is OpenAI's message again."""
-    out = {key: value for key, value in message.items() if key not in INTERNAL}
+    out = {key: value for key, value in message.items() if key not in _NOT_SHOWN}
     if "payload" in out:
         out["payload"] = payload_of(message)
     return out
@@ -166,7 +174,7 @@ def wire(message: MessageFields) -> Raw:
 def size_bytes(message: Mapping[str, Any]) -> int:
     """Return what a message weighs in its document, near enough to bound it; its id may miss."""
     size = FIXED_BYTES
-    for key in ("content", "reasoning", "payload", "request"):
+    for key in ("content", "reasoning", "payload", "request", "logprobs"):
         if text := message.get(key):
             size += len(text.encode())
     for key in ("items", "encrypted_reasoning"):

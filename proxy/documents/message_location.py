@@ -265,10 +265,13 @@ async def edit_message(
         located = await LocatedMessage.find(owner, message_id)
         if located.message.get("status") == "streaming":
             raise Conflict("This reply is still being written; stop it before editing it")
-        changed, unset = fields, ("payload",)
+        changed, unset = fields, ("payload", "logprobs")
         if (payload := payload_of(located.message)) is not None:
             # Pictures and calls stay; a person edits the text.
-            changed, unset = {**fields, "payload": packed(with_text(payload, content))}, ()
+            changed, unset = (
+                {**fields, "payload": packed(with_text(payload, content))},
+                ("logprobs",),
+            )
         if await located.replace(changed, unset=unset):
             return
 

@@ -14,7 +14,7 @@ from pymongo.errors import OperationFailure
 
 from proxy.documents.base import Raw
 from proxy.documents.embedded_server import redefine_view
-from proxy.documents.message import INTERNAL, Message
+from proxy.documents.message import INTERNAL, ONLY_ASKED_FOR, Message
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,9 @@ def definition() -> Raw:
     """
     holder: Raw = {"_id": 0, "conversation_id": 1, "owner": 1, "messages": 1}
     fields = {
-        name: f"$messages.{name}" for name in Message.model_fields if name not in {"id", *INTERNAL}
+        name: f"$messages.{name}"
+        for name in Message.model_fields
+        if name not in {"id", *INTERNAL, *ONLY_ASKED_FOR}
     }
     return {
         "viewOn": "conversations",

@@ -40,7 +40,8 @@ class Delta(NamedTuple):
     there; `names` says what the upstream calls its `reasoning` and its `parts`.
     `suggestions` are texts that a person might say next. `items` are what the upstream's own
     tools made, items of Responses; `encrypted` ends a stretch of reasoning with what its
-    provider wants back (`<provider>:<content>`). Within one delta the order is reasoning,
+    provider wants back (`<provider>:<content>`). `logprobs` are the log probabilities of the text's
+    tokens, where they were asked for. Within one delta the order is reasoning,
     `encrypted`, items, text, tool calls.
     `finish_reason` and `usage` arrive at the end; a stream that ends without a finish reason
     was cut.
@@ -60,6 +61,7 @@ class Delta(NamedTuple):
     suggestions: tuple[str, ...] = ()
     items: tuple[dict[str, Any], ...] = ()
     encrypted: str = ""
+    logprobs: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ class Accepts:
     data_urls: bool = True
     verbosity: bool = True
     """Whether it knows the parameter, which says nothing of the task itself."""
+    logprobs: bool = True
+    """Whether it can be asked for log probabilities."""
     pictures_before: bool = True
     """False: pictures before the newest question are named in a line of text, those of that
     question stay, so that the provider can refuse them."""

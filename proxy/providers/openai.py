@@ -85,7 +85,14 @@ class OpenAIProvider:
         body = _dumps(body_of(request, self.name, is_openai=self.is_openai))
         response = await upstream.request("POST", self._responses_url, body, model=request.model)
         complete = False
-        reader = ResponsesReader(upstream.faults, self.name, request.model, sums_up=self.is_openai)
+        include = (request.responses or {}).get("include") or ()
+        reader = ResponsesReader(
+            upstream.faults,
+            self.name,
+            request.model,
+            sums_up=self.is_openai,
+            logprobs="message.output_text.logprobs" in include,
+        )
         accepted = False
         try:
             while not reader.done:
@@ -113,7 +120,7 @@ class OpenAIProvider:
             "POST", self._url, self._body(request), model=request.model
         )
         complete = False
-        reader = self.reader(request.model)
+        reader = self.reader(request.model, logprobs=bool(request.parameters.get("logprobs")))
         # Who calls it a stream has accepted; what else it is, its first bytes tell.
         accepted = response.content_type == "text/event-stream"
         if accepted:
@@ -146,9 +153,11 @@ class OpenAIProvider:
         finally:
             upstream.finish(response, complete=complete)
 
-    def reader(self, model: str) -> ReplyReader:
+    def reader(self, model: str, *, logprobs: bool = False) -> ReplyReader:
         """Return a reader of one of this upstream's answers."""
-        return ReplyReader(self._upstream.faults, model, think_tags=self._think_tags)
+        return ReplyReader(
+            self._upstream.faults, model, think_tags=self._think_tags, logprobs=logprobs
+        )
 
     async def open(
         self,

@@ -43,6 +43,7 @@ class PoeProvider:
             parts=frozenset({"image_url"}),
             data_urls=bool(files),
             verbosity=False,
+            logprobs=False,
         )
         """What its histories may hold."""
         self._settings = settings

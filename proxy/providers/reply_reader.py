@@ -14,6 +14,7 @@ import orjson
 from proxy.errors import UpstreamError
 from proxy.providers.base import Delta, Usage
 from proxy.providers.faults import Faults
+from proxy.providers.logprobs import tokens_in
 from proxy.providers.message_keys import MessageKeys, texts_of
 from proxy.providers.think_tags import ThinkTags
 from proxy.providers.token_usage import usage_of
@@ -51,7 +52,9 @@ class ReplyReader:
     first choice (`index` 0) is read. `ignored` counts frames that could not be read.
     """
 
-    def __init__(self, faults: Faults, model: str = "", *, think_tags: bool = False) -> None:
+    def __init__(
+        self, faults: Faults, model: str = "", *, think_tags: bool = False, logprobs: bool = False
+    ) -> None:
         self.is_stream: bool | None = None
         self.done = False
         self.error: UpstreamError | None = None
@@ -66,6 +69,8 @@ class ReplyReader:
         self._think = ThinkTags() if think_tags else None
         self._calls = ToolCalls(self._frames)
         self._keys = MessageKeys(self._calls)
+        self._wants_logprobs = logprobs
+        self._logprobs: list[dict[str, Any]] = []
         self._head: list[bytes] = []
         self._head_bytes = 0
         self._after_line = False
@@ -222,6 +227,8 @@ class ReplyReader:
             self._by_deltas = self._keys.says_something
         if not _BESIDE_DELTA.isdisjoint(choice):
             self._beside_delta(choice, has_delta=bool(delta))
+        if self._wants_logprobs and type(told := choice.get("logprobs")) is dict:
+            self._logprobs += tokens_in(told.get("content"))
         reason = choice.get("finish_reason")
         if reason and type(reason) is str:
             if reason.lower() == "error":
@@ -316,7 +323,7 @@ class ReplyReader:
             text
             and keys.has_only_texts
             and (think is None or think.is_over)
-            and not (self._usage or self._reason)
+            and not (self._usage or self._reason or self._logprobs)
         ):
             # By far the most reads.
             keys.texts.clear()
@@ -336,7 +343,8 @@ class ReplyReader:
             extra = self._frames.rest(extra)
         usage, self._usage = self._usage, None
         reason, self._reason = self._reason, None
-        if not (text or reasoning or calls or reason or usage or parts or extra):
+        logprobs, self._logprobs = self._logprobs, []
+        if not (text or reasoning or calls or reason or usage or parts or extra or logprobs):
             return None
         self.has_begun = self.has_begun or bool(text or reasoning or calls or parts)
         return Delta(
@@ -349,6 +357,7 @@ class ReplyReader:
             tuple(parts),
             extra or None,
             keys.names if (reasoning or parts) else None,
+            logprobs=tuple(logprobs),
         )
 
 
@@ -362,6 +371,7 @@ def _usual_text(frame: Any) -> str | None:
             type(text) is str
             and len(delta) == 1
             and not choice.get("finish_reason")
+            and not choice.get("logprobs")
             and choice.get("index", 0) == 0
             and _BESIDE_TEXT.isdisjoint(choice)
             and _BESIDE_CHOICES.isdisjoint(frame)
@@ -411,4 +421,5 @@ def _sum(first: Delta | None, second: Delta | None) -> Delta | None:
         first.parts + second.parts,
         second.extra or first.extra,
         second.names or first.names,
+        logprobs=first.logprobs + second.logprobs,
     )

@@ -10,6 +10,7 @@ from typing import Any
 from proxy.errors import UpstreamError
 from proxy.providers.base import Delta, Usage
 from proxy.providers.faults import Faults
+from proxy.providers.logprobs import tokens_in
 from proxy.providers.responses_request import flat_name
 from proxy.providers.token_usage import usage_of
 from proxy.sse import JSONFrames, SSEDecoder
@@ -41,6 +42,7 @@ class _Item:
         self.part: Any = None
         self.call = -1
         self.is_done = False
+        self.has_logprobs = False
 
 
 class _Deltas:
@@ -74,7 +76,15 @@ class ResponsesReader:
     still given. `is_stream` is known after the first bytes.
     """
 
-    def __init__(self, faults: Faults, provider: str, model: str = "", *, sums_up: bool) -> None:
+    def __init__(
+        self,
+        faults: Faults,
+        provider: str,
+        model: str = "",
+        *,
+        sums_up: bool,
+        logprobs: bool = False,
+    ) -> None:
         self.is_stream: bool | None = None
         self.done = False
         self.error: UpstreamError | None = None
@@ -85,6 +95,7 @@ class ResponsesReader:
         self._model = model
         # A summary of OpenAI is for people; what others send is the reasoning itself.
         self._names = {"reasoning": ""} if sums_up else None
+        self._wants_logprobs = logprobs
         self._decoder = SSEDecoder()
         self._frames = JSONFrames()
         self._head: list[bytes] = []
@@ -170,7 +181,9 @@ class ResponsesReader:
         kind = event.get("type")
         kind = kind if isinstance(kind, str) else name
         if kind in _TEXTS:
-            self._text(self._item(event), event.get("delta"))
+            item = self._item(event)
+            self._text(item, event.get("delta"))
+            self._tokens(item, event.get("logprobs"))
         elif kind in _REASONING:
             self._reasoning(event, _REASONING[kind])
         elif kind in _ARGUMENTS:
@@ -211,6 +224,12 @@ class ResponsesReader:
             item.given += len(text)
             self._last_kind = "message"
             self._deltas.put(3, "text", self._frames.text(text.replace("\x00", "")))
+
+    def _tokens(self, item: _Item, told: Any) -> None:
+        """Take the log probabilities of a text."""
+        if self._wants_logprobs and (tokens := tokens_in(told)):
+            item.has_logprobs = True
+            self._deltas.put(3, "logprobs", tuple(tokens))
 
     def _reasoning(self, event: dict[str, Any], source: str) -> None:
         text, item = event.get("delta"), self._item(event)
@@ -275,6 +294,9 @@ class ResponsesReader:
         if not item.given:
             texts = (part.get("text") or part.get("refusal") for part in parts)
             self._text(item, "".join(text for text in texts if isinstance(text, str)))
+        if not item.has_logprobs:
+            told = (_list(part.get("logprobs")) for part in parts)
+            self._tokens(item, [token for tokens in told for token in tokens])
         for part in parts:
             self._annotations += map(_as_chat, _list(part.get("annotations")))
         if self._annotations:

@@ -19,7 +19,7 @@ from proxy.dialects.responses.ids import (
     no_item,
     read_item_id,
 )
-from proxy.dialects.responses.items import items_of
+from proxy.dialects.responses.items import LOGPROBS, PLAIN, ItemView, items_of
 from proxy.dialects.responses.shapes import conversation_object
 from proxy.documents.base import Raw
 from proxy.documents.conversation import Conversation, ConversationNotFound, StoredConversation
@@ -33,7 +33,7 @@ from proxy.documents.message_location import (
 from proxy.documents.source_manifest import SourceManifest
 from proxy.errors import Conflict, TooLarge, UnsupportedMediaType
 from proxy.responses import Json
-from proxy.routers.responses import Order, PageLimit
+from proxy.routers.responses import Include, Order, PageLimit
 from proxy.schemas.completions import read_object, wrong
 from proxy.schemas.responses import (
     ConversationObject,
@@ -126,6 +126,7 @@ async def list_items(
     after: str | None = None,
     limit: PageLimit = 20,
     order: Order = "desc",
+    include: Include = None,
 ) -> Json:
     """Return a page behind the item `after`; newest first by default."""
     cursor = None
@@ -140,6 +141,7 @@ async def list_items(
             after=cursor,
             limit=limit,
             newest_first=order == "desc",
+            view=_view(include),
         )
     except ConversationNotFound:
         raise no_conversation(conversation_id) from None
@@ -170,10 +172,12 @@ async def create_items(
 @router.get(
     "/{conversation_id}/items/{item_id}", response_model=dict[str, Any], summary="Get an item"
 )
-async def get_item(conversation_id: Id, item_id: ItemPath, caller: Caller) -> Json:
+async def get_item(
+    conversation_id: Id, item_id: ItemPath, caller: Caller, include: Include = None
+) -> Json:
     """One item_id, by its id."""
     located = await _located(caller.owner, conversation_id, item_id)
-    return Json(_item(located.message, item_id))
+    return Json(_item(located.message, item_id, _view(include)))
 
 
 @router.post(
@@ -257,8 +261,12 @@ async def _located(owner: str, id_: str, item: str) -> LocatedMessage:
     return located
 
 
-def _item(message: StoredMessage, id_: str) -> Raw:
-    for item in items_of(message):
+def _view(include: list[str] | None) -> ItemView:
+    return ItemView(logprobs=LOGPROBS in (include or ()))
+
+
+def _item(message: StoredMessage, id_: str, view: ItemView = PLAIN) -> Raw:
+    for item in items_of(message, view):
         if item["id"] == id_:
             return item
     raise no_item(id_)

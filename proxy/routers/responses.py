@@ -134,8 +134,7 @@ async def _respond(
     if request.scope["state"].get(WARMS_UP):
         await state.registry.resolve(call.model)
         return stateless.warmed_up(call)
-    if call.has_verbosity and not await _knows_verbosity(state, call.model):
-        call = call.without_verbosity()
+    call = await _accepted(state, call)
     if not call.is_stored:
         if not call.model:
             raise wrong("model", MODEL_RULE)
@@ -164,11 +163,17 @@ async def _respond(
     )
 
 
-async def _knows_verbosity(state: ServerState, model: str) -> bool:
-    routes = await state.registry.resolve(model) if model else []
-    return not routes or any(
-        getattr(route.provider, "accepts", Accepts()).verbosity for route in routes
-    )
+async def _accepted(state: ServerState, call: Call) -> Call:
+    """Return a call without what the providers of its model do not know."""
+    if not (call.model and (call.has_verbosity or call.wants_logprobs)):
+        return call
+    routes = await state.registry.resolve(call.model)
+    accepts = [getattr(route.provider, "accepts", Accepts()) for route in routes]
+    if call.has_verbosity and not any(each.verbosity for each in accepts):
+        call = call.without_verbosity()
+    if call.wants_logprobs and not all(each.logprobs for each in accepts):
+        call = call.without_logprobs()
+    return call
 
 
 async def _unstored(request: Request, raw: bytes, owner: str, call: Call) -> Response:
@@ -258,9 +263,8 @@ async def get_response(
     found = await Found.find(caller.owner, read_response_id(response_id))
     if stream:
         after = FROM_THE_START if starting_after is None else starting_after
-        return follow(engine, caller.owner, found, sealer, after)
-    sealed = "reasoning.encrypted_content" in (include or ())
-    return Json(found.response(sealer, sealed=sealed))
+        return follow(engine, caller.owner, found, sealer, after, include or ())
+    return Json(found.response(sealer, include or ()))
 
 
 @router.delete("/{response_id}", summary="Delete a response", response_model=Deleted)

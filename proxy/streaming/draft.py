@@ -10,6 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from proxy.documents.logprobs import Group, Logprobs
 from proxy.documents.message import packed
 from proxy.documents.message_parts import as_markdown
 from proxy.providers.base import Delta, Usage
@@ -34,6 +35,8 @@ class Progress(NamedTuple):
     """What a provider's own tools made, each an item of Responses as JSON text."""
     encrypted: tuple[str, ...] = ()
     """What a provider gave for each stretch of reasoning so far, not only for what is new."""
+    logprobs: tuple[Group, ...] = ()
+    """Log probabilities of tokens, each group with the end of its text."""
 
 
 SIGN_OF_LIFE = Progress()
@@ -59,7 +62,8 @@ _NOTHING_ELSE = Delta()[1:]
 class Draft:
     """What has arrived of a reply; `ended` is set when nothing will be added any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, logprobs_bytes: int = 0) -> None:
+        self.logprobs = Logprobs(logprobs_bytes)
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.first_token_ms: int | None = None
@@ -71,6 +75,8 @@ class Draft:
         self._clock_start = self._loop.time()
         self._pieces: list[str] = []
         self._bytes = 0
+        self._counted = self._counted_pieces = 0
+        """Characters of the first pieces, as far as log probabilities came with them."""
         self._version = 0
         self._appending: set[_Position] = set()
         """Followers that can only append: they must know what they had of a replaced text."""
@@ -244,6 +250,8 @@ class Draft:
         if delta.encrypted or delta.items:
             self._add_native(delta)
         self._add_text(delta.text)
+        if delta.logprobs:
+            self._add_logprobs(list(delta.logprobs))
         if delta.tool_calls:
             self._calls.extend(delta.tool_calls)
             self._ran("c", len(delta.tool_calls))
@@ -255,6 +263,11 @@ class Draft:
         if delta.usage is not None:
             self.usage = delta.usage
 
+    def _add_logprobs(self, tokens: list[dict[str, Any]]) -> None:
+        self._counted += sum(map(len, self._pieces[self._counted_pieces :]))
+        self._counted_pieces = len(self._pieces)
+        self.logprobs.add(self._counted, tokens)
+
     def _replace_text(self) -> None:
         """Forget the text so far, but for followers that can only append to it."""
         if any(each.version == self._version for each in self._appending):
@@ -262,7 +275,7 @@ class Draft:
         self._version += 1
         self._runs = None
         self._pieces = []
-        self._bytes = 0
+        self._bytes = self._counted = self._counted_pieces = 0
 
     def _add_parts(self, delta: Delta) -> Delta:
         """Keep what is no text, and return the delta with a text that shows it."""
@@ -335,11 +348,11 @@ class Draft:
             for version in self._former_texts.keys() - needed:
                 del self._former_texts[version]
 
-    async def _follow(  # noqa: PLR0912 - one loop over what there is to tell
+    async def _follow(  # noqa: PLR0912, PLR0915 - one loop over what there is to tell
         self, after: int, position: "_Position", accept_replace: bool
     ) -> AsyncGenerator[Progress, None]:
         beats = self._beats
-        pieces = thoughts = calls = given = items = sealed = skip = 0
+        pieces = thoughts = calls = given = items = sealed = skip = told = 0
         held: str | None = None
         if after > 0:
             text, pieces, thoughts = self.text, len(self._pieces), len(self._reasoning)
@@ -376,9 +389,11 @@ class Draft:
             if text or replaced or reasoning or fragments or is_native:
                 order = self.order if text and reasoning else None
                 progress = Progress(text, reasoning, replaced, fragments, order=order)
+                if groups := self.logprobs.groups[told:]:
+                    progress = progress._replace(logprobs=tuple(groups))
                 if self._items or self._encrypted:
                     progress = self._native_progress(progress, items)
-                items, sealed = len(self._items), len(self._encrypted)
+                items, sealed, told = len(self._items), len(self._encrypted), told + len(groups)
                 yield progress
             elif beats != self._beats:
                 beats = self._beats

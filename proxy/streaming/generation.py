@@ -68,7 +68,7 @@ class Generation(Draft):
         tail_size: tuple[int, int] | None = None,
         compose: Compose | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(settings.logprobs_bytes)
         self.sink = sink
         self.message_id = message_id
         self.attempt = attempt
@@ -235,6 +235,7 @@ class Generation(Draft):
             ("order", lambda: self.order),
             ("items", lambda: self.native_fields.get("items")),
             ("encrypted_reasoning", lambda: self.native_fields.get("encrypted_reasoning")),
+            ("logprobs", self.logprobs.packed),
         ):
             try:
                 if (value := lay_out()) is not None:

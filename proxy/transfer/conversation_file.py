@@ -21,6 +21,7 @@ from proxy.documents.message import Role, StoredMessage, payload_of, wire
 from proxy.documents.message_location import MessageRevision
 from proxy.documents.storable import check_fields, check_text
 from proxy.errors import BadRequest, Unprocessable
+from proxy.providers.logprobs import tokens_in
 from proxy.responses import dumps
 from proxy.schemas.common import Label, ProjectLabel, Text, UtcTime
 from proxy.schemas.responses import check_metadata
@@ -72,6 +73,7 @@ MESSAGE_FIELDS = (
     "encrypted_reasoning",
     "tool_names",
     "item_type",
+    "logprobs",
     "suggestions",
     "points",
     "points_certain",
@@ -133,7 +135,7 @@ async def _revisions(owner: str, messages: list[StoredMessage]) -> dict[int, lis
 
 
 def _exported(message: StoredMessage) -> Raw:
-    shown = wire(message)
+    shown = {**wire(message), "logprobs": message.get("logprobs")}
     fields = {key: shown[key] for key in MESSAGE_FIELDS if shown.get(key) is not None}
     if fields.get("status") == "streaming":
         fields["status"] = "interrupted"
@@ -264,6 +266,20 @@ def _tool_names(value: str) -> str:
     return value
 
 
+def _logprobs(value: str) -> str:
+    try:
+        found = orjson.loads(_object_text(value))
+        groups = found["groups"]
+        is_right = type(found["left_out"]) is int and all(
+            type(end) is int and tokens_in(tokens) == tokens for end, tokens in groups
+        )
+    except (KeyError, TypeError, ValueError):
+        is_right = False
+    if not is_right:
+        raise ValueError("must be a text that holds groups of tokens")
+    return value
+
+
 def _metadata(value: dict[str, str]) -> dict[str, str]:
     try:
         check_metadata(value)
@@ -274,6 +290,7 @@ def _metadata(value: dict[str, str]) -> dict[str, str]:
 
 ObjectText = Annotated[str, AfterValidator(_object_text)]
 ToolNames = Annotated[str, AfterValidator(_tool_names)]
+Logprobs = Annotated[str, AfterValidator(_logprobs)]
 Metadata = Annotated[dict[str, str], AfterValidator(_metadata)]
 Stretch = tuple[Literal["r", "t", "c", "h"], Annotated[int, Field(ge=0, lt=2**53)]]
 
@@ -305,6 +322,7 @@ class FileContent(BaseModel):
     encrypted_reasoning: list[str] | None = None
     tool_names: ToolNames | None = None
     item_type: Literal["custom_tool_call_output"] | None = None
+    logprobs: Logprobs | None = None
     suggestions: list[str] | None = None
     points: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     points_certain: bool | None = None

@@ -63,6 +63,7 @@ REPLY_FIELDS = (
     "points",
     "points_certain",
     "encrypted_reasoning",
+    "logprobs",
 )
 """What an earlier writing of a reply left and a new one does not take over."""
 

@@ -11,7 +11,7 @@ from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.embedded_server import is_embedded
 from proxy.documents.json_schema import TITLE, describe_collections, json_schema
-from proxy.documents.message import INTERNAL, Message
+from proxy.documents.message import INTERNAL, ONLY_ASKED_FOR, Message
 from proxy.documents.message_view import NAME, create_message_view, definition
 from tests.support.databases import close_database, open_database
 from tests.support.pages import message
@@ -56,7 +56,7 @@ async def test_one_line_gives_all_messages_of_a_conversation(empty: Database) ->
 def test_every_field_of_a_message_is_in_the_view_but_what_is_internal() -> None:
     shown = definition()["pipeline"][-1]["$project"]
     assert {"_id", *shown} - {"conversation_id", "owner", "_id"} == (
-        set(Message.model_fields) - {"id"} - INTERNAL
+        set(Message.model_fields) - {"id"} - INTERNAL - ONLY_ASKED_FOR
     )
     assert all("$$" not in str(value) for value in shown.values())
 

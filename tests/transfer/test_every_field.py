@@ -23,7 +23,7 @@ from proxy.database import Database, connect
 from proxy.documents.base import Raw
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
-from proxy.documents.message import INTERNAL, Message, packed
+from proxy.documents.message import INTERNAL, ONLY_ASKED_FOR, Message, packed
 from proxy.documents.message_location import MessageRevision
 from proxy.documents.plan_document import PlanDocument
 from proxy.turns.begin import REPLY_FIELDS
@@ -77,7 +77,7 @@ MESSAGE_NOT_IN_CHATGPT = INTERNAL - {"attempt"} | {
     *("started_at", "first_token_ms", "duration_ms"),
     *("omitted_messages", "attached_source"),  # It has none of these.
     *("suggestions", "points", "points_certain"),  # Of Poe's bots.
-    *("order", "items", "encrypted_reasoning", "tool_names", "item_type"),
+    *("order", "items", "encrypted_reasoning", "tool_names", "item_type", "logprobs"),
 }
 
 DOCUMENT_NOT_LISTED = {
@@ -105,6 +105,8 @@ SAMPLES: dict[str, Any] = {
     "items": ['{"type":"web_search_call","id":"ws_1"}'],
     "tool_names": '{"weather":{"name":"weather"}}',
     "item_type": "custom_tool_call_output",
+    "logprobs": '{"groups":[[2,[{"token":"Ja","bytes":[74,97],"logprob":-0.5,"top_logprobs":[]}]]],'
+    '"left_out":0}',
     "forked_from": {"conversation_id": str(uuid4()), "message_id": 5},
     "error": {"type": "server_error", "message": "It broke"},
     "source": "chat",
@@ -252,8 +254,8 @@ async def test_a_list_of_messages_shows_every_field(everything: Everything) -> N
     paged = (await everything.client.get(f"{path}?limit=1")).json()["messages"][-1]
     one = (await everything.client.get(f"{MESSAGES}/{everything.message_id}")).json()
     for shown in (listed, paged, one, {**one["revisions"][0], "revision": 1}):
-        assert missing(Message, shown) == INTERNAL
-        for name in raw.keys() - INTERNAL - {"payload"}:
+        assert missing(Message, shown) == INTERNAL | ONLY_ASKED_FOR
+        for name in raw.keys() - INTERNAL - ONLY_ASKED_FOR - {"payload"}:
             assert shown[name] == as_json(raw[name]), name
         assert packed(shown["payload"]) == raw["payload"]
 

@@ -1,7 +1,7 @@
 """The reply to a call in the shape of Responses: whole, as events, or looked up later."""
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from typing import Any
 
 from pymongo.errors import DuplicateKeyError, PyMongoError
@@ -11,7 +11,7 @@ from starlette.responses import Response
 from proxy.dialects.responses.call import Call
 from proxy.dialects.responses.events import FROM_THE_START, ResponseFormat
 from proxy.dialects.responses.ids import ResponseId, no_response
-from proxy.dialects.responses.items import ItemView, has_said
+from proxy.dialects.responses.items import LOGPROBS, ItemView, has_said
 from proxy.dialects.responses.shapes import Request, request_of, response_object
 from proxy.documents.base import Raw
 from proxy.documents.message import StoredMessage
@@ -71,29 +71,32 @@ class Found:
         """Whether it is still being written."""
         return self.message.get("status") == "streaming"
 
-    def response(self, sealer: Sealer, *, sealed: bool = False) -> Raw:
-        """Return it as a `response`."""
+    def response(self, sealer: Sealer, include: Collection[str] = ()) -> Raw:
+        """Return it as a `response`, with what is to be included."""
         return response_object(
             self.message,
             self.request,
             conversation_id=self.conversation_id,
-            view=view_of(self.request, sealer, sealed=sealed),
+            view=view_of(self.request, sealer, include),
         )
 
-    def frames(self, sealer: Sealer, after: int = FROM_THE_START) -> ResponseFormat:
+    def frames(
+        self, sealer: Sealer, after: int = FROM_THE_START, include: Collection[str] = ()
+    ) -> ResponseFormat:
         """Return what makes its events."""
         return ResponseFormat(
             self.message,
             self.request,
             conversation_id=self.conversation_id,
-            view=view_of(self.request, sealer),
+            view=view_of(self.request, sealer, include),
             after=after,
         )
 
 
-def view_of(request: Request, sealer: Sealer, *, sealed: bool = False) -> ItemView:
-    """Return how the items of a response are shown to whoever asked for it."""
-    return ItemView(request.wants_summary, sealer.seal if sealed or request.wants_sealed else None)
+def view_of(request: Request, sealer: Sealer, include: Collection[str]) -> ItemView:
+    """Return how the items of a response are shown to whoever asks for it now."""
+    sealed = request.wants_sealed or "reasoning.encrypted_content" in include
+    return ItemView(request.wants_summary, sealer.seal if sealed else None, LOGPROBS in include)
 
 
 async def keep_request(owner: str, reply: Reply, call: Call, fingerprint: str) -> None:
@@ -169,7 +172,7 @@ async def answer(
         reply.message,
         call.request,
         conversation_id=reply.conversation_id,
-        view=view_of(call.request, sealer),
+        view=view_of(call.request, sealer, call.includes),
         ids=stored_ids(reply),
     )
     is_stream, is_background = bool(call.body.get("stream")), bool(call.body.get("background"))
@@ -197,9 +200,16 @@ def named(response: Response, call: Call, reply: Reply) -> Response:
     return response
 
 
-def follow(engine: Engine, owner: str, found: Found, sealer: Sealer, after: int) -> Response:
+def follow(
+    engine: Engine,
+    owner: str,
+    found: Found,
+    sealer: Sealer,
+    after: int,
+    include: Collection[str] = (),
+) -> Response:
     """Return the events of a stored response behind a sequence number, to its end."""
-    frames = found.frames(sealer, after)
+    frames = found.frames(sealer, after, include)
     if not found.is_running:
         return EventStream(_replayed(frames, found.message))
     message_id = found.message["id"]

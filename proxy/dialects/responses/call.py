@@ -1,11 +1,13 @@
 """A call of `/v1/responses`: what it asks for, as a turn of the engine and as parameters."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from proxy.dialects.responses.ids import PREVIOUS, ResponseId, conversation_key, read_response_id
 from proxy.dialects.responses.input import Input, Unseal, read_input
+from proxy.dialects.responses.items import LOGPROBS
 from proxy.dialects.responses.shapes import ECHOED, Request, kept_of
 from proxy.dialects.responses.tools import Tools, read_tools
 from proxy.documents.base import Raw
@@ -25,8 +27,6 @@ _NATIVE_ONLY = (
     "image",
 )
 """What a chat upstream is not asked for; it is named to the client, and the call goes on."""
-
-_LOGPROBS = "message.output_text.logprobs"
 
 _KNOWN = frozenset(ECHOED) | {
     *("input", "model", "stream", "stream_options", "include", "conversation"),
@@ -50,6 +50,7 @@ _OWN_NAMES = {
     "reasoning_effort": "reasoning.effort",
     "max_completion_tokens": "max_output_tokens",
     "max_tokens": "max_output_tokens",
+    "logprobs": "include",
 }
 """What a client calls the parameters that a chat upstream refuses."""
 
@@ -106,8 +107,8 @@ class Call:
         """What an upstream that knows chat completions alone does not get, each named once."""
         fields = [name for name in self.body if name in _NATIVE_ONLY or name not in _KNOWN]
         fields = [name for name in fields if self.body[name]]
-        if _LOGPROBS in (self.body.get("include") or ()):
-            fields.append(_LOGPROBS)
+        if self.wants_logprobs:
+            fields = [name for name in fields if name != "top_logprobs"]
         named = (*self.tools.ignored, *self.input.ignored, *fields, *self.left_out)
         return list(dict.fromkeys(_NAME.sub("?", name[:64]) for name in named))
 
@@ -119,14 +120,30 @@ class Call:
     def without_verbosity(self) -> "Call":
         """Return the same without it: Codex sends it by a model's name, whoever answers for it."""
         text = {key: each for key, each in self.body["text"].items() if key != "verbosity"}
-        return replace(self, body={**self.body, "text": text}, left_out=("text.verbosity",))
+        left_out = (*self.left_out, "text.verbosity")
+        return replace(self, body={**self.body, "text": text}, left_out=left_out)
+
+    @property
+    def includes(self) -> Sequence[str]:
+        """What it wants to get besides what is usual."""
+        return self.body.get("include") or ()
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether it wants the log probabilities of the text's tokens."""
+        return LOGPROBS in self.includes
+
+    def without_logprobs(self) -> "Call":
+        """Return the same without them: Poe's bots have none."""
+        include = [each for each in self.body["include"] if each != LOGPROBS]
+        body = {**self.body, "include": include}
+        return replace(self, body=body, left_out=(*self.left_out, LOGPROBS))
 
     def ignored_by(self, *, is_native: bool) -> list[str]:
         """Return what an upstream did not get, each named once."""
         if not is_native:
             return self.ignored
-        logprobs = [_LOGPROBS] if _LOGPROBS in (self.body.get("include") or ()) else []
-        return list(dict.fromkeys([*self.input.ignored, *logprobs]))
+        return list(dict.fromkeys(self.input.ignored))
 
     def native_parameters(self) -> Raw:
         """Return the parameters as an upstream takes them that speaks Responses."""
@@ -156,6 +173,10 @@ class Call:
             asked["verbosity"] = text["verbosity"]
         if (format_ := _response_format(text.get("format"))) is not None:
             asked["response_format"] = format_
+        if self.wants_logprobs:
+            asked["logprobs"] = True
+            if body.get("top_logprobs"):
+                asked["top_logprobs"] = body["top_logprobs"]
         return asked
 
 

@@ -18,7 +18,7 @@ MOST_ITEMS = 20
 """How many items one call may bring, as OpenAI has it."""
 
 
-PARTS = frozenset({"payload", "reasoning", "order", "items", "encrypted_reasoning"})
+PARTS = frozenset({"payload", "reasoning", "order", "items", "encrypted_reasoning", "logprobs"})
 """Fields of a reply that a deleted item may take along."""
 
 
@@ -127,6 +127,8 @@ def without_item(message: MessageFields, item: ItemId) -> Raw | None:
         fields["items"] = made
     if reasoning:
         fields["reasoning"] = reasoning
+    if text and (logprobs := message.get("logprobs")):
+        fields["logprobs"] = logprobs
     rest = {key: each for key, each in payload.items() if key != "tool_calls"}
     if calls or rest.keys() - {"role", "content"}:
         more = {"tool_calls": calls} if calls else {}

@@ -6,7 +6,8 @@ Who has seen number `n` goes on at unit `n + 1`, from any worker, at any age: th
 message alone says what comes there, however the first stream was cut into pieces.
 """
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -22,6 +23,7 @@ from proxy.dialects.responses.items import (
 )
 from proxy.dialects.responses.shapes import Request, event_of, response_object, status_of
 from proxy.documents.base import Raw
+from proxy.documents.logprobs import Group, groups_of
 from proxy.documents.message import MessageFields
 from proxy.documents.message_runs import Run, calls_of, reasoning_of, runs_of, text_of
 from proxy.errors import ProxyError
@@ -42,6 +44,8 @@ class _Open:
     number: int = 0
     """Of a stretch of reasoning: the how manieth it is."""
     given: str = ""
+    logprobs: list[Raw] = field(default_factory=list)
+    """Of its text so far."""
 
 
 class ResponseFormat:
@@ -81,6 +85,8 @@ class ResponseFormat:
         self._items: list[str] = []
         self._hosted_items = 0
         self._encrypted: list[str] = []
+        self._logprobs: deque[Group] = deque()
+        """What comes with the next pieces of text."""
 
     # What `ReplyFormat` asks for
 
@@ -99,6 +105,8 @@ class ResponseFormat:
     def progress(self, progress: Progress) -> bytes:
         """Return what has come since the last frame, in the order that it came in."""
         frames = b""
+        if progress.logprobs and self._view.logprobs:
+            self._logprobs.extend(progress.logprobs)
         if progress.encrypted or progress.items or self._items:
             return self._native_progress(progress)
         reasoning, text = progress.reasoning, progress.text
@@ -135,6 +143,9 @@ class ResponseFormat:
         """All that a reply which has ended says, in the order that it was written in."""
         self._items = list(message.get("items") or ())
         self._encrypted = list(message.get("encrypted_reasoning") or ())
+        if self._view.logprobs:
+            told = self._given["t"] or -1
+            self._logprobs = deque(group for group in groups_of(message) if group[0] > told)
         texts = {"r": reasoning_of(message), "t": text_of(message)}
         return self._walk(runs_of(message), texts, {"r": 0, "t": 0}, calls_of(message))
 
@@ -284,7 +295,22 @@ class ResponseFormat:
             return self._delta("response.reasoning_summary_text.delta", text, **at, summary_index=0)
         if opened.kind == "r":
             return self._delta("response.reasoning_text.delta", text, **at, content_index=0)
-        return self._delta("response.output_text.delta", text, **at, content_index=0, logprobs=[])
+        logprobs = self._tokens_of(opened, text) if self._logprobs else []
+        return self._delta(
+            "response.output_text.delta", text, **at, content_index=0, logprobs=logprobs
+        )
+
+    def _tokens_of(self, opened: _Open, text: str) -> list[Raw]:
+        """Return what is known of the tokens of a piece of text, as far as it is told."""
+        end = self._given["t"]
+        hidden = min(len(text), max(0, self._after + 1 - self._units))
+        tokens: list[Raw] = []
+        while self._logprobs and self._logprobs[0][0] <= end:
+            at, group = self._logprobs.popleft()
+            opened.logprobs += group
+            if at > end - len(text) + hidden or not hidden:
+                tokens += group
+        return tokens
 
     def _calls(self, calls: list[Raw]) -> bytes:
         """Say what is new of the tool calls; those that follow each other are open together."""
@@ -345,6 +371,7 @@ class ResponseFormat:
         if opened.kind != "t":
             return {**opened.item, "status": "completed"}
         item = self._bare_items({"content": opened.given}, self._view)[0]
+        item["content"][0]["logprobs"] = opened.logprobs
         return {**item, "id": opened.item["id"]}
 
     def _finish(self, output: list[Raw]) -> bytes:
@@ -370,9 +397,14 @@ class ResponseFormat:
             frames += self._event(f"response.{name}.done", **at, **{where: 0}, text=text)
             frames += self._part_event("done", opened, text)
         elif kind == "message":
-            text = item["content"][0]["text"]
+            part = item["content"][0]
+            text = part["text"]
             frames += self._event(
-                "response.output_text.done", **at, content_index=0, text=text, logprobs=[]
+                "response.output_text.done",
+                **at,
+                content_index=0,
+                text=text,
+                logprobs=part["logprobs"],
             )
             opened.item = item
             frames += self._part_event("done", opened, text)

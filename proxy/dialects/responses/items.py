@@ -11,8 +11,15 @@ import orjson
 
 from proxy.dialects.responses.ids import ItemId
 from proxy.documents.base import Raw
+from proxy.documents.logprobs import groups_of, left_out_of, tokens_between
 from proxy.documents.message import MessageFields, payload_of
 from proxy.documents.message_runs import Run, calls_of, encrypted_of, reasoning_of, runs_of, text_of
+
+LOGPROBS = "message.output_text.logprobs"
+"""What `include` names to get log probabilities."""
+
+LEFT_OUT = "proxy:logprobs_left_out"
+"""Of a text: of how many tokens its log probabilities were not kept, for their size."""
 
 _STATUS = {"streaming": "in_progress", "complete": "completed"}
 
@@ -24,6 +31,8 @@ class ItemView:
     summary: bool = False
     """Whether reasoning is shown as its own summary, too."""
     seal: Callable[[Raw], str] | None = None
+    logprobs: bool = False
+    """Whether texts are shown with the log probabilities of their tokens."""
 
 
 PLAIN = ItemView()
@@ -66,6 +75,8 @@ def output_items(message: MessageFields, view: ItemView = PLAIN) -> list[Raw]:
     if not runs and status == "complete":
         runs = [Run("t", 0, 0)]
     items: list[Raw] = []
+    groups = groups_of(message) if view.logprobs else []
+    left_out = left_out_of(message) if view.logprobs else 0
     numbers = {"r": 0, "t": 0}
     for position, run in enumerate(runs):
         # What was cut off is the last item alone.
@@ -77,7 +88,10 @@ def output_items(message: MessageFields, view: ItemView = PLAIN) -> list[Raw]:
             numbers["r"] += 1
         elif run.kind == "t":
             text = text_of(message)[run.start : run.end]
-            items.append(text_item(message, numbers["t"], text, shown))
+            tokens = tokens_between(groups, run.start, run.end)
+            items.append(text_item(message, numbers["t"], text, shown, tokens))
+            if left_out and run.end == len(text_of(message)):
+                items[-1]["content"][0][LEFT_OUT] = left_out
             numbers["t"] += 1
         elif run.kind == "h":
             items += [hosted_item(message, k) for k in range(run.start, run.end)]
@@ -103,13 +117,15 @@ def reasoning_item(message: MessageFields, number: int, text: str, view: ItemVie
     return item
 
 
-def text_item(message: MessageFields, number: int, text: str, status: str) -> Raw:
+def text_item(
+    message: MessageFields, number: int, text: str, status: str, logprobs: list[Raw]
+) -> Raw:
     """Return a stretch of a reply's text as an item; annotations stand at the first."""
     part = {
         "type": "output_text",
         "text": text,
         "annotations": annotations_of(message) if not number else [],
-        "logprobs": [],
+        "logprobs": logprobs,
     }
     return {
         "id": str(ItemId("msg", message["id"], number)),

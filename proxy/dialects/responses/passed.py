@@ -124,7 +124,7 @@ class PassedAnswer(Answer):
             "model": model,
             "tool_names": call.tools.names,
         }
-        view = view_of(call.request, self._asked.sealer)
+        view = view_of(call.request, self._asked.sealer, call.includes)
         return ResponseFormat(message, call.request, id_=f"resp_{number}", view=view)
 
     def _generated_headers(self, generation: Generation) -> Headers:

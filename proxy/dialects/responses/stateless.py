@@ -65,9 +65,8 @@ async def answer(
         "model": routes[0].model,
         "tool_names": call.tools.names,
     }
-    format_ = ResponseFormat(
-        message, call.request, id_=f"resp_{number}", view=view_of(call.request, sealer)
-    )
+    view = view_of(call.request, sealer, call.includes)
+    format_ = ResponseFormat(message, call.request, id_=f"resp_{number}", view=view)
     reply = Reply("", None, generation.message_id, generation)
     response = await deliver(
         request,

@@ -47,3 +47,12 @@ async def test_verbosity_is_left_out_and_named(served: Served, store: bool) -> N
     answer = await served.client.post("/v1/responses", json={"model": "test-model", **body})
     assert answer.status_code == 200
     assert answer.headers["x-proxy-ignored"] == "text.verbosity"
+
+
+@pytest.mark.parametrize("store", [True, False])
+async def test_log_probabilities_are_left_out_and_named(served: Served, store: bool) -> None:
+    include = ["message.output_text.logprobs"]
+    body = {"input": "Hello", "store": store, "include": include, "top_logprobs": 2}
+    answer = await served.client.post("/v1/responses", json={"model": "test-model", **body})
+    assert answer.status_code == 200
+    assert answer.headers["x-proxy-ignored"] == "top_logprobs, message.output_text.logprobs"
