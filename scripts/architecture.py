@@ -4,6 +4,7 @@ uv run --group dev python scripts/architecture.py
 """
 
 import ast
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -16,12 +17,20 @@ def home(module: str) -> str:
     return module.removeprefix("proxy").removeprefix(".").partition(".")[0]
 
 
+def statements(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """Yield all statements of a module, also those within others: expressions hold no import."""
+    for node in nodes:
+        yield node
+        for part in ("body", "orelse", "handlers", "finalbody", "cases"):
+            yield from statements(getattr(node, part, ()))
+
+
 def arrows() -> set[tuple[str, str]]:
     """Return (importer, imported) for the folders and modules of `proxy/`."""
     found = set()
     for path in (ROOT / "proxy").rglob("*.py"):
         importer = path.relative_to(ROOT / "proxy").parts[0].removesuffix(".py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in statements(ast.parse(path.read_text(encoding="utf-8")).body):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("proxy."):
                 found.add((importer, home(node.module or "")))
     return {(a, b) for a, b in found if a != b}

@@ -54,14 +54,14 @@ def modules() -> list[tuple[str, Path]]:
 
 
 @cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+def nodes_of(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 @cache
 def imports_of(path: Path) -> set[str]:
     names = set()
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -106,7 +106,7 @@ def test_only_the_database_modules_import_motor() -> None:
         if module not in {"proxy.database", "proxy.timed_motor"}:
             assert "motor" not in {
                 name.partition(".")[0]
-                for node in ast.walk(tree_of(path))
+                for node in nodes_of(path)
                 for name in (
                     [alias.name for alias in node.names]
                     if isinstance(node, ast.Import)
@@ -119,8 +119,7 @@ def test_only_the_database_modules_import_motor() -> None:
 
 def test_what_answers_a_request_is_async() -> None:
     # A plain function would run in a thread, which costs more than most of them do.
-    trees = [tree_of(path) for _, path in modules()]
-    nodes = [node for tree in trees for node in ast.walk(tree)]
+    nodes = [node for _, path in modules() for node in nodes_of(path)]
     needed = {
         argument.id
         for node in nodes

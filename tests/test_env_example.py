@@ -1,6 +1,7 @@
 """`.env.example` is the list of all settings."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,11 @@ FILE = Path(proxy.__file__).parent.parent / ".env.example"
 LINE = re.compile(r"^# ([A-Z][A-Z0-9_]+)=(.*)$", re.MULTILINE)
 
 
+@cache
+def defaults() -> Settings:
+    return Settings(_env_file=None)
+
+
 def test_it_lists_every_setting_once_and_nothing_else() -> None:
     listed = [name for name, _ in LINE.findall(FILE.read_text(encoding="utf-8"))]
     assert sorted(listed) == sorted(variables())
@@ -20,13 +26,13 @@ def test_it_lists_every_setting_once_and_nothing_else() -> None:
 
 def test_copied_as_it_is_it_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "copy").write_text(FILE.read_text(encoding="utf-8"), encoding="utf-8")
-    assert Settings(_env_file=tmp_path / "copy") == Settings(_env_file=None)
+    assert Settings(_env_file=tmp_path / "copy") == defaults()
 
 
 @pytest.mark.parametrize(("name", "value"), LINE.findall(FILE.read_text(encoding="utf-8")))
 def test_an_uncommented_line_says_the_default(tmp_path: Path, name: str, value: str) -> None:
     (tmp_path / "one").write_text(f"{name}={value}\n", encoding="utf-8")
-    assert Settings(_env_file=tmp_path / "one") == Settings(_env_file=None)
+    assert Settings(_env_file=tmp_path / "one") == defaults()
 
 
 def test_a_changed_line_is_read(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -25,12 +27,31 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(*args: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([*COMMAND, *args], cwd=HERE, capture_output=True, check=False)
+@dataclass
+class Done:
+    """What a command ended with, and what it wrote."""
+
+    status: int
+    text: str
+    said: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run the command in this process: one of its own takes half a second to start."""
+
+    def run_it(*arguments: str) -> Done:
+        status = run_digest_command(arguments)
+        return Done(status, *capfd.readouterr())
+
+    return run_it
 
 
 def test_the_text_goes_out_and_the_tree_beside_it(root: Path) -> None:
-    done = run(str(root))
+    done = subprocess.run([*COMMAND, str(root)], cwd=HERE, capture_output=True, check=False)
     made = digest(root)
 
     assert done.returncode == 0
@@ -43,15 +64,15 @@ def test_the_text_goes_out_and_the_tree_beside_it(root: Path) -> None:
     assert "\x1b" not in report
 
 
-def test_every_choice_is_an_option(root: Path) -> None:
+def test_every_choice_is_an_option(root: Path, run: Run) -> None:
     done = run(
         *(str(root), "--format", "json", "--include", "*.md", "--include", "pkg", "--lines"),
         *("--exclude", "*.py", "--max-tokens", "90", "--tree", "top", "-q", "--no-redact"),
     )
 
-    assert done.returncode == 0
-    assert done.stderr == b""
-    assert done.stdout.decode() == (
+    assert done.status == 0
+    assert done.said == ""
+    assert done.text == (
         '{"tree":".\\n└── b.md\\n",\n"files":[\n'
         '{"path":"b.md","bytes":4,"content":"1\\t# b\\n"}\n]}\n'
     )
@@ -66,21 +87,18 @@ def everything_in(terminal: int) -> str:
     return b"".join(pieces).decode()
 
 
-def test_a_terminal_sees_progress_that_is_cleared_again(root: Path) -> None:
+def test_a_terminal_sees_progress_that_is_cleared_again(
+    root: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     ours, theirs = pty.openpty()
-    done = subprocess.run(
-        [*COMMAND, str(root), "-q"],
-        cwd=HERE,
-        env={**os.environ, "COLUMNS": "80"},
-        stdout=subprocess.PIPE,
-        stderr=theirs,
-        check=True,
-    )
-    os.close(theirs)
+    with open(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        done = run(str(root), "-q")
     shown = everything_in(ours)
     os.close(ours)
 
-    assert done.stdout.decode() == digest(root).text
+    assert (done.status, done.text) == (0, digest(root).text)
     assert "looking: 1 files" in shown
     assert "[##########....................]  33% 1 of 3 files, 0.0 MB" in shown
     assert shown.endswith("\r\x1b[K")
@@ -96,20 +114,20 @@ def test_on_a_terminal_the_text_comes_after_the_bar(root: Path) -> None:
     assert shown.rpartition("MB")[2] == "\r\x1b[K" + digest(root).text.replace("\n", "\r\n")
 
 
-def test_a_missing_directory_is_one_sentence(tmp_path: Path) -> None:
+def test_a_missing_directory_is_one_sentence(tmp_path: Path, run: Run) -> None:
     done = run(str(tmp_path / "gone"))
 
-    assert done.returncode == 1
-    assert done.stdout == b""
-    assert done.stderr.decode() == ("proxy digest: The project's source directory does not exist\n")
+    assert done.status == 1
+    assert done.text == ""
+    assert done.said == "proxy digest: The project's source directory does not exist\n"
 
 
-def test_a_text_over_the_limit_is_one_sentence(root: Path) -> None:
+def test_a_text_over_the_limit_is_one_sentence(root: Path, run: Run) -> None:
     done = run(str(root), "--max-bytes", "10")
 
-    assert done.returncode == 1
-    assert done.stderr.decode().startswith("proxy digest: The source is more than 10 bytes")
-    assert done.stderr.count(b"\n") == 1
+    assert done.status == 1
+    assert done.said.startswith("proxy digest: The source is more than 10 bytes")
+    assert done.said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -144,9 +162,20 @@ def test_a_reader_that_leaves_early_is_no_error_trace(root: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full device")
-@pytest.mark.parametrize("size", [10, 2_000_000])
-def test_a_disk_that_is_full_is_one_sentence(root: Path, size: int) -> None:
-    (root / "large.txt").write_text("x" * size)
+def test_a_disk_that_is_full_while_it_writes_is_one_sentence(
+    root: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "large.txt").write_text("x" * 2_000_000)
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        done = run(str(root))
+
+    assert done.status == 1
+    assert done.said == "proxy digest: the text cannot be written: No space left on device\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full device")
+def test_a_disk_that_is_full_at_the_end_is_one_sentence(root: Path) -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
             [*COMMAND, str(root)], cwd=HERE, stdout=full, stderr=subprocess.PIPE, check=False

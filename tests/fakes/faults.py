@@ -79,8 +79,9 @@ class FaultyUpstream(ScriptedUpstream):
 
     def many_deltas(self, count: int = 50_000) -> Script:
         """So many frames, in writes of a hundred."""
+        before, after = self.text("number ").split(b"number")
         writes = [
-            b"".join(self.text(f"{i} ") for i in range(start, min(start + 100, count)))
+            b"".join(b"%b%d%b" % (before, i, after) for i in range(start, min(start + 100, count)))
             for start in range(0, count, 100)
         ]
         return script(head(), *writes, self.end())

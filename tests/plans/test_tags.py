@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from proxy.database import Database
-from proxy.documents.plan_file import MAX_TAGS
+from proxy.documents.base import utc_now
+from proxy.documents.plan_file import MAX_TAGS, PlanFile, Tag
 from tests.conftest import client_of, make_settings, running_app
 from tests.support.plans import DOCUMENTS, save
 
@@ -130,8 +131,12 @@ async def test_search_by_tags_matches_any_or_all(client: httpx.AsyncClient) -> N
 
 async def test_a_file_takes_a_bounded_number_of_tags(client: httpx.AsyncClient) -> None:
     document = await save(client)
-    for start in range(0, MAX_TAGS, 100):
-        await add(client, document["id"], *(f"t{n}" for n in range(start, start + 100)))
+    names = [f"t{n}" for n in range(MAX_TAGS)]
+    there: list[Tag] = [
+        {"id": n, "name": name, "created_at": utc_now()} for n, name in enumerate(names[:-10], 1)
+    ]
+    await PlanFile.collection().update_one({}, {"$set": {"tags": there}})
+    await add(client, document["id"], *names[-10:])
     url = f"{DOCUMENTS}/{document['id']}/tags"
     assert (await client.post(url, json={"tag_name": "t5"})).status_code == 200
     assert (await client.post(url, json={"tag_name": "one more"})).status_code == 409

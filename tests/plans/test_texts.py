@@ -135,8 +135,8 @@ def test_a_diff_of_long_texts_does_not_grow_with_their_square() -> None:
 
 
 def test_a_diff_whose_time_is_up_is_a_longer_one_but_true() -> None:
-    a = "".join(f"kept {n}\n" + "x\ny\n" * 90 for n in range(40))
-    b = "".join(f"kept {n}\n" + "y\ny\nx\n" * 60 for n in range(40))
+    a = "".join(f"kept {n}\n" + "x\ny\n" * 30 for n in range(4))
+    b = "".join(f"kept {n}\n" + "y\ny\nx\n" * 20 for n in range(4))
     whole = unified_diff(a, b, "a", "b")
     cut = unified_diff(a, b, "a", "b", seconds=0)
     assert len(cut) > len(whole)

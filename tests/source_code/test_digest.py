@@ -330,7 +330,7 @@ def test_progress_counts_up(root: Path) -> None:
 @pytest.mark.parametrize("tree", ["none", "top", "only"])
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_written_text_is_the_same_and_is_not_kept(root: Path, form: Format, tree: Tree) -> None:
-    write(root, {f"lib/{n}.txt": f"{n} 中\n" * 20_000 for n in range(8)})
+    write(root, {f"lib/{n}.txt": f"{n} 中\n" * 15_000 for n in range(6)})
     for options in (
         DigestOptions(format=form, tree=tree),
         DigestOptions(format=form, tree=tree, max_tokens=100_000),
