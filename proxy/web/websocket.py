@@ -5,6 +5,7 @@ from typing import Any
 
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode, Frame
 from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS
 from websockets.server import ServerProtocol
 
@@ -12,6 +13,9 @@ from proxy.web.connections import Connections, Taking
 
 PATHS = frozenset({b"/v1/responses"})
 """Where a WebSocket may be opened."""
+
+FRAGMENTS = 16_384
+"""Pieces of one message, which may be empty; more close the connection with 1009."""
 
 _LINE_BYTES = 4
 """What a header line has beside its name and value."""
@@ -38,6 +42,8 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         self.conn = ServerProtocol(max_size=settings.body_bytes, logger=self.logger)
         self.ping_interval, self.ping_timeout = settings.heartbeat_seconds, None
         self._taking = Taking(self.loop.time())
+        self._pongs = b""
+        """What answers pings once the client takes something again."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give its place to another one."""
@@ -48,6 +54,23 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         """Go on with what the client takes again."""
         self._taking.at = self.loop.time()
         super().resume_writing()
+        if self._pongs and not self.transport.is_closing():
+            self.transport.write(self._pongs)
+        self._pongs = b""
+
+    def handle_ping(self) -> None:
+        """Answer; of those that come while the client takes nothing, the newest (RFC 6455)."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self._pongs = b"".join(self.conn.data_to_send()) or self._pongs
+
+    def handle_cont(self, event: Frame) -> None:
+        """Take a piece of a message."""
+        super().handle_cont(event)
+        if len(self.frames) > FRAGMENTS:
+            self.conn.fail(CloseCode.MESSAGE_TOO_BIG, "the message comes in too many pieces")
+            self.handle_parser_exception()
 
     async def send(self, message: Any) -> None:
         """Send what the application says; a handshake that it refused is over, too."""

@@ -6,9 +6,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import uvicorn
 from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
 
+from proxy.web.connections import Connections
 from proxy.web.protocol import protocol_of
+from proxy.web.websocket import FRAGMENTS, LimitedWebSocket
 from tests.conftest import make_settings
 from tests.fakes.live import serve
 
@@ -121,3 +125,61 @@ async def test_a_frame_without_a_mask_ends_the_connection(application: Applicati
 async def test_a_client_that_takes_nothing_is_cut_off(application: Application) -> None:
     async with connected(application, HANDSHAKE, text_frame("flood"), client_silence_seconds=0.1):
         await application.ended.wait()
+
+
+async def test_a_message_in_endless_pieces_ends_the_connection(application: Application) -> None:
+    begun, empty = b"\x01\x80\0\0\0\0", b"\x00\x80\0\0\0\0"
+    async with connected(application, HANDSHAKE, begun + empty * (FRAGMENTS + 1)) as reader:
+        await reader.readuntil(b"\r\n\r\n")
+        frame = await reader.read()
+        assert frame[:1] + frame[2:4] == b"\x88\x03\xf1"
+        await application.ended.wait()
+
+
+async def test_a_message_in_pieces_is_one(application: Application) -> None:
+    pieces = b"\x01\x81\0\0\0\0h" + b"\x00\x80\0\0\0\0" + b"\x80\x81\0\0\0\0i"
+    async with connected(application, HANDSHAKE, pieces) as reader:
+        await reader.readuntil(b"\r\n\r\n")
+        assert await reader.readexactly(4) == b"\x81\x02hi"
+
+
+class Taker(asyncio.Transport):
+    """A transport whose client takes what it likes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[bytes] = []
+        self.accepted = asyncio.Event()
+
+    def write(self, data: Any) -> None:
+        self.sent.append(bytes(data))
+        self.accepted.set()
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+async def test_pings_of_a_client_that_takes_nothing_are_not_gathered(
+    application: Application,
+) -> None:
+    config = uvicorn.Config(application)
+    config.load()
+    transport = Taker()
+    connections = Connections(make_settings())
+    socket = LimitedWebSocket(config, ServerState(), {}, connections=connections)
+    socket.connection_made(transport)
+    socket.data_received(HANDSHAKE)
+    await transport.accepted.wait()
+    socket.pause_writing()
+    for number in range(1000):
+        socket.data_received(b"\x89\x82\0\0\0\0" + number.to_bytes(2))
+    assert len(transport.sent) == 1
+    socket.resume_writing()
+    assert transport.sent[1:] == [b"\x8a\x02" + (999).to_bytes(2)]
+    socket.data_received(b"\x89\x80\0\0\0\0")
+    assert transport.sent[2:] == [b"\x8a\x00"]
+    socket.connection_lost(None)
+    await application.ended.wait()
