@@ -16,15 +16,19 @@ import uvicorn
 from mongomock_motor import AsyncMongoMockClient
 
 from proxy.app import create_app
-from proxy.database import DOCUMENTS, Database
-from proxy.providers.echo import EchoProvider
-from proxy.providers.registry import provider_tables
+from proxy.database import Database
 from proxy.settings import Settings
 from proxy.web.protocol import protocol_of
-from tests.fakes.live import PromptServer
 from tests.fakes.wire_server import find_program, wire_server
 from tests.support.clients import client_at
-from tests.support.databases import close_database, open_database
+from tests.support.databases import (
+    Ready,
+    close_database,
+    made_ready,
+    name_collections,
+    open_database,
+    restore,
+)
 from tests.support.given_settings import GivenSettings
 from tests.support.secret_watch import SecretWatch
 from tests.support.stored_documents import documents_of_wrong_type
@@ -122,13 +126,28 @@ def wire_uri() -> Iterator[str]:
 
 
 @pytest.fixture
-async def wire(wire_uri: str) -> AsyncIterator[Database]:
-    """A database of its own on a real wire server; what a test leaves there has the right types."""
+async def new_wire(wire_uri: str) -> AsyncIterator[Database]:
+    """A new database on a real wire server, for tests of what makes it ready: indexes, the view."""
     name = f"test_{uuid4().hex[:12]}"
     database = open_database(wire_uri, name)
     yield database
     assert await documents_of_wrong_type(database) == []
     await database.client.drop_database(name)
+    await close_database(database)
+
+
+@pytest.fixture(scope="session")
+def ready(wire_uri: str) -> Ready:
+    """The database that the tests of this process use in turn."""
+    return asyncio.run(made_ready(wire_uri, f"test_{uuid4().hex[:12]}"))
+
+
+@pytest.fixture
+async def wire(wire_uri: str, ready: Ready) -> AsyncIterator[Database]:
+    """A database on a real wire server, ready and empty; what a test leaves has the right types."""
+    database = open_database(wire_uri, ready.name, is_prepared=True)
+    yield database
+    assert await restore(database, ready) == []
     await close_database(database)
 
 
@@ -143,10 +162,7 @@ class MockDatabase(Database):
             await super().bind_documents(indexes=indexes)
             MockDatabase.classes_read = True
             return
-        documents: list[Any] = DOCUMENTS
-        for document in documents:
-            document.set_database(self.database)
-            document.set_collection(self.database[document.get_collection_name()])
+        name_collections(self)
 
 
 @pytest.fixture
@@ -164,13 +180,8 @@ def database(request: pytest.FixtureRequest) -> Database:
 
 @asynccontextmanager
 async def running_app(database: Database, settings: Settings, **options: Any) -> AsyncIterator[Any]:
-    """The application with its lifespan, without a server.
-
-    Its echo hurries: where nothing else is configured, it takes a tenth of its usual time.
-    """
+    """The application with its lifespan, without a server."""
     is_mock = isinstance(database, MockDatabase)
-    if not provider_tables(settings):
-        options.setdefault("providers", [EchoProvider(delay_seconds=0.001)])
     app = create_app(settings, database=database, create_indexes=not is_mock, **options)
     async with app.router.lifespan_context(app):
         yield app
@@ -209,17 +220,16 @@ async def serving(app: Any) -> AsyncIterator[str]:
             access_log=False,
             lifespan="on",
         )
-        server = PromptServer(config)
+        server = uvicorn.Server(config)
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         task = asyncio.create_task(server.serve(sockets=[listener]))
-        ready = asyncio.create_task(server.ready.wait())
-        await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
-        ready.cancel()
-        assert not task.done(), "the server did not start"
+        while not server.started:
+            assert not task.done(), "the server did not start"
+            await asyncio.sleep(0.01)
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
-            server.end()
+            server.should_exit = True
             await task
 
 

@@ -32,6 +32,12 @@ THINGS: list[dict[str, Any]] = [
 
 
 @pytest.fixture
+def wire(new_wire: Database) -> Database:
+    """Nothing is there yet."""
+    return new_wire
+
+
+@pytest.fixture
 async def other(wire_uri: str) -> AsyncIterator[Database]:
     """A second empty database."""
     name = f"test_{uuid4().hex[:12]}"

@@ -18,6 +18,12 @@ from proxy.settings import SettingsError
 COUNT = 3 * BATCH + 7
 
 
+@pytest.fixture
+def wire(new_wire: Database) -> Database:
+    """Nothing is there yet."""
+    return new_wire
+
+
 def split(raw: Raw) -> Raw:
     return {"$set": {"words": raw["text"].split()}, "$unset": {"text": 1}, "$inc": {"writes": 1}}
 

@@ -136,14 +136,14 @@ async def test_the_same_file_again_changes_nothing(
         assert await everything(client) == wanted
 
 
-async def test_a_database_of_release_0_1_0_is_read_and_written(wire: Database) -> None:
+async def test_a_database_of_release_0_1_0_is_read_and_written(new_wire: Database) -> None:
     """Every kind of document that its code wrote, by its export."""
-    counts = await import_database(wire.database, RELEASE)
+    counts = await import_database(new_wire.database, RELEASE)
     assert len([name for name, count in counts.items() if count]) == 18
-    await wire.prepare()
+    await new_wire.prepare()
     await recover_all_workers()
     async with (
-        running_app(wire, make_settings(tail_messages=4, api_keys="k" * 40)) as app,
+        running_app(new_wire, make_settings(tail_messages=4, api_keys="k" * 40)) as app,
         client_of(app, headers={"authorization": "Bearer " + "k" * 40}) as client,
     ):
         found = await everything(client)
@@ -176,7 +176,7 @@ async def test_a_database_of_release_0_1_0_is_read_and_written(wire: Database) -
             assert response.status_code == 200, (path, response.text)
             assert response.json(), path
         await say(client, id_, "on the new version")
-    assert await documents_of_wrong_type(wire) == []
+    assert await documents_of_wrong_type(new_wire) == []
 
 
 @pytest.mark.parametrize("step", ["conversation", "pages", "revisions"])

@@ -18,6 +18,12 @@ pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parents[2] / "scripts" / "seed_plan_categories.py"
 
 
+@pytest.fixture
+def wire(new_wire: Database) -> Database:
+    """Nothing is there yet."""
+    return new_wire
+
+
 def run(**environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(SCRIPT)],

@@ -7,13 +7,17 @@ client. What stands between is all that a change of the driver has to bring.
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 
-from proxy.database import Database, connect
+from proxy.database import DOCUMENTS, Database, connect
+from proxy.documents.base import Raw
+from proxy.documents.message_view import NAME
+from tests.support.stored_documents import collection_name, documents_of_wrong_type
 
 
 class _Rows:
@@ -69,12 +73,112 @@ class PymongoDatabase(Database):
         self.closing = asyncio.get_running_loop().create_task(self.client.close())
 
 
-def open_database(uri: str, name: str) -> Database:
+class PreparedDatabase(Database):
+    """A database that has its indexes and its view: half of what an application's start takes."""
+
+    classes_read = False
+
+    async def prepare(self, *, indexes: bool = True) -> None:
+        """Bind the documents and create what is stored of counters and the like."""
+        del indexes
+        await super().prepare(indexes=False)
+
+    async def bind_documents(self, *, indexes: bool) -> None:
+        """Name the collections; what Beanie reads of the classes is the same in every test."""
+        if not PreparedDatabase.classes_read:
+            await super().bind_documents(indexes=indexes)
+            PreparedDatabase.classes_read = True
+            return
+        name_collections(self)
+
+
+class PreparedPymongoDatabase(PreparedDatabase, PymongoDatabase):
+    """Such a one by PyMongo's asynchronous client."""
+
+
+def name_collections(database: Database) -> None:
+    """Tell the documents' classes, which Beanie has read, where their collections are."""
+    documents: list[Any] = DOCUMENTS
+    for document in documents:
+        document.set_database(database.database)
+        document.set_collection(database.database[document.get_collection_name()])
+
+
+def open_database(uri: str, name: str, *, is_prepared: bool = False) -> Database:
     """Open a client of the driver that `TEST_MONGODB_DRIVER` names; motor without it."""
     if os.environ.get("TEST_MONGODB_DRIVER") != "pymongo":
-        return connect(uri, name)
+        database = connect(uri, name)
+        return PreparedDatabase(database.database) if is_prepared else database
     client: AsyncMongoClient[Any] = AsyncMongoClient(uri, w="majority", journal=True)
-    return PymongoDatabase(_Collections(client, name))
+    kind = PreparedPymongoDatabase if is_prepared else PymongoDatabase
+    return kind(_Collections(client, name))
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A database that is ready: its name, and what its collections have and hold then."""
+
+    name: str
+    indexes: dict[str, list[Raw]]
+    contents: dict[str, list[Raw]]
+
+
+async def made_ready(uri: str, name: str) -> Ready:
+    """Make the indexes and the view of a new database."""
+    database = open_database(uri, name)
+    await database.prepare()
+    raw, names = database.database, [collection_name(document) for document in DOCUMENTS]
+    there = await raw.list_collection_names()
+    indexes = {each: await _indexes(raw, each) if each in there else [] for each in names}
+    contents = {each: await raw[each].find().to_list(None) for each in names}
+    await close_database(database)
+    return Ready(name, indexes, {each: held for each, held in contents.items() if held})
+
+
+async def _indexes(database: Any, name: str) -> list[Raw]:
+    answer = await database.command("listIndexes", name)
+    return [index for index in answer["cursor"]["firstBatch"] if index["name"] != "_id_"]
+
+
+async def restore(database: Database, ready: Ready) -> list[Raw]:
+    """Take away what a test left; returns what of it has wrong types.
+
+    A collection that holds something else than at first is dropped and made anew: of a document
+    that was changed and then deleted, the embedded server keeps the first value in a unique index.
+    """
+    raw = database.database
+    there = set(await raw.list_collection_names())
+    wrong: list[Raw] = []
+    for name in there - ready.indexes.keys() - {NAME}:
+        if not name.startswith("system."):
+            await raw.drop_collection(name)
+    for name in await _with_documents(database, sorted(ready.indexes)):
+        wrong += await documents_of_wrong_type(database, [name])
+        first = ready.contents.get(name)
+        if first and await raw[name].find().to_list(len(first) + 1) == first:
+            continue
+        await raw.drop_collection(name)
+        there.discard(name)
+    for name in ready.indexes.keys() - there:
+        if ready.indexes[name]:
+            await raw.command("createIndexes", name, indexes=ready.indexes[name])
+        if first := ready.contents.get(name):
+            await raw[name].insert_many(first)
+    return wrong
+
+
+async def _with_documents(database: Database, names: list[str]) -> list[str]:
+    """Return which of the collections hold something, asked for in one command."""
+
+    def one_of(name: str) -> list[Raw]:
+        return [{"$limit": 1}, {"$project": {"_id": 0, "found": {"$literal": name}}}]
+
+    first, *others = names
+    unions: list[Raw] = [
+        {"$unionWith": {"coll": name, "pipeline": one_of(name)}} for name in others
+    ]
+    rows = database.database[first].aggregate([*one_of(first), *unions])
+    return [row["found"] async for row in rows]
 
 
 async def close_database(database: Database) -> None:

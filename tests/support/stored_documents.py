@@ -1,5 +1,6 @@
 """Whether what a test left in its database is what the documents' types say."""
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -23,10 +24,14 @@ def _wrong() -> dict[str, Raw]:
     }
 
 
-async def documents_of_wrong_type(database: Database) -> list[Raw]:
-    """Documents that their collection's `$jsonSchema` would log a warning for."""
+async def documents_of_wrong_type(
+    database: Database, names: Iterable[str] | None = None
+) -> list[Raw]:
+    """Documents that their collection's `$jsonSchema` would log a warning for; of all, or some."""
     found: list[Raw] = []
-    for name in await database.database.list_collection_names():
+    if names is None:
+        names = await database.database.list_collection_names()
+    for name in names:
         if filter_ := _wrong().get(name):
             found += [raw async for raw in database.database[name].find(filter_).limit(3)]
     return found
