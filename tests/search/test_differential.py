@@ -1,4 +1,4 @@
-"""A thousand random queries find what a plain scan over the exported texts finds."""
+"""Random queries find what a plain scan over the exported texts finds."""
 
 import os
 import random
@@ -21,9 +21,13 @@ from tests.support.searching import message_ids
 
 pytestmark = pytest.mark.slow
 
-SEEDS = 4
+SEEDS = [int(seed) for seed in os.environ.get("SEARCH_SEEDS", "1").split()]
 QUERIES = int(os.environ.get("SEARCH_QUERIES", "250"))
-"""For each seed: ten faults, put in one by one, were all found by then; try more by hand."""
+"""For each seed; try others by hand.
+
+Of seventeen faults, put in one by one, this seed finds the twelve that four seeds do: the last of
+them, emoji that are looked for without their selectors, at query 214.
+"""
 
 CONVERSATION_COUNT, MESSAGE_COUNT = 12, 20
 
@@ -110,7 +114,7 @@ async def filled(wire: Database) -> AsyncIterator[tuple[httpx.AsyncClient, dict[
         yield client, texts
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", SEEDS)
 async def test_a_search_finds_what_a_plain_scan_finds(
     filled: tuple[httpx.AsyncClient, dict[int, str]], seed: int
 ) -> None:

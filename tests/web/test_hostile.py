@@ -8,7 +8,7 @@ import pytest
 
 from proxy.database import Database
 from tests.support.errors import check_error
-from tests.support.hostile_server import BODIES, JSON, MUST_FAIL, VALUES
+from tests.support.hostile_server import BODIES, FIELDS, JSON, MUST_FAIL, VALUES
 from tests.support.keys import ADMIN, bearer, locked
 from tests.support.owners import PASSED, UNKNOWN, Things, bodies, everything_of, queries
 
@@ -60,7 +60,11 @@ async def test_two_hundred_hostile_bodies_at_every_route(client: httpx.AsyncClie
     for method, path, operation in routes:
         url = path.format(**UNKNOWN)
         required = operation["requestBody"].get("required")
+        known = {*schema_of(client, operation).get("properties", ()), "name"}
         for label, body in BODIES:
+            if label.partition(":")[0] in {*FIELDS} - known:
+                # Not one of its fields, as the name is not: read past, or refused, like that one.
+                continue
             response = await client.request(
                 method, url, content=body, headers={"Content-Type": JSON}
             )
