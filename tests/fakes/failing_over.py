@@ -45,7 +45,8 @@ class FailingOver:
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         port = self._server.sockets[0].getsockname()[1]
-        self.uri = f"mongodb://127.0.0.1:{port}/?{self._query}"
+        # A driver that was refused waits for the next sign of life: else ten seconds.
+        self.uri = f"mongodb://127.0.0.1:{port}/?{self._query}&heartbeatFrequencyMS=500"
         return self
 
     async def __aexit__(
