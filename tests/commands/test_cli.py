@@ -170,10 +170,17 @@ def test_ctrl_c_while_workers_start_prints_no_stack(tmp_path: Path, wire_uri: st
     assert (process.returncode, err) == (0, "")
 
 
-def test_workers_on_another_database_end_with_the_process_that_began_them(
+def test_workers_know_broken_http_and_end_with_the_process_that_began_them(
     tmp_path: Path, wire_uri: str
 ) -> None:
+    """Its answer has the shape of every error; their database outlives the process."""
     with running(tmp_path, "serve", "--workers", "2", PROXY_MONGODB_URI=wire_uri) as (url, process):
+        address = (url.rpartition("/")[2].partition(":")[0], int(url.rpartition(":")[2]))
+        with socket.create_connection(address) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+            head, _, body = client.makefile("rb").read().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert json.loads(body)["detail"] == "A request has exactly one 'Host' header"
         process.kill()
         process.communicate(timeout=60)
         released(url)
@@ -188,16 +195,6 @@ def test_a_second_server_on_the_same_data_is_told_so(home: Path) -> None:
             sentence = failed(home, PROXY_PORT=port)
             assert "already uses the data directory" in sentence
             assert owner in sentence
-
-
-def test_broken_http_is_answered_in_the_shape_of_every_error(tmp_path: Path, wire_uri: str) -> None:
-    with running(tmp_path, "serve", "--workers", "2", PROXY_MONGODB_URI=wire_uri) as (url, _):
-        address = (url.rpartition("/")[2].partition(":")[0], int(url.rpartition(":")[2]))
-        with socket.create_connection(address) as client:
-            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
-            head, _, body = client.makefile("rb").read().partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 400 ")
-    assert json.loads(body)["detail"] == "A request has exactly one 'Host' header"
 
 
 @needs_embedded
