@@ -17,8 +17,11 @@ from mongomock_motor import AsyncMongoMockClient
 
 from proxy.app import create_app
 from proxy.database import Database
+from proxy.providers.echo import EchoProvider
+from proxy.providers.registry import provider_tables
 from proxy.settings import Settings
 from proxy.web.protocol import protocol_of
+from tests.fakes.live import PromptServer
 from tests.fakes.wire_server import find_program, wire_server
 from tests.support.clients import client_at
 from tests.support.databases import (
@@ -180,8 +183,13 @@ def database(request: pytest.FixtureRequest) -> Database:
 
 @asynccontextmanager
 async def running_app(database: Database, settings: Settings, **options: Any) -> AsyncIterator[Any]:
-    """The application with its lifespan, without a server."""
+    """The application with its lifespan, without a server.
+
+    Its echo hurries: where nothing else is configured, it takes a tenth of its usual time.
+    """
     is_mock = isinstance(database, MockDatabase)
+    if not provider_tables(settings):
+        options.setdefault("providers", [EchoProvider(delay_seconds=0.001)])
     app = create_app(settings, database=database, create_indexes=not is_mock, **options)
     async with app.router.lifespan_context(app):
         yield app
@@ -220,16 +228,17 @@ async def serving(app: Any) -> AsyncIterator[str]:
             access_log=False,
             lifespan="on",
         )
-        server = uvicorn.Server(config)
+        server = PromptServer(config)
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         task = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started:
-            assert not task.done(), "the server did not start"
-            await asyncio.sleep(0.01)
+        ready = asyncio.create_task(server.ready.wait())
+        await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        assert not task.done(), "the server did not start"
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
-            server.should_exit = True
+            server.end()
             await task
 
 

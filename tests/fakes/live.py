@@ -9,15 +9,43 @@ from typing import Any
 import uvicorn
 
 
-class _Server(uvicorn.Server):
+class PromptServer(uvicorn.Server):
+    """Ends when it is told to.
+
+    uvicorn's own looks ten times a second whether it should, and then waits as long again for
+    connections: two tenths of a second in each test that has a server.
+    """
+
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ready = asyncio.Event()
+        self._ended = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.ready.set()
 
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self._ended.wait()
+
+    def end(self) -> None:
+        self.should_exit = True
+        self._ended.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # A client that has left is heard of in the loop's next rounds.
+        for _ in range(3):
+            await asyncio.sleep(0)
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown(sockets)
+            return
+        for listener in (*self.servers, *(sockets or ())):
+            listener.close()
+        await self.lifespan.shutdown()
+
+
+class _Server(PromptServer):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         # The test runner keeps its own signals.
@@ -44,5 +72,5 @@ async def serve(app: Any, **options: Any) -> AsyncIterator[str]:
         try:
             yield f"http://127.0.0.1:{sock.getsockname()[1]}"
         finally:
-            server.should_exit = True
+            server.end()
             await task
