@@ -53,11 +53,18 @@ SLOW = {"wire_uri", "chromium", "node", "tools"}
 """Fixtures of a database server, a browser, and the programs of others."""
 
 
+def _allowed_seconds(item: pytest.Item) -> float:
+    """Return how long a test may take, where it says so itself."""
+    marker = item.get_closest_marker("timeout")
+    return float(marker.args[0]) if marker else 0
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what needs another program as slow, and begin with what says itself that it is.
 
-    A long test that comes last is waited for by idle processes; each gets its share at first.
+    A long test that comes last is waited for by idle processes; each gets its share at first,
+    and first of all what may take longest.
     """
     long = [item for item in items if item.get_closest_marker("slow")]
     short = [item for item in items if not item.get_closest_marker("slow")]
@@ -66,6 +73,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         needed = SLOW.intersection(getattr(item, "fixturenames", ()))
         if needed or parameters.get("database") == "wire":
             item.add_marker(pytest.mark.slow)
+    long.sort(key=_allowed_seconds, reverse=True)
     processes = int(getattr(config, "workerinput", {}).get("workercount", 1))
     size = -(-len(short) // processes)
     items[:] = [

@@ -11,7 +11,7 @@ from tests.fakes.failing_over import FailingOver
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.support.replies import create, history, provider, say, streaming
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 SETTINGS = {"checkpoint_seconds": 0.05, "storage_retry_seconds": 60}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.providers.echo import EchoProvider
 from tests.conftest import LiveServer
 from tests.support.keys import ADMIN
 
@@ -41,7 +42,8 @@ async def test_no_request_breaks_the_server_and_answers_match_their_schemas(
 ) -> None:
     options = tmp_path / "schemathesis.toml"
     options.write_text(OPTIONS)
-    async with live(api_keys=[ADMIN], source_roots=[str(tmp_path)]) as client:
+    hurrying = [EchoProvider(delay_seconds=0.001)]
+    async with live(providers=hurrying, api_keys=[ADMIN], source_roots=[str(tmp_path)]) as client:
         process = await asyncio.create_subprocess_exec(
             str(Path(sys.executable).with_name("st")),
             f"--config-file={options}",
