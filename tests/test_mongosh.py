@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,14 @@ async def values_of(uri: str, name: str, *queries: str) -> list[str]:
     return await run(uri, name, *(f"print(JSON.stringify({query}))" for query in queries))
 
 
-async def aids(uri: str, name: str, *calls: str) -> list[Any]:
-    """What the reading aids return to each call."""
+async def aids(
+    uri: str, name: str, *calls: str, printing: Sequence[str] = ()
+) -> tuple[list[Any], list[str]]:
+    """What the reading aids return to each call, and what others of them print."""
     loaded = f"load({json.dumps(str(AIDS))})"
-    printed = await run(uri, name, loaded, *(f"print(JSON.stringify({call}))" for call in calls))
-    return [json.loads(text) for text in printed[1:]]
+    returning = [f"print(JSON.stringify({call}))" for call in calls]
+    _, *printed = await run(uri, name, loaded, *returning, *printing)
+    return [json.loads(text) for text in printed[: len(calls)]], printed[len(calls) :]
 
 
 async def fill(client: httpx.AsyncClient) -> tuple[str, dict[str, Any]]:
@@ -163,10 +167,13 @@ async def test_the_reading_aids_show_what_is_there(wire: Database, wire_uri: str
         await app.state.usage.flush()
         assert (await wire.database.conversations.find_one({"_id": id_}))["page_count"] > 0
 
-        (newest,), found, nothing, (by_model,), (by_owner,), running = await aids(
+        named = (json.dumps(id_), json.dumps(id_[:8]), '"排序"', "", "'nobody'")
+        told, (*chats, unknown) = await aids(
             *(wire_uri, name, "last()", 'find("冒泡排序 3")', 'find("a.c")'),
             *('usage("7d")', 'usage("4w", "owner")', "running()"),
+            printing=[f"chat({given})" for given in named],
         )
+        (newest,), found, nothing, (by_model,), (by_owner,), running = told
         assert (newest["_id"], newest["name"], newest["messages"]) == (id_, "排序", 13)
         assert {message["conversation_id"] for message in found} == {id_}
         assert all("冒泡排序 3" in message["content"] for message in found)
@@ -174,11 +181,6 @@ async def test_the_reading_aids_show_what_is_there(wire: Database, wire_uri: str
         assert (by_model["_id"], by_model["requests"]) == ("echo/echo", 6)
         assert (by_owner["_id"], by_owner["requests"]) == ("default", 6)
 
-        loaded = f"load({json.dumps(str(AIDS))})"
-        named = (json.dumps(id_), json.dumps(id_[:8]), '"排序"', "", "'nobody'")
-        _, *chats, unknown = await run(
-            wire_uri, name, loaded, *(f"chat({given})" for given in named)
-        )
         assert len(chats) == 4
         for printed in chats:
             texts = ["你是AI助手", *(f"用Python写冒泡排序 {number}" for number in range(6))]
@@ -196,6 +198,6 @@ async def test_a_reply_that_is_being_written_is_shown_as_running(
             id_ = await create(client)
             async with streaming(client, id_) as stream:
                 await stream.until("one")
-                ((reply,),) = await aids(wire_uri, wire.database.name, "running()")
+                ((reply,),), _ = await aids(wire_uri, wire.database.name, "running()")
                 assert reply["_id"] == stream.message_id
                 assert reply["conversation_id"] == id_
