@@ -309,8 +309,8 @@ async def test_passwords_are_compared_a_few_at_a_time() -> None:
     verifier = Verifier()
     hash_ = await hash_password(PASSWORD)
     assert hash_.startswith("$argon2id$")
-    matches = [verifier.matches(hash_, text) for text in (PASSWORD, "x", "", "\ud800x"[1:])]
-    assert await asyncio.gather(*matches) == [True, False, False, False]
+    matches = [verifier.matches(hash_, text) for text in (PASSWORD, "x", "")]
+    assert await asyncio.gather(*matches) == [True, False, False]
     assert not await verifier.matches(None, "nobody")
     assert not await verifier.matches("not a hash", PASSWORD)
 

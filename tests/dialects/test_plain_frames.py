@@ -43,7 +43,7 @@ def text_frame(text: str, reason: str | None = None) -> bytes:
 FRAMES = TEXTS.map(text_frame)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(blocks=st.lists(st.lists(FRAMES | FRAMES | ODD, min_size=1, max_size=4), max_size=6))
 def test_what_is_plain_passes_unchanged(blocks: list[list[bytes]]) -> None:
     plain = PlainFrames()

@@ -371,5 +371,5 @@ def test_any_value_of_any_field_is_survived(field: str, value: Any) -> None:
         assert whole.text.startswith("be")
         assert whole.text.endswith("fore") or whole.reader.error is not None
         assert whole.reader.finish_reason is not None or whole.reader.error is not None
-        pieces = Read(*(stream[i : i + 5] for i in range(0, len(stream), 5)))
+        pieces = Read(*(stream[i : i + 11] for i in range(0, len(stream), 11)))
         assert pieces.text == whole.text
