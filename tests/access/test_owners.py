@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -222,6 +223,23 @@ def requests(app: Any, ids: dict[str, Any]) -> list[Sent]:
     ]
 
 
+ID_NAMES = [name for name in UNKNOWN if name.endswith("_id")]
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """Somebody with things of their own, and all requests about them.
+
+    By the name of an id, `with_foreign` has the requests with that id of somebody else.
+    """
+
+    things: Things
+    own: dict[str, Any]
+    foreign: dict[str, Any]
+    with_own: list[Sent]
+    with_foreign: dict[str, list[Sent]]
+
+
 async def test_no_id_of_somebody_else_works_among_ones_own(wire: Database) -> None:
     """One foreign id at a time, where everything else is the stranger's: path, body, query."""
     settings = make_settings(api_keys=[ADMIN])
@@ -231,34 +249,34 @@ async def test_no_id_of_somebody_else_works_among_ones_own(wire: Database) -> No
         before = await everything_of("mine")
         serial = 0
 
-        async def stranger() -> tuple[Things, dict[str, Any]]:
+        async def stranger(foreign: dict[str, Any]) -> Stranger:
             nonlocal serial
             serial += 1
             key = await make_key(f"stranger{serial}", "own", scopes=["admin"])
             things = Things(client, key, f"owned-by-{serial}")
-            return things, await things.make()
+            own = await things.make()
+            sent = {name: requests(app, {**own, name: foreign[name]}) for name in ID_NAMES}
+            return Stranger(things, own, foreign, requests(app, own), sent)
 
-        async def send(
-            things: Things, own: dict[str, Any], number: int, name: str, foreign: dict[str, Any]
-        ) -> tuple[int, str] | None:
+        async def send(by: Stranger, number: int, name: str) -> tuple[int, str] | None:
             """The answer to one request with one foreign id; None where it holds no such id."""
-            sent = requests(app, {**own, name: foreign[name]})[number]
-            if sent == requests(app, own)[number]:
+            sent = by.with_foreign[name][number]
+            if sent == by.with_own[number]:
                 return None
             method, url, body, query, headers = sent
             answer = await client.request(
-                method, url, json=body, params=query, headers={**things.headers, **headers}
+                method, url, json=body, params=query, headers={**by.things.headers, **headers}
             )
             assert MARKER not in normal(answer.text, ids), f"{method} {url} {name}"
-            named = {name: foreign[name], "filename": own["filename"]}
+            named = {name: by.foreign[name], "filename": by.own["filename"]}
             return answer.status_code, normal(answer.text, named)
 
         walked = 0
-        one, other = await stranger(), await stranger()
+        one, other = await stranger(ids), await stranger(UNKNOWN)
         for number, (method, url, *_) in enumerate(requests(app, UNKNOWN)):
-            for name in (name for name in UNKNOWN if name.endswith("_id")):
-                found = await send(*one, number, name, ids)
-                expected = await send(*other, number, name, UNKNOWN)
+            for name in ID_NAMES:
+                found = await send(one, number, name)
+                expected = await send(other, number, name)
                 if found is None or expected is None:
                     continue
                 where = f"{method} {url} with a foreign {name}: {found} {expected}"
@@ -266,9 +284,9 @@ async def test_no_id_of_somebody_else_works_among_ones_own(wire: Database) -> No
                 assert found[0] == 200 or found[1] == expected[1], where
                 walked += 1
                 if found[0] == 200 and method != "GET":
-                    await finds_nothing_of_others(one[0])
+                    await finds_nothing_of_others(one.things)
                 if found[0] == 200 and method == "DELETE":
-                    one, other = await stranger(), await stranger()
+                    one, other = await stranger(ids), await stranger(UNKNOWN)
         assert walked > 80
         assert await everything_of("mine") == before
 

@@ -1,6 +1,7 @@
 """Directories for embedded servers, prepared once: making a user takes two starts."""
 
 import asyncio
+import functools
 import shutil
 from pathlib import Path
 
@@ -21,7 +22,12 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if IN_CI:
             pytest.fail(str(error))
         pytest.skip(str(error))
-    directory = tmp_path_factory.mktemp("prepared") / "data"
+    return _started_and_stopped(tmp_path_factory.getbasetemp() / "prepared" / "data")
+
+
+@functools.cache
+def _started_and_stopped(directory: Path) -> Path:
+    """Return the directory; once a process, for every module that has the fixture."""
 
     async def start_and_stop() -> None:
         async with EmbeddedDatabase(make_settings(data_dir=directory)):
