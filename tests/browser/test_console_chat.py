@@ -203,10 +203,10 @@ async def test_a_long_conversation_is_in_the_page_only_in_part(
     mock: Database, visit: Visit
 ) -> None:
     async with served(mock) as (url, _, api):
-        id_ = await import_long(api, 1_000)
+        id_ = await import_long(api, 400)
         async with visit(f"{url}/console/#/chat/{id_}") as page:
             messages = page.locator(".message")
-            await expect(page.get_by_text("number 999:").first).to_be_in_viewport()
+            await expect(page.get_by_text("number 399:").first).to_be_in_viewport()
             thread = page.locator(".thread")
             for _ in range(40):
                 await thread.evaluate("element => element.scrollTo(0, 0)")
@@ -216,21 +216,21 @@ async def test_a_long_conversation_is_in_the_page_only_in_part(
                     break
             await expect(page.get_by_text("number 0:").first).to_be_visible()
             await page.get_by_label("Go to the newest message").click()
-            await expect(page.get_by_text("number 999:").first).to_be_in_viewport()
+            await expect(page.get_by_text("number 399:").first).to_be_in_viewport()
 
 
 async def test_a_link_to_an_old_message_opens_there_and_the_newest_is_not_far(
     mock: Database, visit: Visit
 ) -> None:
     async with served(mock) as (url, _, api):
-        id_ = await import_long(api, 600)
+        id_ = await import_long(api, 300)
         listed = (await api.get(f"/v1/chat/conversations/{id_}/messages")).json()["messages"]
         wanted = listed[100]["id"]
         async with visit(f"{url}/console/#/chat/{id_}?message={wanted}") as page:
             await expect(page.locator(".message.found")).to_be_in_viewport()
             await expect(page.locator(".message.found")).to_contain_text("number 100:")
             await page.get_by_label("Go to the newest message").click()
-            await expect(page.get_by_text("number 599:").first).to_be_in_viewport()
+            await expect(page.get_by_text("number 299:").first).to_be_in_viewport()
 
 
 async def test_a_file_of_conversations_goes_in_and_out(mock: Database, visit: Visit) -> None:
