@@ -22,6 +22,7 @@ SAID = [
     b'{"choices":[{"delta":{"content":NaN}}]}',
     b'{"choices":[],"usage":{"prompt_tokens":1}}',
     b'{"choices":[]}',
+    b'{"choices":[{"delta":{"content":"x"}}],"error":{"message":"no"}}',
     b'{"choices":[null]}',
     b'{"detail":"no"}',
     b"null",
