@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.fakes.wire_server import FLAGS, find_program, free_port
+from tests.fakes.wire_server import FLAGS, MEMORY, find_program, free_port
 
 
 class KillableServer:
@@ -55,7 +55,7 @@ class KillableServer:
 @asynccontextmanager
 async def killable_server(folder: Path | None = None) -> AsyncIterator[KillableServer]:
     """A running server; what it stored is thrown away unless a `folder` is given."""
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as temporary:
         server = KillableServer(str(folder or temporary))
         await server.start()
         try:
