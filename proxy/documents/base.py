@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from beanie import Document
-from pymongo.errors import DocumentTooLarge, PyMongoError
+from pymongo.errors import DocumentTooLarge, DuplicateKeyError, PyMongoError
 
-from proxy.documents.embedded_server import CERTAIN_IMAGE, find_by_values
+from proxy.documents.embedded_server import CERTAIN_IMAGE, find_by_values, forget_old_keys
 from proxy.errors import NotFound
 
 DEFAULT_OWNER = "default"
@@ -71,7 +71,13 @@ class OwnedCollection(Generic[D]):
 
     async def insert(self, document: Mapping[str, Any]) -> None:
         """`insertOne`, stamped with the owner."""
-        await self._collection.insert_one({**document, "owner": self._owner})
+        owned = {**document, "owner": self._owner}
+        try:
+            await self._collection.insert_one(owned)
+        except DuplicateKeyError as error:
+            if not await forget_old_keys(self._collection, owned, error):
+                raise
+            await self._collection.insert_one(owned)
 
     async def find_one(
         self,

@@ -14,19 +14,28 @@ fails one of those tests, the answer here is not needed any more.
 - A pattern is refused above a length, and no pattern uses an index: `PATTERN_BYTES`.
 - `collMod` of a view answers that it did, and does nothing: `redefine_view`. (An insert into a
   view does the same; this program makes none.)
+- A unique index keeps the key that a document had before an update, also when the document is
+  gone: no other can be inserted with it until `forget_old_keys`.
 - `dbStats` knows nothing of the files: `Database.description` leaves the size out.
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pymongo import ASCENDING, IndexModel, ReturnDocument
+from pymongo.errors import DuplicateKeyError, OperationFailure
 
 PATTERN_BYTES = 1000
 """The longest regular expression that is taken."""
 
 CERTAIN_IMAGE = ReturnDocument.AFTER
 """Which image of a document an atomic update may be asked for."""
+
+
+_INDEX = re.compile(r"index: ([\w.]+)")
+"""The name of an index in the sentence of a duplicate key."""
 
 
 def _index(name: str, *fields: str) -> IndexModel:
@@ -97,6 +106,31 @@ async def find_by_values(
 def all_of(field: str, values: Sequence[Any]) -> dict[str, Any]:
     """Return a filter for documents whose array `field` has all the values."""
     return {"$and": [{field: value} for value in values]}
+
+
+async def forget_old_keys(
+    collection: Any, document: Mapping[str, Any], error: DuplicateKeyError
+) -> bool:
+    """Make the index anew that refused a document whose key no other one has; whether it did.
+
+    Another one stands in for it meanwhile, so that no two documents get one key.
+    """
+    named = _INDEX.search(str(error))
+    if named is None or not await is_embedded(collection.database):
+        return False
+    name = named[1]
+    index = (await collection.index_information()).get(name)
+    fields = [field for field, _ in index["key"]] if index else []
+    if not fields or not document.keys() >= set(fields):
+        return False
+    if await collection.find_one({field: document[field] for field in fields}, {"_id": 1}):
+        return False
+    options = {"unique": True, "sparse": index.get("sparse", False)}
+    for made, dropped in ((f"{name}_meanwhile", name), (name, f"{name}_meanwhile")):
+        await collection.create_index(index["key"], name=made, **options)
+        with suppress(OperationFailure):  # another worker dropped it
+            await collection.drop_index(dropped)
+    return True
 
 
 async def redefine_view(database: Any, name: str, definition: Mapping[str, Any]) -> None:

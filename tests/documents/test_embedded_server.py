@@ -14,7 +14,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError, OperationFailure, WriteError
 
-from proxy.database import DOCUMENTS
+from proxy.database import DOCUMENTS, Database
 from proxy.documents.base import Owned, Raw
 from proxy.documents.embedded_server import (
     CERTAIN_IMAGE,
@@ -22,11 +22,13 @@ from proxy.documents.embedded_server import (
     PATTERN_BYTES,
     all_of,
     find_by_values,
+    forget_old_keys,
     is_embedded,
     redefine_view,
 )
 from proxy.routers import plan_documents
 from proxy.search import prefilter
+from tests.conftest import client_of, make_settings, running_app
 from tests.support.stored_documents import collection_name
 
 MANY = 60
@@ -199,3 +201,41 @@ def test_every_collection_of_an_owner_has_an_index_for_one_document_of_it() -> N
     for name, indexes in NARROW_INDEXES.items():
         keys = [list(index.document["key"]) for index in indexes]
         assert any(key[:2] == ["_id", "owner"] for key in keys), name
+
+
+async def test_a_unique_index_keeps_a_key_that_its_document_no_longer_has(
+    database: Any, *, embedded: bool
+) -> None:
+    collection = database["named"]
+    await collection.create_index([("owner", 1), ("name", 1)], name="name", unique=True)
+
+    def named(id_: int, name: str) -> Raw:
+        return {"_id": id_, "owner": "me", "name": name}
+
+    await collection.insert_one(named(1, "old"))
+    await collection.update_one({"_id": 1}, {"$set": {"name": "new"}})
+    if not embedded:
+        await collection.insert_one(named(2, "old"))
+        return
+    with pytest.raises(DuplicateKeyError) as refused:
+        await collection.insert_one(named(2, "old"))
+    assert await forget_old_keys(collection, named(2, "old"), refused.value)
+    await collection.insert_one(named(2, "old"))
+    with pytest.raises(DuplicateKeyError) as refused:
+        await collection.insert_one(named(3, "new"))
+    assert not await forget_old_keys(collection, named(3, "new"), refused.value)
+    assert list(await collection.index_information()) == ["_id_", "name"]
+
+
+async def test_a_name_that_was_given_up_is_free_and_a_taken_one_is_not(wire: Database) -> None:
+    async with running_app(wire, make_settings()) as app, client_of(app) as client:
+        for path in ("/v1/projects", "/v1/plan/categories"):
+            body = {"name": "项目"}
+            renamed = (await client.post(path, json=body)).json()["id"]
+            changed = await client.put(f"{path}/{renamed}", json={"name": "新"})
+            assert changed.status_code == 200, changed.text
+            for name, status in (("项目", 200), ("项目", 409), ("新", 409)):
+                made = await client.post(path, json={**body, "name": name})
+                assert made.status_code == status, made.text
+            assert (await client.delete(f"{path}/{renamed}")).status_code == 200
+            assert (await client.post(path, json={**body, "name": "新"})).status_code == 200
