@@ -1,7 +1,7 @@
 """One answer on its way to the client of a stateless call: a stream, or whole."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.types import Send
 
@@ -43,10 +43,15 @@ class Sending:
         self.is_open = True
         await self._start(status, [(b"content-type", content_type.encode("latin-1")), *headers])
 
-    async def write(self, block: bytes) -> None:
+    def write(self, block: bytes) -> Awaitable[None]:
         """Send whole frames."""
         if self._beating is not None:
-            await self._beating
+            return self._write_after(self._beating, block)
+        self._sent_at = self._loop.time()
+        return self._send({"type": "http.response.body", "body": block, "more_body": True})
+
+    async def _write_after(self, beating: Awaitable[None], block: bytes) -> None:
+        await beating
         self._sent_at = self._loop.time()
         await self._send({"type": "http.response.body", "body": block, "more_body": True})
 
