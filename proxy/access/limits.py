@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from functools import cached_property
+from functools import cached_property, partial
 from random import getrandbits
 from typing import Any, TypeVar
 
@@ -108,6 +108,8 @@ class Limits:
         self._database = database
         self._engine = engine
         self._usage = usage
+        self._freeing: dict[str, set[asyncio.Task[None]]] = {}
+        """Key → its slots that are given back just now."""
         self.searches = asyncio.Semaphore(settings.searches)
         self._replies = 0
         self._share = math.ceil(settings.streams / settings.workers)
@@ -224,9 +226,7 @@ class Limits:
                     code="insufficient_quota",
                     retry_after_seconds=_seconds_to_midnight(),
                 )
-        if caller.streams and not await KeyActivity.take_slot(
-            caller.key_id, slot.id, self._engine.worker_id, caller.streams
-        ):
+        if caller.streams and not await self._take_slot(caller, slot):
             raise TooManyRequests(
                 f"This key may have {caller.streams} replies written at once; "
                 "wait for one to end or stop it",
@@ -234,13 +234,34 @@ class Limits:
                 retry_after_seconds=2,
             )
 
+    async def _take_slot(self, caller: CallerInfo, slot: Slot) -> bool:
+        """Whether the key had a slot left; those that are on their way back are waited for."""
+        wanted = (caller.key_id, slot.id, self._engine.worker_id, caller.streams)
+        if await KeyActivity.take_slot(*wanted):
+            return True
+        freeing = self._freeing.get(caller.key_id)
+        if not freeing:
+            return False
+        # Who asks again as soon as a reply has ended is faster than the database.
+        await asyncio.wait(freeing, timeout=FREE_SECONDS)
+        return await KeyActivity.take_slot(*wanted)
+
     def release(self, slot: Slot) -> None:
         """One holder less; the last one frees the slot."""
         slot.holders -= 1
         if slot.holders == 0:
             self._replies -= 1
             if slot.key_id:
-                self._engine.in_background(self._free(slot))
+                freeing = self._freeing.setdefault(slot.key_id, set())
+                task = self._engine.in_background(self._free(slot))
+                freeing.add(task)
+                task.add_done_callback(partial(self._freed, slot.key_id))
+
+    def _freed(self, key_id: str, task: asyncio.Task[None]) -> None:
+        freeing = self._freeing[key_id]
+        freeing.discard(task)
+        if not freeing:
+            del self._freeing[key_id]
 
     async def _free(self, slot: Slot) -> None:
         """Give a slot back, again until the database answers: a forgotten one counts for good.

@@ -157,11 +157,12 @@ class Engine:
         task.add_done_callback(self._tasks.discard)
         return generation
 
-    def in_background(self, work: Coroutine[Any, Any, Any]) -> None:
+    def in_background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[None]:
         """Run work that nobody waits for, and that a shutdown does."""
         task = asyncio.create_task(_logged(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _forget(self, generation: Generation) -> None:
         self.running.pop(generation.message_id, None)
