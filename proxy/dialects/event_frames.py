@@ -31,11 +31,6 @@ class WholeFrames:
         self.is_cut = False
         """Whether what was given last ends within a frame."""
 
-    @property
-    def holds_nothing(self) -> bool:
-        """Whether what comes next begins with a frame."""
-        return not (self._held or self.is_cut)
-
     def feed_known(self, data: bytes, is_known: Callable[[bytes], bool]) -> bytes:
         """Return the whole frames that these bytes complete if they are known; else take nothing.
 
@@ -43,8 +38,9 @@ class WholeFrames:
         """
         if self.is_cut:
             return b""
-        data = self._held + data
-        end = data.rfind(b"\n\n") + 2
+        if self._held:
+            data = self._held + data
+        end = len(data) if data[-2:] == b"\n\n" else data.rfind(b"\n\n") + 2
         if end < 2 or not is_known(data[:end]):
             return b""
         self._held = data[end:]
@@ -93,11 +89,8 @@ class FrameSieve:
 
     def feed(self, data: bytes) -> bytes:
         """Return the whole frames that these bytes complete; `b""` says that no more will come."""
-        if not self.is_done:
-            if self._frames.holds_nothing and self._plain.is_known(data):
-                return data
-            if known := self._frames.feed_known(data, self._plain.is_known):
-                return known
+        if not self.is_done and (known := self._frames.feed_known(data, self._plain.is_known)):
+            return known
         was_cut = self._frames.is_cut
         block = self._frames.feed(data) if data else self._frames.rest()
         # A frame that is passed on in pieces cannot be looked at.
