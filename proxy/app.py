@@ -170,7 +170,7 @@ def create_app(
                 recorder,
                 PoePoints(settings, registry, engine, recorder),
             )
-            app.state.limits = Limits(settings, opened, engine, recorder)
+            app.state.limits = Limits(settings, engine, recorder)
             app.state.authenticator = Authenticator(settings)
             app.state.verifier, app.state.sealer = (
                 Verifier(),

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 from beanie import init_beanie
 from motor.motor_asyncio import AsyncIOMotorClient
-from pymongo import WriteConcern
 from pymongo.errors import ConfigurationError, PyMongoError
 
 from proxy.documents.api_key import ApiKey, KeyActivity
@@ -26,6 +25,7 @@ from proxy.documents.plan_document import PlanDocument
 from proxy.documents.plan_draft import PlanDraft
 from proxy.documents.plan_file import PlanFile
 from proxy.documents.project import Project
+from proxy.documents.rate_window import RateWindow
 from proxy.documents.response import StoredResponse
 from proxy.documents.schema_version import Meta, check_version, record_version
 from proxy.documents.server_secret import REASONING, ServerSecret
@@ -56,6 +56,7 @@ DOCUMENTS: list[type[Stored]] = [
     Worker,
     ApiKey,
     KeyActivity,
+    RateWindow,
     User,
     Session,
     Usage,
@@ -108,10 +109,6 @@ class Database:
         await init_beanie(
             database=self.database, document_models=DOCUMENTS, skip_indexes=not indexes
         )
-
-    def unjournaled(self) -> Any:
-        """Return the database for counters that may lose a second's writes in a crash."""
-        return self.database.with_options(write_concern=WriteConcern(w=1))
 
     async def ping(self) -> None:
         """One round trip.

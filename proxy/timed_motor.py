@@ -117,11 +117,6 @@ class TimedCollection(_Collection):  # type: ignore[misc]
         """Return a cursor; nothing is asked before its first document is."""
         return TimedCommandCursor(self, self._async_aggregate, pipeline, **options)
 
-    def with_options(self, **options: Any) -> "TimedCollection":
-        """Return the same with other concerns."""
-        changed = self.delegate.with_options(**options)
-        return TimedCollection(self.database, self.name, _delegate=changed)
-
 
 class TimedDatabase(_Database):  # type: ignore[misc]
     """A database."""
@@ -142,8 +137,6 @@ class TimedDatabase(_Database):  # type: ignore[misc]
             self._build_info = found
         return found
 
-    def with_options(self, **options: Any) -> "TimedDatabase":
-        """Return the same with other concerns."""
-        return TimedDatabase(
-            self.client, self.name, _delegate=self.delegate.with_options(**options)
-        )
+    def get_collection(self, name: str, **options: Any) -> TimedCollection:
+        """Return a collection with other concerns."""
+        return TimedCollection(self, name, **options)

@@ -56,7 +56,8 @@ async def test_each_command_is_counted_once_as_the_driver_names_it(
     await rows.insert_one({"_id": 0, "n": 0})
     await rows.insert_many([{"_id": number, "n": number} for number in range(1, 8)])
     await rows.update_one({"_id": 1}, {"$set": {"n": 9}})
-    await rows.with_options(write_concern=WriteConcern(1)).update_many({}, {"$inc": {"n": 1}})
+    unsafe = database.get_collection("rows", write_concern=WriteConcern(1))
+    await unsafe.update_many({}, {"$inc": {"n": 1}})
     await rows.replace_one({"_id": 2}, {"n": 2})
     await rows.delete_one({"_id": 3})
     await rows.delete_many({"_id": 4})
@@ -64,7 +65,7 @@ async def test_each_command_is_counted_once_as_the_driver_names_it(
     assert (await rows.find_one_and_update({"_id": 5}, {"$inc": {"n": 1}}))["n"] == 6
     assert await rows.count_documents({}) == await rows.estimated_document_count() == 6
     await database.command("ping")
-    await database.with_options(write_concern=WriteConcern(1)).command({"buildInfo": 1})
+    await database.command({"buildInfo": 1})
     with pytest.raises(DuplicateKeyError):
         await rows.insert_one({"_id": 0})
     with pytest.raises(OperationFailure):

@@ -1,7 +1,7 @@
 """How much a key may ask for; only keys that have a limit cost a round trip.
 
-Requests and log-in attempts are counted by the `limits` library's moving window in MongoDB,
-so all workers count together. Replies being written hold a slot in their key's document.
+Requests and log-in attempts are counted by moving windows in the database, so all workers count
+together. Replies being written hold a slot in their key's document.
 """
 
 import asyncio
@@ -9,32 +9,26 @@ import hashlib
 import logging
 import math
 import re
-import time
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from functools import cached_property, partial
+from functools import partial
 from random import getrandbits
 from typing import Any, TypeVar
 
-from limits import RateLimitItem, RateLimitItemPerMinute, RateLimitItemPerSecond
-from limits.aio.storage import MongoDBStorage
-from limits.aio.strategies import MovingWindowRateLimiter
 from pymongo.errors import PyMongoError
 
 from proxy.access.addresses import host_of
 from proxy.access.usage import UsageRecorder
 from proxy.caller import CallerInfo
-from proxy.database import Database
 from proxy.documents.api_key import KeyActivity
 from proxy.documents.base import utc_now
+from proxy.documents.rate_window import Rate, RateWindow
 from proxy.errors import ProxyError, TooManyRequests
 from proxy.settings import Settings
 from proxy.streaming.engine import Engine
 from proxy.streaming.generation import Generation
 
 log = logging.getLogger(__name__)
-
-TRIES = 5
 
 FREE_SECONDS = 0.5
 """How long to wait for a database that did not answer when a slot was given back."""
@@ -101,11 +95,8 @@ class Limits:
     `searches` is what a search waits for its turn with.
     """
 
-    def __init__(
-        self, settings: Settings, database: Database, engine: Engine, usage: UsageRecorder
-    ) -> None:
+    def __init__(self, settings: Settings, engine: Engine, usage: UsageRecorder) -> None:
         self._settings = settings
-        self._database = database
         self._engine = engine
         self._usage = usage
         self._freeing: dict[str, set[asyncio.Task[None]]] = {}
@@ -127,9 +118,10 @@ class Limits:
         if caller.key_id:
             self._usage.key_used(caller.key_id)
         if caller.requests_per_minute:
-            await self._hit(
-                RateLimitItemPerMinute(caller.requests_per_minute, namespace="requests"),
-                caller.key_id,
+            _refuse_until_room(
+                await RateWindow.add(
+                    Rate("requests", caller.requests_per_minute, 60), caller.key_id
+                ),
                 f"This key may send {caller.requests_per_minute} requests a minute",
             )
 
@@ -147,44 +139,19 @@ class Limits:
             (self._logins("pair", 1), _pair(name, host)),
             (self._logins("name", LOGINS_UNDER_NAME), _pair(name, "")),
         ]
-        for item, who in counted:
-            if not await self._limiter.test(item, who):
-                await self._refuse(item, who, TOO_MANY_LOGINS)
-        for item, who in counted:
-            await self._hit(item, who, TOO_MANY_LOGINS)
+        for rate, who in counted:
+            _refuse_until_room(await RateWindow.seconds_until_room(rate, who), TOO_MANY_LOGINS)
+        for rate, who in counted:
+            _refuse_until_room(await RateWindow.add(rate, who), TOO_MANY_LOGINS)
 
     async def forget_logins(self, name: str, address: str) -> None:
         """After a right password: a person who mistyped before starts afresh."""
-        await self._limiter.clear(self._logins("pair", 1), _pair(name, host_of(address)))
+        await RateWindow.forget(self._logins("pair", 1), _pair(name, host_of(address)))
 
-    def _logins(self, kind: str, times: int) -> RateLimitItem:
-        return RateLimitItemPerSecond(
-            self._settings.login_attempts * times,
-            self._settings.login_window_seconds,
-            namespace=f"login_{kind}",
-        )
-
-    @cached_property
-    def _limiter(self) -> MovingWindowRateLimiter:
-        return MovingWindowRateLimiter(_Storage(self._database))
-
-    async def _hit(self, item: RateLimitItem, who: str, sentence: str) -> None:
-        for _ in range(TRIES):
-            if await self._limiter.hit(item, who):
-                return
-            # Two first requests at once: on MongoDB the insert of one fails; there is room.
-            await self._refuse(item, who, sentence)
-        raise TooManyRequests(code="rate_limit_exceeded", retry_after_seconds=1)
-
-    async def _refuse(self, item: RateLimitItem, who: str, sentence: str) -> None:
-        reset_at, remaining = await self._limiter.get_window_stats(item, who)
-        if remaining <= 0:
-            seconds = max(1, math.ceil(reset_at - time.time()))
-            raise TooManyRequests(
-                f"{sentence}; wait {seconds} seconds",
-                code="rate_limit_exceeded",
-                retry_after_seconds=seconds,
-            )
+    def _logins(self, kind: str, times: int) -> Rate:
+        settings = self._settings
+        limit = settings.login_attempts * times
+        return Rate(f"login_{kind}", limit, settings.login_window_seconds)
 
     # Replies
 
@@ -287,21 +254,13 @@ class Limits:
             self.release(slot)
 
 
-class _Storage(MongoDBStorage):
-    """The library's storage on our own connections, whose counters need no journal."""
-
-    def __init__(self, database: Database) -> None:
-        # The client that this makes never connects: all work goes through `database`.
-        super().__init__(
-            "async+mongodb://127.0.0.1",
-            counter_collection_name="rate_counters",
-            window_collection_name="rate_windows",
+def _refuse_until_room(seconds: int, sentence: str) -> None:
+    if seconds:
+        raise TooManyRequests(
+            f"{sentence}; wait {seconds} seconds",
+            code="rate_limit_exceeded",
+            retry_after_seconds=seconds,
         )
-        self._handle = database.unjournaled()
-
-    @property
-    def database(self) -> Any:
-        return self._handle
 
 
 def _pair(name: str, host: str) -> str:

@@ -50,18 +50,6 @@ class _Collections(AsyncDatabase[Any]):
     def __getitem__(self, name: str) -> _Collection:
         return _Collection(self, name)
 
-    def with_options(self, *args: Any, **options: Any) -> "_Collections":
-        """Return the same with other concerns."""
-        changed = super().with_options(*args, **options)
-        return _Collections(
-            self.client,
-            self.name,
-            changed.codec_options,
-            changed.read_preference,
-            changed.write_concern,
-            changed.read_concern,
-        )
-
 
 class PymongoDatabase(Database):
     """A database by PyMongo's asynchronous client."""
