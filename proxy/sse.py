@@ -20,6 +20,9 @@ MAX_EVENT_BYTES = 64 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
 
+_LF, _CR = b"\n\r"
+"""As numbers: bytes look for one eight times as fast as for bytes of its length."""
+
 
 def encode(payload: Any) -> bytes:
     """One frame: a `data:` line and the empty line that ends it."""
@@ -65,14 +68,14 @@ class SSEDecoder:
 
         By far the most chunks are. None, and nothing is taken, where it is something else.
         """
-        if self._between_events and chunk[-2:] == b"\n\n" and b"\r" not in chunk:
+        if self._between_events and chunk[-2:] == b"\n\n" and _CR not in chunk:
             if chunk.find(b"\n") == len(chunk) - 2 > 6:
                 return [chunk[6:-2]] if chunk[:6] == b"data: " else None
             frames = chunk[:-2].split(b"\n\n")
             whole = [
                 frame[6:]
                 for frame in frames
-                if frame[:6] == b"data: " and len(frame) > 6 and b"\n" not in frame
+                if frame[:6] == b"data: " and len(frame) > 6 and _LF not in frame
             ]
             if len(whole) == len(frames):
                 return whole
@@ -90,10 +93,10 @@ class SSEDecoder:
             self._after_cr = False
             if chunk[0] == 0x0A:
                 chunk = chunk[1:]
-        if b"\r" in chunk:
+        if _CR in chunk:
             self._after_cr = chunk.endswith(b"\r")
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        if b"\n" not in chunk:
+        if _LF not in chunk:
             if chunk:
                 self._between_events = False
                 self._hold(len(chunk))

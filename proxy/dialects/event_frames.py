@@ -20,6 +20,9 @@ from proxy.sse import DONE, JSONFrames, encode
 HELD_BYTES = 1024 * 1024
 """A frame longer than this is passed on in pieces."""
 
+TAIL_BYTES = 8 * 1024
+"""How much of a stream's end is read for its usage and finish reason."""
+
 FRAME_ENDS = re.compile(rb"(?<=\n\n)(?=[^\n])|(?<=\r\n\r\n)(?=[^\r\n])")
 
 
@@ -27,30 +30,16 @@ class WholeFrames:
     """Gives bytes on up to the end of the last whole frame and keeps what follows it."""
 
     def __init__(self) -> None:
-        self._held = b""
+        self.held = b""
+        """The beginning of the next frame."""
         self.is_cut = False
         """Whether what was given last ends within a frame."""
 
-    def feed_known(self, data: bytes, is_known: Callable[[bytes], bool]) -> bytes:
-        """Return the whole frames that these bytes complete if they are known; else take nothing.
-
-        What is known need not be looked through for what is odd.
-        """
-        if self.is_cut:
-            return b""
-        if self._held:
-            data = self._held + data
-        end = len(data) if data[-2:] == b"\n\n" else data.rfind(b"\n\n") + 2
-        if end < 2 or not is_known(data[:end]):
-            return b""
-        self._held = data[end:]
-        return data[:end]
-
     def feed(self, data: bytes) -> bytes:
         """Return the whole frames that these bytes complete."""
-        if self._held:
-            data = self._held + data
-            self._held = b""
+        if self.held:
+            data = self.held + data
+            self.held = b""
         # Some write single line ends between frames, which no client takes for two.
         if b"}\ndata:" in data:
             data = data.replace(b"}\ndata:", b"}\n\ndata:")
@@ -64,13 +53,35 @@ class WholeFrames:
         if len(data) - end > HELD_BYTES:
             self.is_cut = True
             return data
-        self._held = data[end:]
+        self.held = data[end:]
         return data[:end]
 
     def rest(self) -> bytes:
         """Return what is left at the end."""
-        rest, self._held = self._held, b""
+        rest, self.held = self.held, b""
         return rest
+
+
+class Tail:
+    """Keeps the end of a passing stream: the usage and the finish reason come last."""
+
+    def __init__(self) -> None:
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
+
+    def feed(self, block: bytes) -> None:
+        """Take the next whole frames."""
+        self._kept.append(block)
+        self._kept_bytes += len(block)
+        if self._kept_bytes > TAIL_BYTES:
+            self._kept, self._kept_bytes = [block], len(block)
+
+    def end(self) -> bytes:
+        """Return the last whole frames."""
+        end = b"".join(self._kept)
+        if len(end) > TAIL_BYTES:
+            end = FRAME_ENDS.split(end[-TAIL_BYTES:], maxsplit=1)[-1]
+        return end
 
 
 class FrameSieve:
@@ -85,16 +96,33 @@ class FrameSieve:
         self._new_reader = new_reader
         self._frames = WholeFrames()
         self._plain = PlainFrames()
+        self._is_known = self._plain.is_known
+        self._is_between = True
+        """Whether the next byte begins a frame."""
         self._odd_text_bytes = 0
+        self._tail = Tail()
 
     def feed(self, data: bytes) -> bytes:
         """Return the whole frames that these bytes complete; `b""` says that no more will come."""
-        if not self.is_done and (known := self._frames.feed_known(data, self._plain.is_known)):
-            return known
+        if self._is_between and self._is_known(data):
+            return data
         was_cut = self._frames.is_cut
         block = self._frames.feed(data) if data else self._frames.rest()
         # A frame that is passed on in pieces cannot be looked at.
-        return self._odd(block) if was_cut or self._frames.is_cut else self._sifted(block)
+        is_cut = was_cut or self._frames.is_cut
+        block = self._odd(block) if is_cut else self._sifted(block)
+        self._is_between = not (self.is_done or is_cut or self._frames.held)
+        self._tail.feed(block)
+        return block
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing that may still come is for the client."""
+        return self.is_done or self.error is not None
+
+    def end(self) -> bytes:
+        """Return the last of the frames that were given, but for those that others were like."""
+        return self._tail.end()
 
     @property
     def text_bytes(self) -> int:

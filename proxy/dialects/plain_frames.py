@@ -6,12 +6,22 @@ reading them would cost.
 """
 
 import re
+import sys
 from typing import Any
 
 import orjson
 
 TEXTS = re.compile(rb'"(?:content|text|reasoning_content|reasoning)": ?"([^"\\]*(?:\\.[^"\\]*)*)"')
 """The texts of frames."""
+
+_NOISE = re.compile(rb'"obfuscation": ?"([^"\\]*)"')
+"""What OpenAI adds against those who measure the lengths of frames on the wire."""
+
+_CONTROLS = bytes(range(32))
+"""What no string of JSON holds as it is; a frame has two, the ends of its lines."""
+
+_SPECIAL = _CONTROLS + b'"\\'
+"""What a piece of text hardly ever has."""
 
 _FAILURES = frozenset({"error", "detail", "message"})
 """Keys of a frame without choices that says that something failed."""
@@ -24,72 +34,89 @@ class PlainFrames:
         self.text_bytes = 0
         """How much text all frames that were plain added, as JSON writes it."""
         self._before = b""
+        self._beside = b""
         self._after = b""
+        self._around = sys.maxsize
+        """How long the frame that was learnt is without its text."""
+        self._text = slice(0)
         self._between = b""
         self._quotes = 0
 
     def is_known(self, block: bytes) -> bool:
-        """Whether these bytes are whole frames like one that was seen, but for their texts."""
-        text_bytes = self._known_text_bytes(block)
-        self.text_bytes += text_bytes or 0
-        return text_bytes is not None
+        """Whether these bytes are whole frames like one that was learnt, but for their texts."""
+        if (
+            block.startswith(self._before)
+            and block.endswith(self._after)
+            and len(block) >= self._around
+        ):
+            text = block[self._text]
+            if self._beside:
+                return self._is_known_beside(text)
+            if text.translate(None, _SPECIAL) == text:
+                # One frame, with a text as most are.
+                self.text_bytes += len(text)
+                return True
+            frames = block.count(self._between) + 1
+            if self._has_only_texts(block, frames):
+                self.text_bytes += len(block) - frames * self._around
+                return True
+        return False
 
-    def _known_text_bytes(self, block: bytes) -> int | None:
-        """Return how much text known frames hold; None of others."""
-        before, after = self._before, self._after
-        around = len(before) + len(after)
-        if not (0 < around <= len(block) and block.startswith(before) and block.endswith(after)):
-            return None
-        text = block[len(before) : -len(after)]
-        if b'"' not in text and b"\\" not in text and b"\n" not in text:
-            # One frame, with a text as most are.
-            return len(text)
-        frames = block.count(self._between) + 1
-        if block.count(b"\n") != 2 * frames:
-            return None
+    def _is_known_beside(self, both: bytes) -> bool:
+        """Whether these bytes are a text and its noise, with what stands between them."""
+        text, beside, noise = both.partition(self._beside)
+        mere = text + noise
+        if not beside or mere.translate(None, _SPECIAL) != mere:
+            return False
+        self.text_bytes += len(text)
+        return True
+
+    def _has_only_texts(self, block: bytes, frames: int) -> bool:
+        if len(block.translate(None, _CONTROLS)) != len(block) - 2 * frames:
+            return False
         # A text that held a key of JSON would have quotes of its own, some without a backslash.
         quotes = block.count(b'"')
         if b"\\" in block:
             quotes -= block.count(b'\\"')
-        if quotes != frames * self._quotes and not self._is_known_by_texts(block):
-            return None
-        return len(block) - frames * around
+        return quotes == frames * self._quotes or self._is_known_by_texts(block)
 
     def _is_known_by_texts(self, block: bytes) -> bool:
         """Look at the texts themselves, where backslashes may stand before quotes that end them."""
         if b'\\\\"' not in block:
             return False
-        texts = block[len(self._before) : -len(self._after)].replace(self._between, b" ") + b" "
+        texts = block[self._text].replace(self._between, b" ") + b" "
         texts = texts.replace(b"\\\\", b"").replace(b'\\"', b"")
         # A backslash that is left at the end of a text would escape the quote that ends it.
         return b'"' not in texts and b"\\ " not in texts
 
     def is_plain(self, block: bytes) -> bool:
         """Whether every frame is one line of JSON that says no failure and no whole message."""
-        if self.is_known(block):
+        text_bytes = self.text_bytes
+        if self.is_known(block) or self._are_plain(block):
             return True
+        self.text_bytes = text_bytes
+        return False
+
+    def _are_plain(self, block: bytes) -> bool:
         if block[:7] != b"data: {" or block[-3:] != b"}\n\n":
             return False
         # Frames that differ come first or last in a reply: those between are known at once.
         first, last = 0, len(block)
         while first < last:
             end = block.find(b"\n\n", first) + 2
-            frame = block[first:end]
-            if self._known_text_bytes(frame) is not None:
+            frame, first = block[first:end], end
+            if self.is_known(frame):
                 break
-            if not self._is_plain(frame[:-2]):
+            if not self._is_plain(frame[:-2], learn=True):
                 return False
-            self._learn(frame[:-2])
-            first = end
         while first < last:
             at = block.rfind(b"\n\n", first, last - 2)
             start = at + 2 if at >= 0 else first
-            frame = block[start:last]
-            if self._known_text_bytes(frame) is not None:
+            frame, last = block[start:last], start
+            if self.is_known(frame):
                 break
             if not self._is_plain(frame[:-2]):
                 return False
-            last = start
         between = block[first:last]
         return (
             not between
@@ -100,30 +127,37 @@ class PlainFrames:
             )
         )
 
-    def _is_plain(self, frame: bytes) -> bool:
-        if b"\n" in frame or frame[:6] != b"data: " or not _only_adds(frame[6:]):
+    def _is_plain(self, line: bytes, *, learn: bool = False) -> bool:
+        if b"\n" in line or line[:6] != b"data: ":
             return False
-        self.text_bytes += sum(map(len, TEXTS.findall(frame)))
+        try:
+            frame: Any = orjson.loads(line[6:])
+        except orjson.JSONDecodeError:
+            return False
+        if type(frame) is not dict or not _only_adds(frame):
+            return False
+        self.text_bytes += sum(map(len, TEXTS.findall(line)))
+        if learn:
+            self._learn(line)
         return True
 
-    def _learn(self, frame: bytes) -> None:
+    def _learn(self, line: bytes) -> None:
         """Note what stands around the text of a plain frame."""
-        found = TEXTS.search(frame)
+        found = TEXTS.search(line)
         if found is None:
             return
         start, end = found.span(1)
-        self._before, self._after = frame[:start], frame[end:] + b"\n\n"
+        noise = _NOISE.search(line, end)
+        last = noise.end(1) if noise else end
+        self._before, self._after = line[:start], line[last:] + b"\n\n"
+        self._beside = line[end : noise.start(1)] if noise else b""
+        self._around = len(self._before) + len(self._beside) + len(self._after)
+        self._text = slice(start, -len(self._after))
         self._between = self._after + self._before
         self._quotes = self._between.count(b'"') - self._between.count(b'\\"')
 
 
-def _only_adds(data: bytes) -> bool:
-    try:
-        frame: Any = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return False
-    if type(frame) is not dict:
-        return False
+def _only_adds(frame: dict[str, Any]) -> bool:
     choices = frame.get("choices")
     if not choices or type(choices) is not list:
         return frame.keys().isdisjoint(_FAILURES) and "error" not in (

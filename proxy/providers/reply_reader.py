@@ -91,11 +91,8 @@ class ReplyReader:
             data = self._begin(data)
             if not data:
                 return None
-        # Some write single line ends between frames; JSON never holds a bare one.
         if self._after_line and data[:5] == b"data:":
             data = b"\n" + data
-        if b"}\ndata:" in data:
-            data = data.replace(b"}\ndata:", b"}\n\ndata:")
         self._after_line = data[-2:] == b"}\n"
         try:
             frames = self._decoder.whole_frames(data)
@@ -105,6 +102,8 @@ class ReplyReader:
                     if self.done or self.error is not None:
                         break
             else:
+                # Some write single line ends between frames; JSON never holds a bare one.
+                data = data.replace(b"}\ndata:", b"}\n\ndata:")
                 for name, payload in self._decoder.feed_events(data):
                     self._take(name, payload)
                     if self.done or self.error is not None:

@@ -7,11 +7,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.dialects.event_frames import sift
+from proxy.dialects.event_frames import FrameSieve, sift
 from proxy.dialects.plain_frames import PlainFrames
 from proxy.providers.faults import Faults
 from proxy.providers.reply_reader import ReplyReader
 
+new_reader = partial(ReplyReader, Faults("x"), "m")
 TEXTS = st.sampled_from(
     ["a", "漢😀", 'say "it"', "back\\", '\\"', '"error"', '","error":"x', "\n\n", "NaN", "[DONE]"]
 )
@@ -35,23 +36,33 @@ ODD = st.sampled_from(
 )
 
 
-def text_frame(text: str, reason: str | None = None) -> bytes:
+def text_frame(text: str, reason: str | None = None, **fields: Any) -> bytes:
     choice: dict[str, Any] = {"index": 0, "delta": {"content": text}, "finish_reason": reason}
-    body = {"id": "x", "object": "chat.completion.chunk", "choices": [choice]}
+    body = {"id": "x", "object": "chat.completion.chunk", "choices": [choice], **fields}
     return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
 
 
 FRAMES = TEXTS.map(text_frame)
+NOISY = st.builds(text_frame, TEXTS, obfuscation=TEXTS)
+ENDS = [
+    text_frame("", "stop"),
+    text_frame("a", "length"),
+    text_frame("a", usage={"prompt_tokens": 1, "completion_tokens": 2}),
+    text_frame("a", x_groq={"usage": {"prompt_tokens": 3, "completion_tokens": 4}}),
+    b'data: {"choices":[{"delta":{"content":"a"},"usage":{"prompt_tokens":5}}]}\n\n',
+    b'data: {"choices":[],"usage":{"completion_tokens":6}}\n\n',
+    b"data: [DONE]\n\n",
+]
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(blocks=st.lists(st.lists(FRAMES | FRAMES | ODD, min_size=1, max_size=4), max_size=6))
+@given(blocks=st.lists(st.lists(FRAMES | NOISY | ODD, min_size=1, max_size=4), max_size=6))
 def test_what_is_plain_passes_unchanged(blocks: list[list[bytes]]) -> None:
     plain = PlainFrames()
     for frames in blocks:
         block = b"".join(frames)
         is_plain = plain.is_plain(block)
-        kept, error, is_done = sift(block, partial(ReplyReader, Faults("x"), "m"))
+        kept, error, is_done = sift(block, new_reader)
         if is_plain:
             assert (kept, error, is_done) == (block, None, False)
 
@@ -68,6 +79,38 @@ def test_the_usual_frames_are_known_by_what_stands_around_their_texts() -> None:
     assert not plain.is_known(usual[0] + b": comment\n\n" + usual[1])
 
 
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    texts=st.lists(st.lists(FRAMES | NOISY, max_size=3), max_size=6),
+    ends=st.lists(st.sampled_from(ENDS), unique=True),
+)
+def test_how_a_stream_ends_is_read_from_what_was_not_known(
+    texts: list[list[bytes]], ends: list[bytes]
+) -> None:
+    blocks = [[*frames, end] for frames, end in zip(texts, [*ends, b"", b"", b""], strict=False)]
+    sieve = FrameSieve(new_reader)
+    passed = [sieve.feed(block) for block in map(b"".join, blocks) if block]
+    of_all, of_the_end = new_reader(), new_reader()
+    whole, end = of_all.feed(b"".join(passed)), of_the_end.feed(sieve.end())
+    assert of_the_end.finish_reason == of_all.finish_reason
+    assert (end and end.usage) == (whole and whole.usage)
+
+
+def test_frames_with_a_noise_beside_their_text_are_known() -> None:
+    plain = PlainFrames()
+    noisy = [text_frame(text, obfuscation="x" * len(text)) for text in ("a", "say", "")]
+    assert plain.is_plain(noisy[0])
+    assert all(map(plain.is_known, noisy))
+    assert plain.text_bytes == 5
+    assert plain.is_plain(b"".join(noisy))
+    assert plain.text_bytes == 9
+    before, _, rest = noisy[1].partition(b"say")
+    beside, _, after = rest.partition(b"xxx")
+    assert not plain.is_known(before + b"a long text without what stands beside it" + after)
+    for text, noise in ((b'","b":"', b""), (b"", b'","b":"'), (b"\\", b""), (b"a", b"\t")):
+        assert not plain.is_known(before + text + beside + noise + after)
+
+
 def test_no_text_hides_a_key_an_escape_or_a_cut() -> None:
     plain = PlainFrames()
     usual = text_frame("a")
@@ -75,6 +118,10 @@ def test_no_text_hides_a_key_an_escape_or_a_cut() -> None:
     before, after = usual.split(b'"a"')
     for text in (b'"x","error":"y"', b'"x\\"', b'"x\\\\","error":"y\\\\"', b'"x\n"', b'"'):
         assert not plain.is_known(before + text + after), text
+    for text in (b'"x\ty"', b'"x\x00y"'):
+        # No client reads a bare control character, alone or among others.
+        assert not plain.is_known(before + text + after)
+        assert not plain.is_plain(usual + before + text + after + usual)
     assert plain.is_known(before + b'"x\\\\"' + after)
     assert plain.is_known(before + b'"\\\\\\"x"' + after)
 

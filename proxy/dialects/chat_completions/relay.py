@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from proxy.dialects.event_frames import FRAME_ENDS, FrameSieve
+from proxy.dialects.event_frames import FrameSieve
 from proxy.errors import ReplyTruncated, UpstreamError, UpstreamProtocolError
 from proxy.providers.base import Usage
 from proxy.providers.openai import CHAT_COMPLETIONS, OpenAIProvider, RawResponse
@@ -11,31 +11,6 @@ from proxy.schemas.completions import BOM
 
 BODY_BYTES = 64 * 1024 * 1024
 """The largest answer that is not a stream."""
-
-READ_BYTES = 8 * 1024
-"""How much of a stream's end is read for its usage and finish reason."""
-
-
-class Tail:
-    """Keeps the end of a passing stream: the usage and the finish reason come last."""
-
-    def __init__(self) -> None:
-        self._kept: list[bytes] = []
-        self._kept_bytes = 0
-
-    def feed(self, block: bytes) -> None:
-        """Take the next whole frames."""
-        self._kept.append(block)
-        self._kept_bytes += len(block)
-        if self._kept_bytes > READ_BYTES:
-            self._kept, self._kept_bytes = [block], len(block)
-
-    def end(self) -> bytes:
-        """Return the last whole frames."""
-        end = b"".join(self._kept)
-        if len(end) > READ_BYTES:
-            end = FRAME_ENDS.split(end[-READ_BYTES:], maxsplit=1)[-1]
-        return end
 
 
 class Relayed:
@@ -47,7 +22,6 @@ class Relayed:
     """
 
     _sieve: FrameSieve
-    _tail: Tail
 
     def __init__(self, provider: OpenAIProvider, model: str, response: RawResponse) -> None:
         self.provider = provider.name
@@ -109,7 +83,7 @@ class Relayed:
 
     async def _read_until_begun(self, data: bytes) -> None:
         self.is_stream = True
-        self._sieve, self._tail = FrameSieve(self.new_reader), Tail()
+        self._sieve = FrameSieve(self.new_reader)
         reader = self.new_reader()
         parts: list[bytes] = []
         size = 0
@@ -151,8 +125,11 @@ class Relayed:
             UpstreamError: it broke, said that it failed, or ended early; all whole frames
                 before that were given.
         """
-        block, self.first = self.first, b""
-        while not block and self._sieve.error is None and not self._sieve.is_done:
+        if self.first:
+            block, self.first = self.first, b""
+            return block
+        sieve = self._sieve
+        while not sieve.is_over:
             try:
                 data = await self.response.read()
             except UpstreamError:
@@ -160,14 +137,12 @@ class Relayed:
                 if not self._has_ended():
                     raise
                 break
-            block = self._sieve.feed(data)
+            if block := sieve.feed(data):
+                return block
             if not data:
                 break
-        if block:
-            self._tail.feed(block)
-            return block
-        if self._sieve.error is not None:
-            raise self._sieve.error
+        if sieve.error is not None:
+            raise sieve.error
         if not self._has_ended():
             raise ReplyTruncated("The provider ended the reply early")
         return b""
@@ -175,7 +150,7 @@ class Relayed:
     def _has_ended(self) -> bool:
         """Learn from the end of the stream what was used, and whether it is the end."""
         if self._is_complete is None:
-            end, self.text_bytes = self._tail.end(), self._sieve.text_bytes
+            end, self.text_bytes = self._sieve.end(), self._sieve.text_bytes
             reader = self.new_reader()
             last = reader.feed(end)
             rest = reader.end()
