@@ -19,7 +19,6 @@ from proxy.dialects.responses.answer import (
 )
 from proxy.dialects.responses.call import Call, in_own_names, read_call
 from proxy.dialects.responses.compaction import compacted
-from proxy.dialects.responses.events import FROM_THE_START
 from proxy.dialects.responses.ids import (
     PREVIOUS,
     no_conversation,
@@ -29,6 +28,7 @@ from proxy.dialects.responses.ids import (
     read_response_id,
 )
 from proxy.dialects.responses.items import items_of
+from proxy.dialects.responses.numbering import FROM_THE_START
 from proxy.dialects.responses.passed import PassedAnswer, StatelessCall
 from proxy.dialects.responses.relay import can_pass
 from proxy.dialects.responses.remembered import remembered_turn, thread_of

@@ -9,9 +9,10 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from proxy.dialects.responses.call import Call
-from proxy.dialects.responses.events import FROM_THE_START, ResponseFormat
+from proxy.dialects.responses.events import ResponseFormat
 from proxy.dialects.responses.ids import ResponseId, no_response
 from proxy.dialects.responses.items import LOGPROBS, ItemView, has_said
+from proxy.dialects.responses.numbering import FROM_THE_START
 from proxy.dialects.responses.shapes import Request, request_of, response_object
 from proxy.documents.base import Raw
 from proxy.documents.message import StoredMessage

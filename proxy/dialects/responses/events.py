@@ -1,13 +1,6 @@
-"""The events of a response, numbered by how far they are in it, so that none is ever kept.
-
-A stream is a row of units: every structural event is one, and so is every character of
-reasoning, text and arguments. An event's `sequence_number` is the index of its last unit.
-Who has seen number `n` goes on at unit `n + 1`, from any worker, at any age: the stored
-message alone says what comes there, however the first stream was cut into pieces.
-"""
+"""A response as a whole, or as its events: while it is written, and whenever they are asked for."""
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -21,6 +14,8 @@ from proxy.dialects.responses.items import (
     output_items,
     reasoning_item,
 )
+from proxy.dialects.responses.numbering import FROM_THE_START, NumberedEvents
+from proxy.dialects.responses.open_item import OpenItem
 from proxy.dialects.responses.shapes import Request, event_of, response_object, status_of
 from proxy.documents.base import Raw
 from proxy.documents.logprobs import Group, groups_of
@@ -30,22 +25,6 @@ from proxy.errors import ProxyError
 from proxy.providers.tool_calls import joined_calls
 from proxy.sse import DONE
 from proxy.streaming.draft import Progress
-
-FROM_THE_START = -1
-
-
-@dataclass
-class _Open:
-    """An item that was added and not done; `given` is its text so far."""
-
-    kind: str
-    index: int
-    item: Raw
-    number: int = 0
-    """Of a stretch of reasoning: the how manieth it is."""
-    given: str = ""
-    logprobs: list[Raw] = field(default_factory=list)
-    """Of its text so far."""
 
 
 class ResponseFormat:
@@ -71,17 +50,16 @@ class ResponseFormat:
         self._id = id_
         self._conversation_id = conversation_id
         self._view = view or ItemView(request.wants_summary)
-        self._after = after
         self._ids = ids or {}
-        self._units = 0
-        self._open: list[_Open] = []
+        self._events = NumberedEvents(after)
+        self._open: list[OpenItem] = []
         self._added = 0
         self._numbers = {"r": 0, "t": 0}
         self._given = {"r": 0, "t": 0}
         self._run = -1
         """The stretch that was entered last."""
         self._fragments: list[Raw] = []
-        self._called: list[_Open] = []
+        self._called: list[OpenItem] = []
         self._items: list[str] = []
         self._hosted_items = 0
         self._encrypted: list[str] = []
@@ -96,11 +74,11 @@ class ResponseFormat:
         frames = b""
         if self._request.body.get("background"):
             queued = {**response, "status": "queued"}
-            frames += self._event("response.created", response=queued)
-            frames += self._event("response.queued", response=queued)
+            frames += self._events.event("response.created", response=queued)
+            frames += self._events.event("response.queued", response=queued)
         else:
-            frames += self._event("response.created", response=response)
-        return frames + self._event("response.in_progress", response=response)
+            frames += self._events.event("response.created", response=response)
+        return frames + self._events.event("response.in_progress", response=response)
 
     def progress(self, progress: Progress) -> bytes:
         """Return what has come since the last frame, in the order that it came in."""
@@ -177,12 +155,12 @@ class ResponseFormat:
 
     def waiting(self) -> bytes:
         """Return OpenAI's `keepalive` event; for some clients a comment is no sign of life."""
-        return keepalive(max(self._units - 1, 0))
+        return self._events.keepalive()
 
     def ending(self, error: ProxyError | None, message: MessageFields, *, differs: bool) -> bytes:
         """Return what is left to say, the ends of all items, the whole response, `[DONE]`."""
         if not message:
-            return self._event("error", **_flat(error)) + DONE
+            return self._events.event("error", **_flat(error)) + DONE
         message = {**self._message, **message}
         output = output_items(message, self._view)
         frames = b""
@@ -193,7 +171,7 @@ class ResponseFormat:
         frames += self._finish(output)
         status = status_of(message)
         response = self._response(message, status, output)
-        return frames + self._event(event_of(status), response=response) + DONE
+        return frames + self._events.event(event_of(status), response=response) + DONE
 
     def whole(self, error: ProxyError | None, message: MessageFields) -> Raw:
         """Return the `response`, one that failed, too, if anything of it arrived.
@@ -215,25 +193,6 @@ class ResponseFormat:
         """Return the ids of the turn, as the answers of every dialect name them."""
         return self._ids
 
-    # How far it is
-
-    def _event(self, type_: str, **fields: Any) -> bytes:
-        self._units += 1
-        if self._units - 1 <= self._after:
-            return b""
-        return frame(type_, {**fields, "sequence_number": self._units - 1})
-
-    def _delta(self, type_: str, delta: str, **fields: Any) -> bytes:
-        if not delta:
-            return b""
-        start = self._units
-        self._units += len(delta)
-        if self._units - 1 <= self._after:
-            return b""
-        if start <= self._after:
-            delta = delta[self._after + 1 - start :]
-        return frame(type_, {**fields, "delta": delta, "sequence_number": self._units - 1})
-
     # Items
 
     def _stretch(self, kind: str, text: str) -> bytes:
@@ -245,7 +204,8 @@ class ResponseFormat:
         opened = self._open[-1]
         opened.given += text
         self._given[kind] += len(text)
-        return frames + self._text_delta(opened, text)
+        tokens = self._tokens_of(opened, text) if kind == "t" and self._logprobs else []
+        return frames + opened.text(text, tokens)
 
     def _empty(self, kind: str) -> Raw:
         number = self._numbers[kind]
@@ -263,52 +223,21 @@ class ResponseFormat:
         return output_items({**bare, **names, "status": "complete", **fields}, view)
 
     def _add(self, kind: str, item: Raw, *, has_part: bool = True) -> bytes:
-        opened = _Open(kind, self._added, item, self._numbers.get(kind, 0) - 1)
+        number = self._numbers.get(kind, 0) - 1
+        opened = OpenItem(self._events, kind, self._added, item, number, self._view.summary)
         self._open.append(opened)
         self._added += 1
-        frames = self._event(
-            "response.output_item.added", output_index=opened.index, item=_bare(item)
-        )
-        if kind in ("r", "t") and has_part:
-            frames += self._part_event("added", opened, "")
-        return frames
+        return opened.added(has_part=has_part)
 
-    def _is_summary(self, opened: _Open) -> bool:
-        return opened.kind == "r" and self._view.summary
-
-    def _part_event(self, what: str, opened: _Open, text: str) -> bytes:
-        at = {"item_id": opened.item["id"], "output_index": opened.index}
-        if self._is_summary(opened):
-            part: Raw = {"type": "summary_text", "text": text}
-            return self._event(
-                f"response.reasoning_summary_part.{what}", **at, summary_index=0, part=part
-            )
-        if opened.kind == "r":
-            part = {"type": "reasoning_text", "text": text}
-        else:
-            part = {**opened.item["content"][0], "text": text}
-        return self._event(f"response.content_part.{what}", **at, content_index=0, part=part)
-
-    def _text_delta(self, opened: _Open, text: str) -> bytes:
-        at = {"item_id": opened.item["id"], "output_index": opened.index}
-        if self._is_summary(opened):
-            return self._delta("response.reasoning_summary_text.delta", text, **at, summary_index=0)
-        if opened.kind == "r":
-            return self._delta("response.reasoning_text.delta", text, **at, content_index=0)
-        logprobs = self._tokens_of(opened, text) if self._logprobs else []
-        return self._delta(
-            "response.output_text.delta", text, **at, content_index=0, logprobs=logprobs
-        )
-
-    def _tokens_of(self, opened: _Open, text: str) -> list[Raw]:
+    def _tokens_of(self, opened: OpenItem, text: str) -> list[Raw]:
         """Return what is known of the tokens of a piece of text, as far as it is told."""
         end = self._given["t"]
-        hidden = min(len(text), max(0, self._after + 1 - self._units))
+        seen = self._events.seen(text)
         tokens: list[Raw] = []
         while self._logprobs and self._logprobs[0][0] <= end:
             at, group = self._logprobs.popleft()
             opened.logprobs += group
-            if at > end - len(text) + hidden or not hidden:
+            if at > end - len(text) + seen or not seen:
                 tokens += group
         return tokens
 
@@ -326,20 +255,8 @@ class ResponseFormat:
             called = self._called[number]
             called.item = item
             if called in self._open and item["type"] == "function_call":
-                frames += self._argument_delta(called, item["arguments"])
+                frames += called.arguments(item["arguments"])
         return frames
-
-    def _argument_delta(self, opened: _Open, arguments: str) -> bytes:
-        if not arguments.startswith(opened.given) or arguments == opened.given:
-            return b""
-        delta = arguments[len(opened.given) :]
-        opened.given = arguments
-        return self._delta(
-            "response.function_call_arguments.delta",
-            delta,
-            item_id=opened.item["id"],
-            output_index=opened.index,
-        )
 
     # The end
 
@@ -357,11 +274,11 @@ class ResponseFormat:
         frames = b""
         for opened in self._open:
             final = output[opened.index] if output and opened.index < len(output) else None
-            frames += self._done(opened, final or self._final(opened))
+            frames += opened.done(final or self._final(opened))
         self._open = []
         return frames
 
-    def _final(self, opened: _Open) -> Raw:
+    def _final(self, opened: OpenItem) -> Raw:
         """Return an item that is whole before the response is."""
         if opened.kind == "r":
             known = {"id": self._message["id"], "encrypted_reasoning": self._encrypted}
@@ -383,44 +300,6 @@ class ResponseFormat:
             frames += self._add(kind, item, has_part=has_part)
             frames += self._finish_open(output)
         return frames
-
-    def _done(self, opened: _Open, item: Raw) -> bytes:
-        at = {"item_id": item["id"], "output_index": opened.index}
-        frames = b""
-        kind = item["type"]
-        if kind == "reasoning" and not item["content"]:
-            pass
-        elif kind == "reasoning":
-            text = item["content"][0]["text"] if item["content"] else ""
-            name = "reasoning_summary_text" if self._is_summary(opened) else "reasoning_text"
-            where = "summary_index" if self._is_summary(opened) else "content_index"
-            frames += self._event(f"response.{name}.done", **at, **{where: 0}, text=text)
-            frames += self._part_event("done", opened, text)
-        elif kind == "message":
-            part = item["content"][0]
-            text = part["text"]
-            frames += self._event(
-                "response.output_text.done",
-                **at,
-                content_index=0,
-                text=text,
-                logprobs=part["logprobs"],
-            )
-            opened.item = item
-            frames += self._part_event("done", opened, text)
-        elif kind == "function_call":
-            frames += self._event(
-                "response.function_call_arguments.done",
-                **at,
-                name=item["name"],
-                arguments=item["arguments"],
-            )
-        elif kind == "custom_tool_call":
-            frames += self._delta("response.custom_tool_call_input.delta", item["input"], **at)
-            frames += self._event("response.custom_tool_call_input.done", **at, input=item["input"])
-        return frames + self._event(
-            "response.output_item.done", output_index=opened.index, item=item
-        )
 
     def _response(self, message: MessageFields, status: str, output: list[Raw]) -> Raw:
         return response_object(
@@ -447,29 +326,7 @@ class ResponseFormat:
         return found[::-1]
 
 
-def _bare(item: Raw) -> Raw:
-    """Return an item as it stands when it is added: in progress, nothing in it."""
-    bare = {**item}
-    if "status" in bare:
-        bare["status"] = "in_progress"
-    for key, empty in (("content", []), ("summary", []), ("arguments", ""), ("input", "")):
-        if key in bare:
-            bare[key] = empty
-    bare.pop("encrypted_content", None)
-    return bare
-
-
 def _flat(error: ProxyError | None) -> Raw:
     """Return an error without the `error` key, at which SDKs stop reading."""
     found = in_own_names(error or ProxyError())
     return {"code": found.code or found.type, "message": found.detail, "param": found.param}
-
-
-def keepalive(number: int) -> bytes:
-    """Return the event that says nothing, under the number of the one before it."""
-    return frame("keepalive", {"sequence_number": number})
-
-
-def frame(type_: str, fields: Raw) -> bytes:
-    """Return one event as it stands in a stream."""
-    return b"event: %b\ndata: %b\n\n" % (type_.encode(), orjson.dumps({"type": type_, **fields}))

@@ -9,8 +9,8 @@ import re
 import orjson
 
 from proxy.dialects.event_frames import WholeFrames
-from proxy.dialects.responses.events import frame, keepalive
 from proxy.dialects.responses.input import Unseal
+from proxy.dialects.responses.numbering import frame, keepalive
 from proxy.documents.base import Raw
 from proxy.errors import ProxyError, ReplyTruncated, UpstreamError, UpstreamProtocolError
 from proxy.providers.base import Usage

@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from proxy.dialects.responses.answer import named, view_of
 from proxy.dialects.responses.call import Call
-from proxy.dialects.responses.events import ResponseFormat, frame
+from proxy.dialects.responses.events import ResponseFormat
+from proxy.dialects.responses.numbering import frame
 from proxy.dialects.responses.shapes import response_object
 from proxy.documents.base import Raw, utc_now
 from proxy.providers.base import CompletionRequest

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from proxy.dialects.responses.events import FROM_THE_START, ResponseFormat
+from proxy.dialects.responses.events import ResponseFormat
+from proxy.dialects.responses.numbering import FROM_THE_START
 from proxy.dialects.responses.shapes import Request
 from proxy.documents.base import Raw, utc_now
 from proxy.documents.message import packed
