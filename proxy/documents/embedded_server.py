@@ -23,6 +23,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 from pymongo import ASCENDING, IndexModel, ReturnDocument
 from pymongo.errors import DuplicateKeyError, OperationFailure
@@ -33,6 +34,8 @@ PATTERN_BYTES = 1000
 CERTAIN_IMAGE = ReturnDocument.AFTER
 """Which image of a document an atomic update may be asked for."""
 
+MEANWHILE = "_meanwhile_"
+"""What stands in the name of an index that takes the place of another one for a moment."""
 
 _INDEX = re.compile(r"index: ([\w.]+)")
 """The name of an index in the sentence of a duplicate key."""
@@ -113,20 +116,26 @@ async def forget_old_keys(
 ) -> bool:
     """Make the index anew that refused a document whose key no other one has; whether it did.
 
-    Another one stands in for it meanwhile, so that no two documents get one key.
+    Another one stands in for it meanwhile, so that no two documents get one key: one of its own
+    for each call, because two workers may do this at the same moment.
     """
     named = _INDEX.search(str(error))
     if named is None or not await is_embedded(collection.database):
         return False
-    name = named[1]
-    index = (await collection.index_information()).get(name)
-    fields = [field for field, _ in index["key"]] if index else []
-    if not fields or not document.keys() >= set(fields):
+    refusing = named[1]
+    index = (await collection.index_information()).get(refusing)
+    if index is None:
+        return True  # another worker has dropped it
+    fields = [field for field, _ in index["key"]]
+    if not document.keys() >= set(fields):
         return False
     if await collection.find_one({field: document[field] for field in fields}, {"_id": 1}):
         return False
     options = {"unique": True, "sparse": index.get("sparse", False)}
-    for made, dropped in ((f"{name}_meanwhile", name), (name, f"{name}_meanwhile")):
+    # What a worker that was killed here left refuses, too, and is only dropped.
+    name = refusing.partition(MEANWHILE)[0]
+    own = f"{name}{MEANWHILE}{uuid4().hex}"
+    for made, dropped in ((own, refusing), (name, own)):
         await collection.create_index(index["key"], name=made, **options)
         with suppress(OperationFailure):  # another worker dropped it
             await collection.drop_index(dropped)

@@ -227,6 +227,42 @@ async def test_a_unique_index_keeps_a_key_that_its_document_no_longer_has(
     assert list(await collection.index_information()) == ["_id_", "name"]
 
 
+async def test_a_unique_index_that_several_make_anew_at_once_is_never_missing(
+    database: Any, *, embedded: bool
+) -> None:
+    if not embedded:
+        return
+    collection = database["named"]
+    keys = [("owner", 1), ("name", 1)]
+    await collection.create_index(keys, name="name", unique=True)
+
+    def refused_by(index: str) -> DuplicateKeyError:
+        return DuplicateKeyError(f"E11000 duplicate key error collection: x.y index: {index} dup")
+
+    going_on = True
+    found: list[int] = []
+
+    async def look() -> None:
+        while going_on:
+            indexes = await collection.index_information()
+            found.append(sum(bool(index.get("unique")) for index in indexes.values()))
+
+    async def make_anew(index: str) -> None:
+        for n in range(20):
+            free = {"_id": n, "owner": "me", "name": "free"}
+            assert await forget_old_keys(collection, free, refused_by(index))
+
+    looking = asyncio.create_task(look())
+    await asyncio.gather(*(make_anew("name") for _ in range(4)))
+    going_on = False
+    await looking
+    assert min(found) > 0
+    # What a worker that was killed at it left goes with the next refusal.
+    await collection.create_index(keys, name="name_meanwhile_1f", unique=True)
+    await make_anew("name_meanwhile_1f")
+    assert sorted(await collection.index_information()) == ["_id_", "name"]
+
+
 async def test_a_name_that_was_given_up_is_free_and_a_taken_one_is_not(wire: Database) -> None:
     async with running_app(wire, make_settings()) as app, client_of(app) as client:
         for path in ("/v1/projects", "/v1/plan/categories"):
