@@ -25,10 +25,10 @@ from tests.fakes.live import PromptServer
 from tests.fakes.wire_server import find_program, wire_server
 from tests.support.clients import client_at
 from tests.support.databases import (
+    ReadOnceDatabase,
     Ready,
     close_database,
     made_ready,
-    name_collections,
     open_database,
     restore,
 )
@@ -162,18 +162,8 @@ async def wire(wire_uri: str, ready: Ready) -> AsyncIterator[Database]:
     await close_database(database)
 
 
-class MockDatabase(Database):
+class MockDatabase(ReadOnceDatabase):
     """mongomock_motor's client says that it is motor's own; this says what it is."""
-
-    classes_read = False
-
-    async def bind_documents(self, *, indexes: bool) -> None:
-        """Name the collections; what Beanie reads of the classes is the same in every test."""
-        if not MockDatabase.classes_read:
-            await super().bind_documents(indexes=indexes)
-            MockDatabase.classes_read = True
-            return
-        name_collections(self)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from proxy.access.auth import check_exposure, has_keys
 from proxy.commands.allocator import give_memory_back
 from proxy.commands.connect import database_server, opened
 from proxy.embedded import EmbeddedDatabase, check_not_taken
-from proxy.providers.registry import Registry
+from proxy.providers.registry import Registry, provider_tables
 from proxy.settings import Settings, SettingsError, load_settings
 from proxy.streaming.leases import recover_all_workers
 from proxy.web.connections import raise_file_limit
@@ -316,10 +316,9 @@ def print_banner(prepared: Prepared, listener: socket.socket) -> None:
     settings, embedded = prepared.settings, prepared.embedded
     host, port = listener.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    names = list(Registry(settings).providers)
-    providers = ", ".join(names)
-    if names == ["echo"]:
-        providers += " (built in; set OPENAI_API_KEY or POE_API_KEY to talk to models)"
+    providers = ", ".join(provider_tables(settings)) or (
+        "echo (built in; set OPENAI_API_KEY or POE_API_KEY to talk to models)"
+    )
     lines = [
         ("Address", f"{address}   (reference: {address}/docs)"),
         ("Providers", providers),

@@ -4,15 +4,10 @@ import pytest
 
 from proxy.providers.base import Provider
 from tests.fakes.faults import FaultyUpstream
-from tests.fakes.openai_upstream import OpenAIUpstream
-from tests.fakes.poe_upstream import PoeUpstream
 from tests.support.providers import provider_for
+from tests.support.upstreams import upstream
 
-
-@pytest.fixture(params=[OpenAIUpstream, PoeUpstream], ids=["openai", "poe"])
-async def upstream(request: pytest.FixtureRequest) -> AsyncIterator[FaultyUpstream]:
-    async with request.param() as server:
-        yield server
+__all__ = ["provider", "upstream"]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
@@ -61,35 +61,33 @@ class PymongoDatabase(Database):
         self.closing = asyncio.get_running_loop().create_task(self.client.close())
 
 
-class PreparedDatabase(Database):
-    """A database that has its indexes and its view: half of what an application's start takes."""
+class ReadOnceDatabase(Database):
+    """A database that lets Beanie read the classes once: they are the same in every test."""
 
     classes_read = False
+
+    async def bind_documents(self, *, indexes: bool) -> None:
+        """Tell the documents' classes where their collections are."""
+        kind, documents = type(self), cast(list[Any], DOCUMENTS)
+        if not kind.classes_read:
+            await super().bind_documents(indexes=indexes)
+            kind.classes_read = True
+        for document in documents:
+            document.set_database(self.database)
+            document.set_collection(self.database[document.get_collection_name()])
+
+
+class PreparedDatabase(ReadOnceDatabase):
+    """A database that has its indexes and its view: half of what an application's start takes."""
 
     async def prepare(self, *, indexes: bool = True) -> None:
         """Bind the documents and create what is stored of counters and the like."""
         del indexes
         await super().prepare(indexes=False)
 
-    async def bind_documents(self, *, indexes: bool) -> None:
-        """Name the collections; what Beanie reads of the classes is the same in every test."""
-        if not PreparedDatabase.classes_read:
-            await super().bind_documents(indexes=indexes)
-            PreparedDatabase.classes_read = True
-            return
-        name_collections(self)
-
 
 class PreparedPymongoDatabase(PreparedDatabase, PymongoDatabase):
     """Such a one by PyMongo's asynchronous client."""
-
-
-def name_collections(database: Database) -> None:
-    """Tell the documents' classes, which Beanie has read, where their collections are."""
-    documents: list[Any] = DOCUMENTS
-    for document in documents:
-        document.set_database(database.database)
-        document.set_collection(database.database[document.get_collection_name()])
 
 
 def open_database(uri: str, name: str, *, is_prepared: bool = False) -> Database:

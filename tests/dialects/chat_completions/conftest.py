@@ -11,24 +11,11 @@ from proxy.database import Database
 from tests.conftest import make_settings, running_app
 from tests.fakes.live import serve
 from tests.fakes.openai_upstream import OpenAIUpstream
-from tests.fakes.poe_upstream import PoeUpstream
 from tests.support.clients import client_at
 
 Gateway = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 KEY = "sk-upstream-0123456789"
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[OpenAIUpstream]:
-    async with OpenAIUpstream() as server:
-        yield server
-
-
-@pytest.fixture
-async def poe() -> AsyncIterator[PoeUpstream]:
-    async with PoeUpstream() as server:
-        yield server
 
 
 @asynccontextmanager

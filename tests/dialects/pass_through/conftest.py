@@ -11,7 +11,6 @@ from openai import AsyncOpenAI
 from proxy.database import Database
 from tests.dialects.chat_completions.conftest import KEY, gateway_of
 from tests.fakes.openai_upstream import OpenAIUpstream
-from tests.fakes.poe_upstream import PoeUpstream
 from tests.support.sdk import sdk_at
 
 
@@ -24,18 +23,6 @@ class Passing(NamedTuple):
 
 
 PassingTo = Callable[..., AbstractAsyncContextManager[Passing]]
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[OpenAIUpstream]:
-    async with OpenAIUpstream() as server:
-        yield server
-
-
-@pytest.fixture
-async def poe() -> AsyncIterator[PoeUpstream]:
-    async with PoeUpstream() as server:
-        yield server
 
 
 @pytest.fixture

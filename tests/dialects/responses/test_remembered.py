@@ -18,12 +18,6 @@ CODEX = {"thread-id": "t-1", "session-id": "s-1"}
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[OpenAIUpstream]:
-    async with OpenAIUpstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture
 async def client(mock: Database, upstream: OpenAIUpstream) -> AsyncIterator[httpx.AsyncClient]:
     settings = make_settings(openai_base_url=upstream.base_url, openai_api_key="k", api_keys=ADMIN)
     async with running_app(mock, settings) as app, client_of(app) as client:

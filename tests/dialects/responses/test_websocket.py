@@ -64,12 +64,6 @@ def live(mock: Database) -> Live:
     return partial(served, mock)
 
 
-@pytest.fixture
-async def upstream() -> AsyncIterator[OpenAIUpstream]:
-    async with OpenAIUpstream() as upstream:
-        yield upstream
-
-
 def before(upstream: OpenAIUpstream, **fields: Any) -> dict[str, Any]:
     return {"openai_base_url": upstream.base_url, "openai_api_key": "k", **fields}
 
