@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import uvicorn
+from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from proxy.app import RESOURCES
 from proxy.web.connections import Connections
 from proxy.web.protocol import protocol_of
-from proxy.web.websocket import FRAGMENTS, LimitedWebSocket
+from proxy.web.websocket import FRAGMENTS, PATHS, LimitedWebSocket
 from tests.conftest import make_settings
 from tests.fakes.live import serve
 
@@ -183,3 +185,9 @@ async def test_pings_of_a_client_that_takes_nothing_are_not_gathered(
     assert transport.sent[2:] == [b"\x8a\x00"]
     socket.connection_lost(None)
     await application.ended.wait()
+
+
+def test_handshakes_are_let_through_for_every_route_of_a_websocket_and_no_other() -> None:
+    routes = [route for module in RESOURCES for route in module.router.routes]
+    sockets = [route for route in routes if isinstance(route, WebSocketRoute)]
+    assert {f"/v1{route.path}".encode() for route in sockets} == PATHS
