@@ -389,6 +389,8 @@ class Settings(BaseSettings):
 
     def model_pattern(self, *names: str) -> ModelSettings:
         """Return what `proxy.toml` says under the longest pattern that fits one of the names."""
+        if not self.models:
+            return NOTHING_SAID
         fitting = (
             pattern
             for pattern in self.models
