@@ -97,11 +97,11 @@ def _row(result: Raw) -> tuple[str, str, str, str]:
     }
     kind = result["type"]
     # Nothing that was stored may steer a terminal.
-    text, place = (
+    text, source = (
         re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", " ", str(shown))
         for shown in (result["snippet"], where[kind])
     )
-    return when(result["created_at"]), what[kind], place[:40], _around(text, result)
+    return when(result["created_at"]), what[kind], source[:40], _around(text, result)
 
 
 def _around(text: str, result: Raw) -> str:

@@ -92,8 +92,8 @@ def _anchors(a: list[str], b: list[str], stretch: Stretch) -> list[tuple[int, in
     """Pairs of equal lines, unique on both sides, that ascend on both: the longest such row."""
     i, j, k, m = stretch
     in_a, in_b = Counter(a[i:j]), Counter(b[k:m])
-    place = {line: y for y, line in enumerate(b[k:m], k) if in_b[line] == 1}
-    pairs = [(x, place[a[x]]) for x in range(i, j) if a[x] in place and in_a[a[x]] == 1]
+    line_in_b = {line: y for y, line in enumerate(b[k:m], k) if in_b[line] == 1}
+    pairs = [(x, line_in_b[a[x]]) for x in range(i, j) if a[x] in line_in_b and in_a[a[x]] == 1]
     # Patience sorting: `ends[n]` is the smallest end of an ascending row of n + 1 pairs.
     ends: list[int] = []
     last: list[int] = []

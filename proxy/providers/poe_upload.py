@@ -28,7 +28,7 @@ UPLOAD_SECONDS = 60.0
 """How long one upload may take before the picture is left out."""
 
 MAX_KNOWN = 512
-"""Uploaded pictures that are remembered, so that a history does not upload them every turn."""
+"""Uploaded pictures and their addresses, kept so that a history does not upload them every turn."""
 
 LEFT_OUT = {"type": "text", "text": "[image: it could not be given to Poe]"}
 

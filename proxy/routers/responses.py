@@ -31,7 +31,7 @@ from proxy.dialects.responses.items import items_of
 from proxy.dialects.responses.numbering import FROM_THE_START
 from proxy.dialects.responses.passed import PassedAnswer, StatelessCall
 from proxy.dialects.responses.relay import can_pass
-from proxy.dialects.responses.remembered import remembered_turn, thread_of
+from proxy.dialects.responses.threads import thread_of, turn_in_thread
 from proxy.dialects.responses.turn import chat_messages, new_turn, resolved, with_history
 from proxy.dialects.responses.websocket import WARMS_UP, ResponseSocket
 from proxy.documents.base import MAX_ID
@@ -143,7 +143,7 @@ async def _respond(
             return await _unstored(request, raw, caller.owner, call)
     messages = await resolved(caller.owner, call)
     if not call.is_stored:
-        conversation_id, turn = await remembered_turn(caller.owner, thread, call, messages)
+        conversation_id, turn = await turn_in_thread(caller.owner, thread, call, messages)
         reply, asked = await state.turns.begin(caller.owner, conversation_id, turn), ""
     else:
         key = idempotency_key_of(request.scope["state"]["headers"])

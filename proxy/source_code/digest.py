@@ -10,7 +10,13 @@ from pathlib import Path
 from proxy.errors import BadRequest
 from proxy.source_code.base import Deadline, DigestLimits, DigestOptions, Skipped
 from proxy.source_code.cache import CachedFile, Counts, DigestCache, Key, count_of, stamp
-from proxy.source_code.formats import closing, draw_tree, file_part, opening, removed_part
+from proxy.source_code.formats import (
+    digest_end,
+    digest_head,
+    draw_tree,
+    file_part,
+    removed_part,
+)
 from proxy.source_code.redaction import redact
 from proxy.source_code.result import Digest, GrowingText
 from proxy.source_code.source_file import SourceFile, UnreadableError
@@ -161,8 +167,8 @@ class _Assembly:
         self._batch_bytes = self._held_bytes = 0
         self._text = GrowingText(limits.digest_bytes, write)
         self._unchanged = self._parts = 0
-        start = opening(options.format, None)
-        self._tokens = self._count(start, closing(options.format))
+        start = digest_head(options.format, None)
+        self._tokens = self._count(start, digest_end(options.format))
         if options.tree == "none":
             self._text.begin(start)
         self._files: list[tuple[str, int, int, str, int]] = []
@@ -260,8 +266,8 @@ class _Assembly:
             self._receive()
         options = self._options
         tree = None if options.tree == "none" else draw_tree(self._seen)
-        start, end = opening(options.format, tree), closing(options.format)
-        bare = opening(options.format, None)
+        start, end = digest_head(options.format, tree), digest_end(options.format)
+        bare = digest_head(options.format, None)
         if tree is not None:
             self._tokens += self._count(start) - self._count(bare)
         removed = sorted(options.since.keys() - set(self._seen)) if options.since else []

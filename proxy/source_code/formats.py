@@ -65,7 +65,7 @@ def removed_part(form: Format, path: str) -> bytes:
     return f"======== {path} (removed) ========\n\n".encode()
 
 
-def opening(form: Format, tree: str | None) -> bytes:
+def digest_head(form: Format, tree: str | None) -> bytes:
     """Return what stands before the first file."""
     if form == "json":
         shown = b"" if tree is None else b'"tree":' + orjson.dumps(tree) + b",\n"
@@ -78,7 +78,7 @@ def opening(form: Format, tree: str | None) -> bytes:
     return f"```text\n{tree}```\n\n".encode() if form == "markdown" else f"{tree}\n".encode()
 
 
-def closing(form: Format) -> bytes:
+def digest_end(form: Format) -> bytes:
     """Return what stands behind the last file."""
     return {"json": b"]}\n", "xml": b"</source>\n"}.get(form, b"")
 

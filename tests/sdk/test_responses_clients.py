@@ -16,7 +16,7 @@ What each client breaks on, and the scenario that would show it:
 - The Agents SDK raises on `response.failed` and `response.incomplete`: `refusals`. Its session adds
   twenty items at once and takes the newest back: `calls`.
 - Reasoning is shown as its summary alone: `reasoning`.
-- Codex: `test_codex.py`. Its threads, kept: `test_remembered.py` of the dialect.
+- Codex: `test_codex.py`. Its threads, kept: `test_threads.py` of the dialect.
 - A model that pauses: a sign of life comes in each `text`.
 """
 

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from proxy.source_code.base import Format
-from proxy.source_code.formats import closing, draw_tree, file_part, opening, removed_part
+from proxy.source_code.formats import digest_end, digest_head, draw_tree, file_part, removed_part
 
 NASTY = [
     b"",
@@ -59,10 +59,10 @@ def test_the_fence_of_the_markdown_format_is_longer_than_any_in_the_text(body: b
 @pytest.mark.parametrize("body", NASTY)
 @pytest.mark.parametrize("path", PATHS)
 def test_xml_gives_path_and_text_back(path: str, body: bytes) -> None:
-    document = opening("xml", "tree <&>\n") + b"".join(
+    document = digest_head("xml", "tree <&>\n") + b"".join(
         file_part("xml", path, len(body), body, lines=False)
     )
-    root = ET.fromstring(document + removed_part("xml", path) + closing("xml"))
+    root = ET.fromstring(document + removed_part("xml", path) + digest_end("xml"))
 
     file = root.findall("file")[0]
     text = (file.text or "") + "".join(
@@ -79,7 +79,7 @@ def test_json_gives_path_and_text_back(body: bytes) -> None:
     first = b"".join(file_part("json", PATHS[1], len(body), body, lines=False))
     second = b"".join(file_part("json", PATHS[2], 1, b"b", lines=False))
 
-    document = opening("json", "tree\n") + first[1:] + second + closing("json")
+    document = digest_head("json", "tree\n") + first[1:] + second + digest_end("json")
 
     assert json.loads(document) == {
         "tree": "tree\n",

@@ -40,7 +40,7 @@ def pid() -> int:
 
 async def test_counts_are_those_of_the_tokenizer_in_order() -> None:
     assert await token_counts(TEXTS) == exact(TEXTS)
-    # Some are remembered now, and some come twice.
+    # Some are kept now, and some come twice.
     again = [*reversed(TEXTS), "something new", TEXTS[1]]
     assert await token_counts(again) == exact(again)
     assert await token_counts([]) == []
@@ -99,7 +99,7 @@ async def test_a_turn_that_fits_by_its_bytes_needs_no_tokenizer(live: LiveServer
         assert tokenizer._process is None
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_what_is_kept_is_bounded() -> None:
     texts = [f"text {number}" for number in range(CACHED_TEXTS + 10)]
     asyncio.run(token_counts(texts))
     assert len(_cached) == CACHED_TEXTS

@@ -85,11 +85,11 @@ async def compacted(
 
 def _user_items(shown: list[Raw], number: str) -> list[Raw]:
     items: list[Raw] = []
-    for place, message in enumerate(shown):
+    for index, message in enumerate(shown):
         if message["role"] == "user":
             content = message["content"]
             fields: MessageFields = {
-                "id": f"u{number}_{place}",
+                "id": f"u{number}_{index}",
                 "role": "user",
                 "content": readable(content),
                 "payload": None if isinstance(content, str) else packed(message),

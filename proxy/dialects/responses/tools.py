@@ -83,10 +83,10 @@ def _add_namespace(tools: Tools, tool: Raw, where: str) -> None:
     if not isinstance(inner, list):
         raise wrong(f"{where}.tools", "must be a list of tools")
     for index, each in enumerate(inner):
-        place = f"{where}.tools[{index}]"
+        at = f"{where}.tools[{index}]"
         if not isinstance(each, dict):
-            raise wrong(place, "must be an object with a type")
-        name = _name(each, place)
+            raise wrong(at, "must be an object with a type")
+        name = _name(each, at)
         flat = flat_name(namespace, name)
         kind = each.get("type", "function")
         if kind == "custom":

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from proxy.database import Database
-from proxy.dialects.responses.remembered import not_kept_yet, thread_of
+from proxy.dialects.responses.threads import not_kept_yet, thread_of
 from proxy.documents.chat_message import ChatMessage
 from tests.conftest import client_of, make_settings, running_app
 from tests.fakes.openai_upstream import OpenAIUpstream

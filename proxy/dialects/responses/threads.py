@@ -27,7 +27,7 @@ def thread_of(headers: Mapping[str, str]) -> str:
     return found if len(found) <= THREAD_CHARACTERS else ""
 
 
-async def remembered_turn(
+async def turn_in_thread(
     owner: str, thread: str, call: Call, messages: Sequence[ChatMessage]
 ) -> tuple[str, NewTurn]:
     """Return the conversation of a thread, empty where it is not there yet, and the turn in it."""
@@ -50,15 +50,15 @@ def not_kept_yet(sent: Sequence[ChatMessage], stored: Sequence[StoredMessage]) -
     A client sums its history up when it grows too long: what it left out stays stored, and the
     summary is new.
     """
-    places: dict[Any, list[int]] = {}
-    for place, message in enumerate(stored):
+    positions: dict[Any, list[int]] = {}
+    for position, message in enumerate(stored):
         said = (message["role"], message.get("content") or "", payload_of(message))
-        places.setdefault(_signature(*said), []).append(place)
+        positions.setdefault(_signature(*said), []).append(position)
     reached = 0
     new = []
     for each in sent:
-        there = places.get(_signature(each.role, each.content, each.payload), ())
-        found = [place for place in there if place >= reached]
+        there = positions.get(_signature(each.role, each.content, each.payload), ())
+        found = [position for position in there if position >= reached]
         if found:
             reached = found[0] + 1
         else:
