@@ -17,8 +17,8 @@ from proxy.documents.counter import Counter
 from proxy.documents.document_reference import ProjectReferences
 from proxy.documents.embedded_server import create_narrow_indexes, is_embedded
 from proxy.documents.json_schema import describe_collections
-from proxy.documents.message_location import MessageRevision
 from proxy.documents.message_page import MessagePage
+from proxy.documents.message_revision import MessageRevision
 from proxy.documents.message_view import create_message_view
 from proxy.documents.plan_category import PlanCategory
 from proxy.documents.plan_document import PlanDocument

@@ -8,14 +8,10 @@ from proxy.documents.conversation_import import (
     store_imported,
 )
 from proxy.documents.counter import Counter
-from proxy.documents.message import INTERNAL, StoredMessage
-from proxy.documents.message_location import (
-    LocatedMessage,
-    MessageNotFound,
-    MessageRevision,
-    attempt_name,
-)
+from proxy.documents.message import INTERNAL, StoredMessage, attempt_name
+from proxy.documents.message_location import LocatedMessage, MessageNotFound
 from proxy.documents.message_page import MESSAGE_OF_OWNER
+from proxy.documents.message_revision import MessageRevision
 from proxy.errors import Conflict
 
 COPIED = ("project_id", "name", "model", "assistance_role", "system_prompt", "metadata")

@@ -9,9 +9,9 @@ from uuid import uuid4
 from proxy.documents.base import Raw
 from proxy.documents.conversation import Conversation, StoredConversation
 from proxy.documents.counter import Counter
-from proxy.documents.message import Message, StoredMessage, size_bytes
-from proxy.documents.message_location import MessageRevision, StoredRevision, attempt_name
+from proxy.documents.message import Message, StoredMessage, attempt_name, size_bytes
 from proxy.documents.message_page import PAGE_BYTES, MessagePage, StoredPage, page_id
+from proxy.documents.message_revision import MessageRevision, StoredRevision
 from proxy.documents.response import StoredResponse
 from proxy.documents.worker import Worker
 from proxy.errors import Unavailable

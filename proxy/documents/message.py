@@ -25,6 +25,11 @@ FIXED_BYTES = 400
 """What a message without any text is taken to weigh."""
 
 
+def attempt_name(message_id: int, revision: int) -> str:
+    """Return what names one content of one message."""
+    return f"{message_id}:{revision}"
+
+
 def _text_of(payload: Any) -> Any:
     return packed(payload) if isinstance(payload, dict) else payload
 

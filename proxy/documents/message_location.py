@@ -1,4 +1,4 @@
-"""A message by its id alone: found in a tail or a page, edited, deleted, written again.
+"""A message by its id alone: found in a tail or a page, edited, written again.
 
 A message only ever moves from the tail to a page, also while its text is being written, so
 whoever looks in the tails first and in the pages second cannot miss it. Each write names one
@@ -9,15 +9,14 @@ matches nothing.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, TypedDict
+from typing import Any
 
-from pymongo import ASCENDING, IndexModel
-
-from proxy.documents.base import Owned, Raw, utc_now
+from proxy.documents.base import Raw, utc_now
 from proxy.documents.chat_message import with_text
 from proxy.documents.conversation import Conversation, ConversationNotFound
-from proxy.documents.message import INTERNAL, StoredMessage, packed, payload_of
+from proxy.documents.message import INTERNAL, StoredMessage, attempt_name, packed, payload_of
 from proxy.documents.message_page import MESSAGE_OF_OWNER, MessagePage, StoredPage
+from proxy.documents.message_revision import MessageRevision
 from proxy.documents.response import StoredResponse
 from proxy.documents.worker import Worker
 from proxy.errors import Conflict, NotFound
@@ -27,53 +26,6 @@ class MessageNotFound(NotFound):
     """No such message for this caller."""
 
     message = "Message not found"
-
-
-class StoredRevision(TypedDict):
-    """A `MessageRevision` as it lies in Mongo."""
-
-    _id: str
-    owner: str
-    message_id: int
-    conversation_id: str
-    number: int
-    replaced_at: datetime
-    message: StoredMessage
-
-
-class FormerMessage(StoredMessage):
-    """A former content of a message, and when another took its place."""
-
-    replaced_at: datetime
-
-
-class MessageRevision(Owned[StoredRevision]):
-    """A former content of a message: `{"_id": "107:0", "message_id": 107, "number": 0, …}`.
-
-    Written before the message changes; one whose number the message has not passed yet
-    belongs to a change that never happened.
-    """
-
-    id: str  # type: ignore[assignment]
-    message_id: int
-    conversation_id: str
-    number: int
-    replaced_at: datetime
-    message: dict[str, Any]
-
-    class Settings:
-        """Where it is kept and what finds it."""
-
-        name = "message_revisions"
-        indexes: ClassVar = [
-            IndexModel([("message_id", ASCENDING), ("number", ASCENDING)], name="message"),
-            IndexModel([("conversation_id", ASCENDING)], name="conversation"),
-        ]
-
-
-def attempt_name(message_id: int, revision: int) -> str:
-    """Return what names one content of one message."""
-    return f"{message_id}:{revision}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +107,7 @@ class LocatedMessage:
             {**element, "conversation_id": 1, "number": 1},
             hint=MESSAGE_OF_OWNER,
         )
-        if page is None or not await _counts(owner, page):
+        if page is None or not await is_counted(owner, page):
             raise MessageNotFound
         return cls(
             MessageLocation(owner, page["conversation_id"], page["_id"]), page["messages"][0]
@@ -215,7 +167,7 @@ class LocatedMessage:
             await MessageRevision.collection().delete_many({"message_id": id_})
 
 
-async def _counts(owner: str, page: StoredPage) -> bool:
+async def is_counted(owner: str, page: StoredPage) -> bool:
     """Whether a page is part of its conversation (and not the leftover of a broken move)."""
     conversation = await Conversation.of(owner).find_one(
         {"_id": page["conversation_id"]}, {"page_count": 1}
@@ -241,7 +193,7 @@ async def find_messages(
         return found
     fields = {"messages": 1, "conversation_id": 1, "number": 1}
     for page in await MessagePage.of(owner).find(asked, fields, hint=MESSAGE_OF_OWNER):
-        if await _counts(owner, page):
+        if await is_counted(owner, page):
             for message in page["messages"]:
                 if message["id"] in wanted:
                     found.setdefault(message["id"], (page["conversation_id"], message))
@@ -329,69 +281,3 @@ async def remove_conversation(owner: str, id_: str, *, worker: str) -> None:
         await Worker.end_import(worker, id_)
         raise
     await Worker.end_import(worker, id_)
-
-
-async def list_revisions(owner: str, message: StoredMessage) -> list[FormerMessage]:
-    """Return the former contents of a message, oldest first."""
-    found = await MessageRevision.of(owner).find_any("message_id", [message["id"]])
-    passed = [raw for raw in found if raw["number"] < message.get("revision", 0)]
-    passed.sort(key=lambda raw: int(raw["number"]))
-    return [{**raw["message"], "replaced_at": raw["replaced_at"]} for raw in passed]
-
-
-async def delete_messages(owner: str, message_ids: list[int]) -> int:
-    """`$pull` messages wherever they are; how many this caller deleted, however many race."""
-    if not message_ids:
-        return 0
-    # Ids of other owners are among those that were asked for, never among the deleted.
-    deleted = await _delete_from_tails(owner, message_ids)
-    deleted += await _delete_from_pages(owner, message_ids)
-    if deleted:
-        await MessageRevision.collection().delete_many({"message_id": {"$in": deleted}})
-        await StoredResponse.forget(deleted)
-    return len(deleted)
-
-
-async def _delete_from_tails(owner: str, message_ids: list[int]) -> list[int]:
-    mine, wanted, deleted = Conversation.of(owner), set(message_ids), list[int]()
-    fields = {"messages.id": 1, "system_message_id": 1, "changes": 1}
-    wanted_ids = {"messages.id": {"$in": message_ids}}
-    while tails := await mine.find(wanted_ids, fields, hint=MESSAGE_OF_OWNER):
-        for tail in tails:
-            update: Raw = {
-                "$pull": {"messages": {"id": {"$in": message_ids}}},
-                "$inc": {"changes": 1},
-                "$set": {"updated_at": utc_now()},
-            }
-            if tail.get("system_message_id") in wanted:
-                update["$set"].update(system_prompt="", system_message_id=None)
-            # One that changed meanwhile is found again.
-            result = await Conversation.collection().update_one(
-                {"_id": tail["_id"], "changes": tail["changes"]}, update
-            )
-            if result.matched_count:
-                deleted += wanted.intersection(m["id"] for m in tail["messages"])
-    return deleted
-
-
-async def _delete_from_pages(owner: str, message_ids: list[int]) -> list[int]:
-    mine, wanted, deleted = MessagePage.of(owner), set(message_ids), list[int]()
-    fields = {"conversation_id": 1, "number": 1, "changes": 1, "messages.id": 1}
-    wanted_ids = {"messages.id": {"$in": message_ids}}
-    remaining = True
-    while remaining:
-        remaining = False
-        for page in await mine.find(wanted_ids, fields, hint=MESSAGE_OF_OWNER):
-            if not await _counts(owner, page):
-                continue
-            result = await MessagePage.collection().update_one(
-                {"_id": page["_id"], "changes": page["changes"]},
-                {"$pull": {"messages": {"id": {"$in": message_ids}}}, "$inc": {"changes": 1}},
-            )
-            if not result.matched_count:
-                remaining = True
-                continue
-            found = wanted.intersection(m["id"] for m in page["messages"])
-            deleted += found
-            await Conversation.touch(owner, page["conversation_id"], paged_messages=-len(found))
-    return deleted

@@ -14,8 +14,8 @@ from proxy.documents.base import Raw
 from proxy.documents.conversation import Conversation, StoredConversation, is_settled
 from proxy.documents.counter import Counter
 from proxy.documents.document_reference import CONTEXT_BYTES
-from proxy.documents.message import MessageFields, StoredMessage
-from proxy.documents.message_location import MessageNotFound, attempt_name
+from proxy.documents.message import MessageFields, StoredMessage, attempt_name
+from proxy.documents.message_location import MessageNotFound
 from proxy.documents.message_page import MessagePage
 from proxy.documents.plan_category import PlanCategory
 from proxy.documents.plan_document import PlanDocument, Provenance, StoredPlanDocument

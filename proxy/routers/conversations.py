@@ -6,11 +6,10 @@ from fastapi import APIRouter, Path, Query
 
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
-from proxy.documents.message import Message
+from proxy.documents.message import Message, attempt_name
 from proxy.documents.message_location import (
     LocatedMessage,
     MessageNotFound,
-    attempt_name,
     change_conversation,
     remove_conversation,
 )

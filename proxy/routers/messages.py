@@ -12,8 +12,9 @@ from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.chat_message import ChatMessage
 from proxy.documents.conversation import Conversation
 from proxy.documents.message import StoredMessage, wire, with_error_as_text
-from proxy.documents.message_location import LocatedMessage, edit_message, list_revisions
+from proxy.documents.message_location import LocatedMessage, edit_message
 from proxy.documents.message_parts import SHOWN_TYPES, content_of, parts_of
+from proxy.documents.message_revision import list_revisions
 from proxy.errors import NotFound, TooLarge, Unprocessable
 from proxy.responses import EventStream, Json, dumps, json_stream
 from proxy.routers.conversations import ConversationId

@@ -14,8 +14,8 @@ from proxy.documents.base import Raw
 from proxy.documents.conversation import Conversation, StoredConversation
 from proxy.documents.counter import Counter
 from proxy.documents.message import StoredMessage
-from proxy.documents.message_location import MessageRevision, StoredRevision
 from proxy.documents.message_page import MessagePage, StoredPage
+from proxy.documents.message_revision import MessageRevision, StoredRevision
 from proxy.search.hits import Collector, Hit, score
 from proxy.search.prefilter import condition
 from proxy.search.request import MESSAGE_KINDS, SearchRequest

@@ -15,7 +15,8 @@ from pymongo.errors import PyMongoError
 
 from proxy.documents.interrupted import interrupt_replies
 from proxy.documents.message import MessageFields, Status
-from proxy.documents.message_location import LocatedMessage, MessageNotFound, delete_messages
+from proxy.documents.message_deletion import delete_messages
+from proxy.documents.message_location import LocatedMessage, MessageNotFound
 from proxy.documents.message_runs import runs_of
 from proxy.documents.plan_draft import PlanDraft
 from proxy.documents.worker import Worker, new_worker_id

@@ -18,7 +18,7 @@ from proxy.documents.chat_message import ChatMessage, calls_of, said_in
 from proxy.documents.conversation import StoredConversation, is_settled
 from proxy.documents.conversation_import import ImportedConversation, ImportedMessage
 from proxy.documents.message import Role, StoredMessage, payload_of, wire
-from proxy.documents.message_location import MessageRevision
+from proxy.documents.message_revision import MessageRevision
 from proxy.documents.storable import check_fields, check_text
 from proxy.errors import BadRequest, Unprocessable
 from proxy.providers.logprobs import tokens_in

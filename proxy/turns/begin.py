@@ -19,8 +19,8 @@ from proxy.documents.conversation_fork import (
 )
 from proxy.documents.counter import Counter
 from proxy.documents.document_reference import context_documents
-from proxy.documents.message import StoredMessage, size_bytes
-from proxy.documents.message_location import LocatedMessage, MessageLocation, attempt_name
+from proxy.documents.message import StoredMessage, attempt_name, size_bytes
+from proxy.documents.message_location import LocatedMessage, MessageLocation
 from proxy.documents.message_page import MessagePage
 from proxy.errors import BadRequest, Conflict, TooLarge, Unavailable
 from proxy.providers.base import CompletionRequest

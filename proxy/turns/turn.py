@@ -10,8 +10,7 @@ import orjson
 
 from proxy.documents.base import Raw, utc_now
 from proxy.documents.chat_message import ChatMessage, calls_of
-from proxy.documents.message import StoredMessage, payload_of
-from proxy.documents.message_location import attempt_name
+from proxy.documents.message import StoredMessage, attempt_name, payload_of
 from proxy.source_code.base import SourceAttachment
 
 RETRY_HEADER = "x-stainless-retry-count"

@@ -12,7 +12,8 @@ from proxy.documents.base import DEFAULT_OWNER, Raw
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.embedded_server import is_embedded
-from proxy.documents.message_location import LocatedMessage, MessageNotFound, delete_messages
+from proxy.documents.message_deletion import delete_messages
+from proxy.documents.message_location import LocatedMessage, MessageNotFound
 from proxy.documents.message_page import MESSAGE_OF_OWNER
 from tests.conftest import LiveServer
 from tests.fakes.openai_upstream import OpenAIUpstream

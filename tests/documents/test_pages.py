@@ -12,16 +12,16 @@ from proxy.database import Database
 from proxy.documents.base import DEFAULT_OWNER
 from proxy.documents.conversation import Conversation, ConversationNotFound
 from proxy.documents.counter import Counter
+from proxy.documents.message import attempt_name
+from proxy.documents.message_deletion import delete_messages
 from proxy.documents.message_location import (
     LocatedMessage,
     MessageNotFound,
-    attempt_name,
-    delete_messages,
     edit_message,
-    list_revisions,
     remove_conversation,
 )
 from proxy.documents.message_page import MessagePage, page_id
+from proxy.documents.message_revision import list_revisions
 from tests.support.pages import listed, message, move
 
 

@@ -10,15 +10,10 @@ from proxy.database import Database
 from proxy.documents.base import DEFAULT_OWNER
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
-from proxy.documents.message_location import (
-    LocatedMessage,
-    MessageRevision,
-    delete_messages,
-    edit_message,
-    list_revisions,
-    remove_conversation,
-)
+from proxy.documents.message_deletion import delete_messages
+from proxy.documents.message_location import LocatedMessage, edit_message, remove_conversation
 from proxy.documents.message_page import MessagePage
+from proxy.documents.message_revision import MessageRevision, list_revisions
 from tests.support.pages import MAX_BYTES, MAX_MESSAGES, Steps, listed, message, move
 
 CALLERS = 12

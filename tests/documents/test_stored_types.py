@@ -22,8 +22,8 @@ from proxy.documents.base import Raw, Stored, utc_now
 from proxy.documents.conversation import Conversation, StoredConversation
 from proxy.documents.document_reference import ProjectReferences, StoredReferences
 from proxy.documents.message import Message, StoredMessage
-from proxy.documents.message_location import MessageRevision, StoredRevision
 from proxy.documents.message_page import MessagePage, StoredPage, Tail
+from proxy.documents.message_revision import MessageRevision, StoredRevision
 from proxy.documents.plan_category import PlanCategory, StoredCategory
 from proxy.documents.plan_document import PlanDocument, StoredPlanDocument
 from proxy.documents.plan_draft import PlanDraft, StoredPlanDraft

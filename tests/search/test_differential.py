@@ -13,8 +13,7 @@ from proxy.database import Database
 from proxy.documents.base import DEFAULT_OWNER
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
-from proxy.documents.message import Message
-from proxy.documents.message_location import attempt_name
+from proxy.documents.message import Message, attempt_name
 from tests.conftest import client_of, make_settings, running_app
 from tests.support.replies import CONVERSATIONS
 from tests.support.searching import message_ids

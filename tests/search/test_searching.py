@@ -10,8 +10,7 @@ import pytest
 
 from proxy.database import Database
 from proxy.documents.conversation import Conversation
-from proxy.documents.message import Message
-from proxy.documents.message_location import attempt_name
+from proxy.documents.message import Message, attempt_name
 from proxy.documents.message_page import MessagePage, page_id
 from tests.conftest import client_of, make_settings, running_app
 from tests.support.replies import CONVERSATIONS

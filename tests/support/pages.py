@@ -5,10 +5,7 @@ from typing import Any, cast
 
 from proxy.documents.base import DEFAULT_OWNER, Raw, utc_now
 from proxy.documents.conversation import Conversation
-from proxy.documents.message import StoredMessage
-from proxy.documents.message_location import (
-    attempt_name,
-)
+from proxy.documents.message import StoredMessage, attempt_name
 from proxy.documents.message_page import MessagePage
 
 MAX_MESSAGES = 6

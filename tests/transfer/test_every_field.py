@@ -24,7 +24,7 @@ from proxy.documents.base import Raw
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.message import INTERNAL, ONLY_ASKED_FOR, Message, packed
-from proxy.documents.message_location import MessageRevision
+from proxy.documents.message_revision import MessageRevision
 from proxy.documents.plan_document import PlanDocument
 from proxy.turns.begin import REPLY_FIELDS
 from tests.conftest import client_of, make_settings, running_app

@@ -15,13 +15,9 @@ from proxy.dialects.responses.items import LOGPROBS, ItemView, has_said
 from proxy.dialects.responses.numbering import FROM_THE_START
 from proxy.dialects.responses.shapes import Request, request_of, response_object
 from proxy.documents.base import Raw
-from proxy.documents.message import StoredMessage
-from proxy.documents.message_location import (
-    LocatedMessage,
-    MessageNotFound,
-    MessageRevision,
-    attempt_name,
-)
+from proxy.documents.message import StoredMessage, attempt_name
+from proxy.documents.message_location import LocatedMessage, MessageNotFound
+from proxy.documents.message_revision import MessageRevision
 from proxy.documents.response import StoredResponse
 from proxy.responses import EventStream, Json, dumps
 from proxy.sealing import Sealer
