@@ -14,7 +14,7 @@ from proxy.errors import TooManyRequests, UnsupportedMediaType
 from proxy.responses import Json
 from proxy.routers.conversations import ConversationId
 from proxy.schemas.export import CONVERSATION_FILE, ConversationsImported
-from proxy.transfer.conversation_file import Format, as_json, as_markdown, as_openai
+from proxy.transfer.exporting import Format, as_json, as_markdown, as_openai
 from proxy.transfer.importing import import_conversations
 from proxy.web.dependencies import AppSettings, Caller, ReplyEngine
 from proxy.web.handlers import is_json
