@@ -1,16 +1,12 @@
 """A turn: the new message and an empty reply are stored, then the model is asked."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
 from weakref import WeakValueDictionary
 
 from pymongo.errors import PyMongoError
 
-from proxy.caller import current_caller
-from proxy.documents.base import Raw, is_too_large, utc_now
-from proxy.documents.chat_message import ChatMessage
+from proxy.documents.base import Raw, is_too_large
 from proxy.documents.conversation import Conversation, StoredConversation
 from proxy.documents.conversation_fork import (
     conversation_of_message,
@@ -18,7 +14,6 @@ from proxy.documents.conversation_fork import (
     is_newest,
 )
 from proxy.documents.counter import Counter
-from proxy.documents.document_reference import context_documents
 from proxy.documents.message import StoredMessage, attempt_name, size_bytes
 from proxy.documents.message_location import LocatedMessage, MessageLocation
 from proxy.documents.message_page import MessagePage
@@ -31,10 +26,11 @@ from proxy.streaming.engine import Engine
 from proxy.streaming.reply import Reply
 from proxy.streaming.sink import MessageSink
 from proxy.turns.append import APPEND_ATTEMPTS, check_length, check_size, move_tail
-from proxy.turns.attached_source import AttachedSource, attach_source
+from proxy.turns.attached_source import attach_source
 from proxy.turns.continues import ContinueTexts
-from proxy.turns.history import composed, new_as_history
-from proxy.turns.prompt import Prompt, build_prompt, document_context, once
+from proxy.turns.history import composed
+from proxy.turns.new_reply import REPLY_FIELDS, new_reply, reply_fields
+from proxy.turns.prompt import prompt_of_turn
 from proxy.turns.repeated import has_come_to_nothing, reply_of_key, reply_of_retry
 from proxy.turns.tails import TailMover
 from proxy.turns.turn import (
@@ -45,27 +41,6 @@ from proxy.turns.turn import (
     new_conversation_id,
     not_stored_yet,
 )
-
-REPLY_FIELDS = (
-    "key_id",
-    "finish_reason",
-    "error",
-    "usage",
-    "reasoning",
-    "payload",
-    "first_token_ms",
-    "duration_ms",
-    "omitted_messages",
-    "attached_source",
-    "order",
-    "items",
-    "suggestions",
-    "points",
-    "points_certain",
-    "encrypted_reasoning",
-    "logprobs",
-)
-"""What an earlier writing of a reply left and a new one does not take over."""
 
 
 class Turns:
@@ -139,12 +114,14 @@ class Turns:
             if turn.source is not None:
                 source = await attach_source(self._digests, owner, conversation, turn.source)
             window = self._registry.context_tokens(model, routes[0])
-            prompt = await self._prompt(owner, conversation, turn, new, window, source=source)
+            prompt = await prompt_of_turn(owner, conversation, turn, new, window, source=source)
             stored = new if stores_last else new[:-1]
             reply_id = first_id + len(stored)
             user_id = reply_id - 1 if stores_last and stored else None
             messages = [message_of(id_, message) for id_, message in enumerate(stored, first_id)]
-            messages.append(self._reply(reply_id, user_id, routes[0], prompt, turn))
+            messages.append(
+                new_reply(reply_id, user_id, self._engine.worker_id, routes[0], prompt, turn)
+            )
             if source is not None:
                 messages[-1]["attached_source"] = source.record
             if not await self._append(conversation, messages, turn, is_new=is_new):
@@ -266,10 +243,10 @@ class Turns:
             source = None
             if first.source is not None:
                 source = await attach_source(self._digests, owner, conversation, first.source)
-            prompt = await self._prompt(
+            prompt = await prompt_of_turn(
                 owner, conversation, first, [], window, before=message_id, source=source
             )
-            fields = self._reply_fields(routes[0], prompt)
+            fields = reply_fields(self._engine.worker_id, routes[0], prompt)
             if source is not None:
                 fields["attached_source"] = source.record
             unset = tuple(key for key in REPLY_FIELDS if key not in fields)
@@ -300,82 +277,6 @@ class Turns:
         name = f"{route.provider.name}/{route.model}"
         accepts = route.accepts(self._settings.model_settings(name))
         return composed(messages, accepts, route.provider.name)
-
-    async def _prompt(
-        self,
-        owner: str,
-        conversation: StoredConversation,
-        turn: NewTurn,
-        new: Sequence[ChatMessage],
-        window_tokens: int,
-        *,
-        before: int | None = None,
-        source: AttachedSource | None = None,
-    ) -> Prompt:
-        if turn.shown is not None:
-            return Prompt(turn.shown)
-        documents = await context_documents(owner, conversation, turn.documents)
-        documents, append = once(
-            conversation["system_prompt"], documents, turn.system_prompt_append
-        )
-        # What changes least comes first: providers cache the part that stays the same.
-        context = (document_context(documents), source.text if source else "", append)
-        prompt = await build_prompt(
-            owner,
-            conversation,
-            system_context="\n\n".join(part for part in context if part),
-            new_messages=[new_as_history(message) for message in new],
-            window_tokens=window_tokens,
-            before=before,
-        )
-        if prompt.omitted_messages and not turn.truncates:
-            raise BadRequest(
-                "The conversation is longer than the model's window; send truncation: auto "
-                "to leave its beginning out",
-                code="context_length_exceeded",
-                param="truncation",
-            )
-        return prompt
-
-    def _reply_fields(self, route: Route, prompt: Prompt) -> Raw:
-        fields: Raw = {
-            "status": "streaming",
-            "worker": self._engine.worker_id,
-            "started_at": utc_now(),
-            "model": route.model,
-            "provider": route.provider.name,
-        }
-        if (caller := current_caller.get()) is not None and caller.key_id:
-            fields["key_id"] = caller.key_id
-        if prompt.omitted_messages:
-            fields["omitted_messages"] = prompt.omitted_messages
-        return fields
-
-    def _reply(
-        self, reply_id: int, user_id: int | None, route: Route, prompt: Prompt, turn: NewTurn
-    ) -> StoredMessage:
-        now = utc_now()
-        fields: Raw = {
-            "id": reply_id,
-            "role": "assistant",
-            "content": "",
-            "created_at": now,
-            "updated_at": now,
-            "revision": 0,
-            "attempt": attempt_name(reply_id, 0),
-            **self._reply_fields(route, prompt),
-            **turn.reply_fields,
-        }
-        message = cast(StoredMessage, fields)
-        if user_id is not None:
-            message["reply_to"] = user_id
-        if turn.idempotency_key is not None:
-            message["idempotency"] = {"key": turn.idempotency_key, "body": turn.fingerprint}
-        elif turn.fingerprint:
-            message["idempotency"] = {"body": turn.fingerprint}
-        if (request := turn.kept_request()) is not None:
-            message["request"] = request
-        return message
 
     async def _begun_before(
         self, owner: str, conversation: StoredConversation, turn: NewTurn

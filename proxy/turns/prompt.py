@@ -4,12 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.documents.chat_message import text_of
+from proxy.documents.chat_message import ChatMessage, text_of
 from proxy.documents.conversation import StoredConversation, is_settled
+from proxy.documents.document_reference import context_documents
 from proxy.documents.message_page import MessagePage
 from proxy.documents.plan_document import StoredPlanDocument
+from proxy.errors import BadRequest
 from proxy.tokenizer.tokens import token_counts
-from proxy.turns.history import as_history
+from proxy.turns.attached_source import AttachedSource
+from proxy.turns.history import as_history, new_as_history
+from proxy.turns.turn import NewTurn
 
 REPLY_SHARE = 8
 """A window is filled to all but 1/8, which is left to the reply."""
@@ -99,6 +103,46 @@ async def build_prompt(
         start = _first_question(kept)
         kept, omitted = kept[start:], omitted + start
     return Prompt(joined([*head, *kept, *new_messages]), omitted)
+
+
+async def prompt_of_turn(
+    owner: str,
+    conversation: StoredConversation,
+    turn: NewTurn,
+    new: Sequence[ChatMessage],
+    window_tokens: int,
+    *,
+    before: int | None = None,
+    source: AttachedSource | None = None,
+) -> Prompt:
+    """Return the prompt of a turn: with its documents, its source and its new messages.
+
+    Raises:
+        DocumentNotFound: says which of `documents` are not there.
+        BadRequest: the history is too long, and must not be cut.
+    """
+    if turn.shown is not None:
+        return Prompt(turn.shown)
+    documents = await context_documents(owner, conversation, turn.documents)
+    documents, append = once(conversation["system_prompt"], documents, turn.system_prompt_append)
+    # What changes least comes first: providers cache the part that stays the same.
+    context = (document_context(documents), source.text if source else "", append)
+    prompt = await build_prompt(
+        owner,
+        conversation,
+        system_context="\n\n".join(part for part in context if part),
+        new_messages=[new_as_history(message) for message in new],
+        window_tokens=window_tokens,
+        before=before,
+    )
+    if prompt.omitted_messages and not turn.truncates:
+        raise BadRequest(
+            "The conversation is longer than the model's window; send truncation: auto "
+            "to leave its beginning out",
+            code="context_length_exceeded",
+            param="truncation",
+        )
+    return prompt
 
 
 def _first_question(history: list[dict[str, Any]]) -> int:

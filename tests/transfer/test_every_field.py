@@ -26,7 +26,7 @@ from proxy.documents.counter import Counter
 from proxy.documents.message import INTERNAL, ONLY_ASKED_FOR, Message, packed
 from proxy.documents.message_revision import MessageRevision
 from proxy.documents.plan_document import PlanDocument
-from proxy.turns.begin import REPLY_FIELDS
+from proxy.turns.new_reply import REPLY_FIELDS
 from tests.conftest import client_of, make_settings, running_app
 
 CONVERSATIONS = "/v1/chat/conversations"
