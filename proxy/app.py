@@ -13,10 +13,12 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy import __version__
-from proxy.access.auth import UPLOADS, Authenticator
+from proxy.access.auth import Authenticator
 from proxy.access.last_answers import LastAnswers
-from proxy.access.limits import Limits, paths_that_begin_replies
+from proxy.access.limits import Limits
+from proxy.access.origins import UPLOADS
 from proxy.access.poe_points import PoePoints
+from proxy.access.reply_slots import ReplySlots, paths_that_begin_replies
 from proxy.access.usage import UsageRecorder
 from proxy.credentials import Verifier
 from proxy.database import Database, connect
@@ -170,7 +172,8 @@ def create_app(
                 recorder,
                 PoePoints(settings, registry, engine, recorder),
             )
-            app.state.limits = Limits(settings, engine, recorder)
+            app.state.limits = Limits(settings, recorder)
+            app.state.slots = ReplySlots(settings, engine, recorder)
             app.state.authenticator = Authenticator(settings)
             app.state.verifier, app.state.sealer = (
                 Verifier(),

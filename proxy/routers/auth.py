@@ -4,7 +4,8 @@ from datetime import timedelta
 
 from fastapi import APIRouter, Request
 
-from proxy.access.auth import SESSION_COOKIE, is_loopback_host, session_token
+from proxy.access.auth import SESSION_COOKIE, session_token
+from proxy.access.origins import is_loopback_host
 from proxy.credentials import hash_key
 from proxy.documents.user import Session, User, login_name
 from proxy.errors import Unauthorized

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from proxy.access.limits import begins_reply
+from proxy.access.reply_slots import begins_reply
 from proxy.caller import CallerInfo
 from proxy.dialects.chat_completions.stateless import Answer, Call
 from proxy.dialects.chat_completions.with_memory import conversation_of, format_of, new_turn

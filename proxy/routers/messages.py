@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from proxy.access.limits import begins_reply
+from proxy.access.reply_slots import begins_reply
 from proxy.dialects.messages import MessageFormat
 from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.chat_message import ChatMessage

@@ -8,8 +8,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from proxy.access.auth import UPLOADS
-from proxy.access.limits import begins_reply
+from proxy.access.origins import UPLOADS
+from proxy.access.reply_slots import begins_reply
 from proxy.caller import CallerInfo
 from proxy.dialects.chat_completions.stateless import Answer, Call
 from proxy.dialects.endpoints import COMPLETIONS

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from proxy.access.limits import begins_reply
+from proxy.access.reply_slots import begins_reply
 from proxy.dialects.plan_documents import DocumentFormat
 from proxy.errors import TooLarge
 from proxy.plans.generate import NewPlan, begin_plan

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response, WebSocket
 
-from proxy.access.limits import begins_reply
+from proxy.access.reply_slots import begins_reply
 from proxy.caller import CallerInfo
 from proxy.dialects.responses import stateless
 from proxy.dialects.responses.answer import (

@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy.access.auth import foreign_origin, is_loopback_origin
+from proxy.access.origins import foreign_origin, is_loopback_origin
 from proxy.settings import Settings
 from proxy.web.handlers import error_response
 

@@ -189,7 +189,7 @@ class AccessControl:
             path = state["path"]
             await self._admit(scope, path, state["headers"])
             if scope["type"] == "websocket":
-                server_state(scope).authenticator.check_page(state["headers"])
+                server_state(scope).authenticator.origins.check_page(state["headers"])
                 await self.app(scope, receive, send)
                 return
             limit = self.body_bytes_of_paths.get(path) or self._body_bytes(path)
@@ -197,12 +197,12 @@ class AccessControl:
             if scope["method"] != "POST" or not self.reply_paths.fullmatch(path):
                 await self.app(scope, receive, send)
                 return
-            limits = server_state(scope).limits
-            slot = await limits.begin_reply(state.get("caller") or CallerInfo())
+            slots = server_state(scope).slots
+            slot = await slots.begin_reply(state.get("caller") or CallerInfo())
             try:
                 await self.app(scope, receive, send)
             finally:
-                limits.release(slot)
+                slots.release(slot)
         except ProxyError as error:
             if state["status"]:
                 raise

@@ -10,6 +10,7 @@ from starlette.types import Scope
 from proxy.access.auth import Authenticator
 from proxy.access.last_answers import LastAnswers
 from proxy.access.limits import Limits
+from proxy.access.reply_slots import ReplySlots
 from proxy.access.usage import UsageRecorder
 from proxy.credentials import Verifier
 from proxy.database import Database
@@ -42,6 +43,7 @@ class ServerState(State):
     usage: UsageRecorder
     last_answers: LastAnswers
     limits: Limits
+    slots: ReplySlots
     authenticator: Authenticator
     verifier: Verifier
     sealer: Sealer

@@ -3,7 +3,8 @@
 import httpx
 import pytest
 
-from proxy.access.auth import check_exposure, is_loopback_host, is_loopback_origin
+from proxy.access.auth import check_exposure
+from proxy.access.origins import is_loopback_host, is_loopback_origin
 from proxy.database import Database
 from proxy.settings import SettingsError
 from tests.conftest import client_of, make_settings, running_app

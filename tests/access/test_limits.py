@@ -62,10 +62,10 @@ async def test_a_slot_comes_back_after_a_database_that_was_down() -> None:
             key = await make_key(streams=1)
             assert await status(client, key) == 200
             (activity,) = [raw async for raw in KeyActivity.collection().find({})]
-            limits = client.app.state.limits  # type: ignore[attr-defined]
-            slot = await limits.begin_reply(CallerInfo(key_id=activity["_id"], streams=1))
+            slots = client.app.state.slots  # type: ignore[attr-defined]
+            slot = await slots.begin_reply(CallerInfo(key_id=activity["_id"], streams=1))
             server.kill()
-            limits.release(slot)
+            slots.release(slot)
             await asyncio.sleep(1.5)
             await server.start()
             engine = client.app.state.engine  # type: ignore[attr-defined]
