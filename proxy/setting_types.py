@@ -1,11 +1,20 @@
 """What a setting may be: keys, addresses, lists in one text, and the tables of `proxy.toml`."""
 
 import json
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+RESERVED_PATHS = frozenset(
+    ("v1", "docs", "redoc", "openapi.json", "health", "livez", "readyz", "metrics", "console")
+)
+"""First parts of paths that are the server's own."""
+
+WEB_NAME = re.compile(r"[A-Za-z0-9_-]{0,64}")
 
 
 def sendable(key: SecretStr) -> SecretStr:
@@ -62,10 +71,50 @@ def _network(value: Any) -> Any:
         ) from None
 
 
+def _mongodb_uri(value: SecretStr) -> SecretStr:
+    uri = value.get_secret_value()
+    if uri and not uri.startswith(("mongodb://", "mongodb+srv://")):
+        raise ValueError("must start with mongodb:// or mongodb+srv://")
+    return value
+
+
+def _database_name(value: str) -> str:
+    plain = value.replace("-", "").replace("_", "")
+    if not (plain.isascii() and plain.isalnum() and len(value) <= 63):
+        raise ValueError("must be 1 to 63 ASCII letters, digits, '-' or '_'")
+    return value
+
+
+def _port_address(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if value and not (host and port.isdecimal() and int(port) < 2**16):
+        raise ValueError("must be host:port, like 127.0.0.1:9464")
+    return value
+
+
+def web_clients(entries: list[str]) -> dict[str, Path]:
+    """Return the directories of `web_dir` by the first part of their path."""
+    parts = (entry.rpartition("=") for entry in entries)
+    return {name.strip().strip("/"): Path(path.strip()) for name, _, path in parts}
+
+
+def _web_directories(value: list[str]) -> list[str]:
+    for name, directory in web_clients(value).items():
+        if name in RESERVED_PATHS or not WEB_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name for a client; take letters and digits")
+        if not (directory / "index.html").is_file():
+            raise ValueError(f"{directory} holds no index.html; build the client first")
+    return value
+
+
 Key = Annotated[SecretStr, AfterValidator(sendable)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Origin = Annotated[str, AfterValidator(_origin)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+MongodbUri = Annotated[SecretStr, AfterValidator(_mongodb_uri)]
+DatabaseName = Annotated[str, AfterValidator(_database_name)]
+PortAddress = Annotated[str, AfterValidator(_port_address)]
+WebDirectories = Annotated[list[str], AfterValidator(_web_directories)]
 JSON = BeforeValidator(_parsed)
 ResponsesProtocol = Literal["auto", "native", "chat"]
 

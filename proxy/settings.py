@@ -1,7 +1,6 @@
 """Every knob of the server, its unit in its name; nothing else reads the environment."""
 
 import os
-import re
 import tomllib
 from collections.abc import Set as AbstractSet
 from fnmatch import fnmatchcase
@@ -29,12 +28,16 @@ from pydantic_settings import (
 
 from proxy.setting_types import (
     JSON,
+    DatabaseName,
     HttpUrl,
     Key,
     ModelSettings,
+    MongodbUri,
     Network,
     Origin,
+    PortAddress,
     ProviderSettings,
+    WebDirectories,
     parted_by,
     sendable,
 )
@@ -46,20 +49,6 @@ ENV_FILE, TOML_FILE = ".env", "proxy.toml"
 
 class SettingsError(ValueError):
     """A setting is wrong; the message is one sentence that names it."""
-
-
-RESERVED_PATHS = frozenset(
-    ("v1", "docs", "redoc", "openapi.json", "health", "livez", "readyz", "metrics", "console")
-)
-"""First parts of paths that are the server's own."""
-
-WEB_NAME = re.compile(r"[A-Za-z0-9_-]{0,64}")
-
-
-def web_clients(entries: list[str]) -> dict[str, Path]:
-    """Return the directories of `web_dir` by the first part of their path."""
-    parts = (entry.rpartition("=") for entry in entries)
-    return {name.strip().strip("/"): Path(path.strip()) for name, _, path in parts}
 
 
 NOTHING_SAID = ModelSettings()
@@ -94,19 +83,19 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     workers: int = Field(default=1, ge=1, le=64)
     data_dir: Path = Path("data")
-    mongodb_uri: SecretStr = SecretStr("")
+    mongodb_uri: MongodbUri = SecretStr("")
     """Empty: the embedded database is started in `data_dir`."""
-    mongodb_database: str = "proxy"
+    mongodb_database: DatabaseName = "proxy"
     embedded_restart_mib: int = Field(default=2048, ge=64)
     """Size of the embedded database's directory above which it is restarted when idle."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    web_dir: Annotated[list[str], NoDecode, parted_by(",")] = []
+    web_dir: Annotated[WebDirectories, NoDecode, parted_by(",")] = []
     """Directories of built web clients: the one at `/`, others as `name=directory` at `/name/`."""
     show_errors_as_text: bool = False
     """Whether a failed reply without a text shows its error as its `content` in lists."""
     console: bool = True
     """Whether `/console` is there for browsers."""
-    metrics_address: str = ""
+    metrics_address: PortAddress = ""
     """`host:port` of a port of its own for `/metrics`, which asks for no key; empty: none."""
     log_format: Literal["text", "json"] = "text"
 
@@ -297,40 +286,6 @@ class Settings(BaseSettings):
         most = {"seconds": YEAR_SECONDS, "days": 36_500}.get(name.rpartition("_")[2], 2**53)
         if isinstance(value, int | float) and value > most:
             raise ValueError(f"must be at most {most}")
-        return value
-
-    @field_validator("web_dir")
-    @classmethod
-    def _web_dir(cls, value: list[str]) -> list[str]:
-        for name, directory in web_clients(value).items():
-            if name in RESERVED_PATHS or not WEB_NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is no name for a client; take letters and digits")
-            if not (directory / "index.html").is_file():
-                raise ValueError(f"{directory} holds no index.html; build the client first")
-        return value
-
-    @field_validator("mongodb_database")
-    @classmethod
-    def _database_name(cls, value: str) -> str:
-        plain = value.replace("-", "").replace("_", "")
-        if not (plain.isascii() and plain.isalnum() and len(value) <= 63):
-            raise ValueError("must be 1 to 63 ASCII letters, digits, '-' or '_'")
-        return value
-
-    @field_validator("metrics_address")
-    @classmethod
-    def _metrics_address(cls, value: str) -> str:
-        host, _, port = value.rpartition(":")
-        if value and not (host and port.isdecimal() and int(port) < 2**16):
-            raise ValueError("must be host:port, like 127.0.0.1:9464")
-        return value
-
-    @field_validator("mongodb_uri")
-    @classmethod
-    def _mongodb_uri(cls, value: SecretStr) -> SecretStr:
-        uri = value.get_secret_value()
-        if uri and not uri.startswith(("mongodb://", "mongodb+srv://")):
-            raise ValueError("must start with mongodb:// or mongodb+srv://")
         return value
 
     @model_validator(mode="after")

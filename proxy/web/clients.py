@@ -15,7 +15,8 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy.settings import RESERVED_PATHS, Settings, web_clients
+from proxy.setting_types import RESERVED_PATHS, web_clients
+from proxy.settings import Settings
 
 _HASHED = re.compile(r"[.-](?=[^.]*\d)[A-Za-z0-9_-]{8,}\.[a-z0-9.]+$")
 """A file whose name holds a hash of its content, as build tools write it: `app-B5cTm2xQ.js`."""
