@@ -66,6 +66,14 @@ DOCUMENTS: list[type[Stored]] = [
 ]
 """Every collection of the server."""
 
+OPTIONS: dict[str, Any] = {
+    "appname": "poe-openai-proxy",
+    "serverSelectionTimeoutMS": 5_000,
+    "connectTimeoutMS": 5_000,
+    "maxPoolSize": 64,
+}
+"""Options of the client that a URI does not name."""
+
 
 class Database:
     """An open database; `database` is the asynchronous handle, `client` its connection pool."""
@@ -170,6 +178,8 @@ def connect(uri: str, name: str) -> Database:
     Raises:
         SettingsError: the URI cannot be read.
     """
+    # What the client is given beside a URI would count for more than what stands in it.
+    named = {option.partition("=")[0].lower() for option in uri.partition("?")[2].split("&")}
     try:
         with warnings.catch_warnings():
             # Of an option that it does not know, or a wrong value of one.
@@ -178,10 +188,7 @@ def connect(uri: str, name: str) -> Database:
                 uri,
                 w="majority",
                 journal=True,
-                appname="poe-openai-proxy",
-                serverSelectionTimeoutMS=5_000,
-                connectTimeoutMS=5_000,
-                maxPoolSize=64,
+                **{key: value for key, value in OPTIONS.items() if key.lower() not in named},
             )
     except UserWarning:
         raise _unreadable(uri, "an option is unknown or has a wrong value") from None

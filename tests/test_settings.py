@@ -155,6 +155,19 @@ def test_a_database_address_that_cannot_be_read_is_named_by_its_host_alone(uri: 
     assert "p@ss" not in str(caught.value).partition(";")[0]
 
 
+def test_an_option_of_the_database_address_is_taken() -> None:
+    given = connect("mongodb://host/?maxPoolSize=7&serverselectiontimeoutms=250&w=0", "proxy")
+    default = connect("mongodb://host/", "proxy")
+    for database, room, seconds in ((given, 7, 0.25), (default, 64, 5)):
+        options = database.client.options
+        assert options.pool_options.max_pool_size == room
+        assert options.server_selection_timeout == seconds
+        assert options.pool_options.connect_timeout == 5
+        # Not these: what is acknowledged is on a disk.
+        assert options.write_concern.document == {"w": "majority", "j": True}
+        database.close()
+
+
 def test_numbers_of_tests_and_defaults_are_taken() -> None:
     values: dict[str, Any] = {"session_days": 36_500, "key_tokens_per_day": 2**53}
     assert Settings(_env_file=None, **values).key_tokens_per_day == 2**53

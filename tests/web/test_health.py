@@ -23,7 +23,7 @@ async def test_a_server_that_may_get_requests_says_so(client: httpx.AsyncClient)
 @pytest.mark.slow
 async def test_an_outage_of_the_database_is_no_reason_for_a_restart() -> None:
     async with killable_server() as server:
-        database = connect(server.uri, "health")
+        database = connect(server.uri + "&serverSelectionTimeoutMS=1000", "health")
         async with (
             running_app(database, make_settings(storage_retry_seconds=0)) as app,
             client_of(app) as client,
