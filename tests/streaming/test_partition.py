@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -19,7 +20,7 @@ import pytest
 
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.scripted import script, wait
-from tests.fakes.wire_server import FLAGS, find_program
+from tests.fakes.wire_server import FLAGS, MEMORY, find_program
 from tests.support import loopback, network
 from tests.support.command import Process
 from tests.support.loopback import Loopback, Relay
@@ -110,7 +111,8 @@ async def cluster(
         hosts, upstream_at = await started(stack, upstream, in_namespaces=in_namespaces)
         try:
             storage = ["--host", hosts.address(0), "--port", "27017"]
-            storage += ["--storage-path", str(folder / "mongodb"), *FLAGS.split()]
+            data = stack.enter_context(TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None))
+            storage += ["--storage-path", data, *FLAGS.split()]
             processes.append(hosts.run(0, [program, *storage], **quiet))
             clients = []
             for host in (1, 2, 3):
@@ -144,10 +146,12 @@ async def cluster(
             for client in clients:
                 await client.aclose()
         finally:
-            for process in reversed(processes):
-                process.terminate()
-            for process in processes:
-                await asyncio.to_thread(process.communicate, timeout=60)
+            # A server that ends without its database first waits for it.
+            for ending in (processes[1:], processes[:1]):
+                for process in ending:
+                    process.terminate()
+                for process in ending:
+                    await asyncio.to_thread(process.communicate, timeout=60)
 
 
 async def test_a_relay_that_is_cut_holds_all_and_closes_nothing() -> None:
