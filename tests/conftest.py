@@ -59,27 +59,36 @@ def _allowed_seconds(item: pytest.Item) -> float:
     return float(marker.args[0]) if marker else 0
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what needs another program as slow, and begin with what says itself that it is.
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Iterator[None]:
+    """Mark what needs another program as slow, and put what is left in an order for processes.
 
-    A long test that comes last is waited for by idle processes; each gets its share at first,
-    and first of all what may take longest.
+    A test that says itself that it is slow mostly waits, one that does not never does. So half of
+    the processes begin with their share of the slow ones and the others with most of their other
+    tests, and no processor is idle. What may take longest comes first of the slow ones: one that
+    comes last of all would be waited for alone.
     """
     long = [item for item in items if item.get_closest_marker("slow")]
-    short = [item for item in items if not item.get_closest_marker("slow")]
-    for item in short:
+    for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         needed = SLOW.intersection(getattr(item, "fixturenames", ()))
         if needed or parameters.get("database") == "wire":
             item.add_marker(pytest.mark.slow)
-    long.sort(key=_allowed_seconds, reverse=True)
+    yield
+    kept = set(items)
+    long = sorted((item for item in long if item in kept), key=_allowed_seconds, reverse=True)
+    first = set(long)
+    short = [item for item in items if item not in first]
     processes = int(getattr(config, "workerinput", {}).get("workercount", 1))
     size = -(-len(short) // processes)
+    parts = [short[process * size : (process + 1) * size] for process in range(processes)]
     items[:] = [
         item
-        for process in range(processes)
-        for item in (*long[process::processes], *short[process * size : (process + 1) * size])
+        for process, part in enumerate(parts)
+        for before in [len(part) * 3 // 4 if process % 2 else 0]
+        for item in (*part[:before], *long[process::processes], *part[before:])
     ]
 
 

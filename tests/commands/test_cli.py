@@ -143,13 +143,15 @@ def test_workers_end_with_the_embedded_database_and_with_the_process_that_holds_
 def test_a_worker_that_needs_long_to_start_is_waited_for(home: Path) -> None:
     """Ended for its silence it would be begun again and again, on a busy machine for ever."""
     (home / "sitecustomize.py").write_text(
-        "import sys, time\nif 'spawn_main' in ' '.join(sys.orig_argv): time.sleep(12)\n"
+        "import sys, time, os\nif 'spawn_main' in ' '.join(sys.orig_argv):\n"
+        "    open(f'started-{os.getpid()}', 'w').close()\n    time.sleep(7)\n"
     )
     with running(home, "serve", "--workers", "2", PYTHONPATH=str(home)) as (_, process):
         all_are_up(home, 2)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
         assert process.returncode == 0
+    assert len(list(home.glob("started-*"))) == 2
 
 
 def test_ctrl_c_while_workers_start_prints_no_stack(tmp_path: Path, wire_uri: str) -> None:

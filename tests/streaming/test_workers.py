@@ -171,7 +171,7 @@ async def server() -> AsyncIterator[KillableServer]:
 
 @pytest.fixture
 async def own(server: KillableServer) -> AsyncIterator[Database]:
-    database = connect(server.uri, "proxy")
+    database = connect(server.uri + "&serverSelectionTimeoutMS=2000", "proxy")
     yield database
     database.close()
 
