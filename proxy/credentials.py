@@ -13,7 +13,6 @@ import re
 import secrets
 import string
 import zlib
-from functools import lru_cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -30,8 +29,6 @@ HASHES_AT_ONCE = 2
 """Each takes 64 MiB and tens of milliseconds of a core."""
 
 PASSWORD_CHARACTERS = 1024
-
-_hasher = PasswordHasher()
 
 
 def new_key() -> str:
@@ -69,30 +66,28 @@ def _base62(number: int, width: int) -> str:
     return "".join(reversed(digits))
 
 
-async def hash_password(password: str) -> str:
-    """Return the salted hash to keep: `$argon2id$v=19$m=65536,t=3,p=4$…`."""
-    return await asyncio.to_thread(_hasher.hash, password)
-
-
 class Verifier:
-    """Compares passwords with hashes, a few at once."""
+    """Hashes passwords and compares them with hashes, a few at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, hasher: PasswordHasher | None = None) -> None:
+        self._hasher = hasher or PasswordHasher()
         self._room = asyncio.Semaphore(HASHES_AT_ONCE)
+        self._hash_of_nobody = ""
+
+    async def hash(self, password: str) -> str:
+        """Return the salted hash to keep: `$argon2id$v=19$m=65536,t=3,p=4$…`."""
+        async with self._room:
+            return await asyncio.to_thread(self._hasher.hash, password)
 
     async def matches(self, hash_: str | None, password: str) -> bool:
         """Whether a password has this hash; without one it takes the same time and does not."""
         async with self._room:
-            return await asyncio.to_thread(_matches, hash_, password)
+            return await asyncio.to_thread(self._matches, hash_, password)
 
-
-def _matches(hash_: str | None, password: str) -> bool:
-    try:
-        return _hasher.verify(hash_ or _hash_of_nobody(), password) and hash_ is not None
-    except (VerificationError, InvalidHashError):
-        return False
-
-
-@lru_cache(maxsize=1)
-def _hash_of_nobody() -> str:
-    return _hasher.hash("nobody")
+    def _matches(self, hash_: str | None, password: str) -> bool:
+        self._hash_of_nobody = self._hash_of_nobody or self._hasher.hash("nobody")
+        try:
+            found = self._hasher.verify(hash_ or self._hash_of_nobody, password)
+        except (VerificationError, InvalidHashError):
+            return False
+        return found and hash_ is not None

@@ -16,6 +16,7 @@ import uvicorn
 from mongomock_motor import AsyncMongoMockClient
 
 from proxy.app import create_app
+from proxy.credentials import Verifier
 from proxy.database import Database
 from proxy.providers.echo import EchoProvider
 from proxy.providers.registry import provider_tables
@@ -33,6 +34,7 @@ from tests.support.databases import (
     restore,
 )
 from tests.support.given_settings import GivenSettings
+from tests.support.passwords import QUICK
 from tests.support.secret_watch import SecretWatch
 from tests.support.stored_documents import documents_of_wrong_type
 
@@ -192,13 +194,15 @@ def database(request: pytest.FixtureRequest) -> Database:
 async def running_app(database: Database, settings: Settings, **options: Any) -> AsyncIterator[Any]:
     """The application with its lifespan, without a server.
 
-    Its echo hurries: where nothing else is configured, it takes a tenth of its usual time.
+    Its echo hurries: where nothing else is configured, it takes a tenth of its usual time. So do
+    passwords, of which it stores hashes that protect nothing.
     """
     is_mock = isinstance(database, MockDatabase)
     if not provider_tables(settings):
         options.setdefault("providers", [EchoProvider(delay_seconds=0.001)])
     app = create_app(settings, database=database, create_indexes=not is_mock, **options)
     async with app.router.lifespan_context(app):
+        app.state.verifier = Verifier(QUICK)
         yield app
 
 
@@ -242,6 +246,7 @@ async def serving(app: Any) -> AsyncIterator[str]:
         await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
         assert not task.done(), "the server did not start"
+        app.state.verifier = Verifier(QUICK)
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from proxy.caller import ALL_SCOPES, DEFAULT_SCOPES
 from proxy.commands.arguments import count, duration, key_name, limit, owner_name, print_table, when
-from proxy.credentials import PASSWORD_CHARACTERS, hash_password
+from proxy.credentials import PASSWORD_CHARACTERS, Verifier
 from proxy.documents.api_key import ApiKey, StoredKey, UsedKey
 from proxy.documents.base import DEFAULT_OWNER, utc_now
 from proxy.documents.user import User
@@ -226,7 +226,7 @@ def state_of(raw: StoredKey) -> str:
 async def create_user(arguments: argparse.Namespace) -> int:
     """Make a user."""
     owner = arguments.owner or _owner_of(arguments.name)
-    hash_ = await hash_password(await _ask_password(arguments))
+    hash_ = await Verifier().hash(await _ask_password(arguments))
     raw = await User.create_new(owner, arguments.name, hash_, _scopes(arguments))
     print(f"{raw['name']} may log in, and sees what belongs to {owner!r}")
     if owner != DEFAULT_OWNER:
@@ -236,7 +236,8 @@ async def create_user(arguments: argparse.Namespace) -> int:
 
 async def set_password(arguments: argparse.Namespace) -> int:
     """Set a user's password."""
-    await User.set_password(arguments.name, await hash_password(await _ask_password(arguments)))
+    hash_ = await Verifier().hash(await _ask_password(arguments))
+    await User.set_password(arguments.name, hash_)
     print(f"The password of {arguments.name} is set, and all sessions are ended")
     return 0
 

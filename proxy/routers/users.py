@@ -5,13 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from proxy.caller import CallerInfo
-from proxy.credentials import hash_password
 from proxy.documents.user import StoredUser, User, UserNotFound
 from proxy.errors import Forbidden
 from proxy.responses import Json
 from proxy.schemas.common import Done
 from proxy.schemas.users import UserCreate, UserOut, UserUpdate, user_out
-from proxy.web.dependencies import Authentication, Caller
+from proxy.web.dependencies import Authentication, Caller, PasswordVerifier
 
 router = APIRouter(prefix="/users", tags=["Keys"])
 
@@ -38,7 +37,9 @@ async def list_users(caller: Caller) -> Json:
 
 
 @router.post("", response_model=UserOut, summary="Create a user")
-async def create_user(body: UserCreate, caller: Caller, authenticator: Authentication) -> Json:
+async def create_user(
+    body: UserCreate, caller: Caller, authenticator: Authentication, verifier: PasswordVerifier
+) -> Json:
     """Create somebody who logs in by name and password; the first one locks the server.
 
     Raises:
@@ -50,7 +51,7 @@ async def create_user(body: UserCreate, caller: Caller, authenticator: Authentic
         raise Forbidden(
             "Users of another owner need a key of PROXY_API_KEYS, or `proxy users create --owner`"
         )
-    hash_ = await hash_password(body.password)
+    hash_ = await verifier.hash(body.password)
     raw = await User.create_new(owner, body.name, hash_, list(body.scopes))
     authenticator.forget()
     return Json(user_out(raw))
@@ -58,11 +59,15 @@ async def create_user(body: UserCreate, caller: Caller, authenticator: Authentic
 
 @router.put("/{user_id}", response_model=Done, summary="Set a user's password")
 async def update_user(
-    user_id: UserId, body: UserUpdate, caller: Caller, authenticator: Authentication
+    user_id: UserId,
+    body: UserUpdate,
+    caller: Caller,
+    authenticator: Authentication,
+    verifier: PasswordVerifier,
 ) -> Json:
     """Set the password and end all sessions of the user."""
     user = await _one(caller, user_id)
-    await User.set_password(user["name"], await hash_password(body.password))
+    await User.set_password(user["name"], await verifier.hash(body.password))
     authenticator.forget()
     return Json({"message": "User updated"})
 

@@ -11,13 +11,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from proxy.credentials import hash_password
 from proxy.database import Database
 from proxy.documents.user import User
 from tests.conftest import make_settings, running_app
 from tests.fakes.live import serve
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.support.browser import FLAGS, browser_path
+from tests.support.passwords import quick_hash
 
 pytestmark = pytest.mark.slow
 
@@ -103,7 +103,7 @@ async def test_the_mobile_client_behind_a_log_in_sees_what_is(wire: Database, di
             serve(app) as url,
             async_playwright() as playwright,
         ):
-            await User.create_new("anna", "anna", await hash_password("a long password"), ["chat"])
+            await User.create_new("anna", "anna", quick_hash("a long password"), ["chat"])
             app.state.authenticator.forget()
             browser = await playwright.chromium.launch(executable_path=browser_path(), args=FLAGS)
             page = await browser.new_page()

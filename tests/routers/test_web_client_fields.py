@@ -10,7 +10,7 @@ import pytest
 from proxy.database import Database
 from proxy.documents.user import User
 from tests.conftest import client_of, make_settings, running_app
-from tests.support.keys import quick_hash
+from tests.support.passwords import quick_hash
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 KEY = "sk-test-0123456789"

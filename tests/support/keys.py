@@ -6,21 +6,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-from argon2 import PasswordHasher
 
 from proxy.database import Database
 from proxy.documents.api_key import ApiKey
 from tests.conftest import client_of, make_settings, running_app
 
 ADMIN = "an-operator-key-of-the-settings"
-
-
-QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-
-
-def quick_hash(password: str) -> str:
-    """A hash that is compared at once, where a test is not about its 0.2 seconds of a core."""
-    return QUICK.hash(password)
 
 
 def bearer(key: str) -> dict[str, str]:

@@ -16,7 +16,8 @@ from proxy.documents.user import Session, User
 from proxy.setting_types import ProviderSettings
 from proxy.settings import Settings, SettingsError, load_settings
 from tests.conftest import make_settings
-from tests.support.keys import ADMIN, bearer, locked, make_key, quick_hash
+from tests.support.keys import ADMIN, bearer, locked, make_key
+from tests.support.passwords import quick_hash
 from tests.support.secret_watch import SECRET, SecretWatch
 
 SECRETS = {
