@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path
 from proxy.documents.plan_document import PlanDocument
 from proxy.documents.plan_file import PlanFile, PlanFileName, file_of
 from proxy.responses import Json
-from proxy.schemas.plan import (
+from proxy.schemas.plan_tags import (
     TagAdded,
     TagCreate,
     TagList,

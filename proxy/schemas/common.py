@@ -78,6 +78,39 @@ UtcTime = Annotated[datetime, AfterValidator(as_utc)]
 """ISO 8601; a naive time is UTC."""
 
 
+# Fields of many bodies, with an example; a request adds its limits where it is read.
+ConversationId = Annotated[str, Field(examples=["7f9f2b1c-6a53-4c8e-9a55-0d8f0c1f5a4e"])]
+MessageId = Annotated[int, Field(examples=[107])]
+ReplyId = Annotated[int, Field(examples=[108])]
+ProjectId = Annotated[int, Field(examples=[1])]
+CategoryId = Annotated[int, Field(examples=[2])]
+DocumentId = Annotated[int, Field(examples=[205])]
+ConversationName = Annotated[str, Field(examples=["Sorting"])]
+ProjectName = Annotated[str, Field(examples=["后端"])]
+DocumentFile = Annotated[str, Field(examples=["新方案设计.md"])]
+ModelName = Annotated[str, Field(examples=["gpt-4o-mini"])]
+ModelLabel = Annotated[Label, Field(examples=["gpt-4o-mini"])]
+ProviderName = Annotated[str, Field(examples=["openai"])]
+FinishReason = Annotated[str, Field(examples=["stop"])]
+OwnerId = Annotated[str, Field(examples=["default"])]
+Scopes = Annotated[list[str], Field(examples=[["chat", "plan", "project"]])]
+Time = Annotated[datetime, Field(examples=["2026-01-31T12:00:00Z"])]
+
+MessageText = Annotated[FilledText, Field(examples=["请用Java写冒泡排序"])]
+"""A message as it is sent."""
+
+TokenUsage = Annotated[
+    dict[str, Any],
+    Field(examples=[{"prompt_tokens": 24, "completion_tokens": 7, "total_tokens": 31}]),
+]
+"""Of a reply, as OpenAI counts."""
+
+AttachedSource = Annotated[
+    dict[str, Any], Field(examples=[{"sha256": "9f86d081…", "files": 12, "tokens": 8431}])
+]
+"""What was attached of a project's source code."""
+
+
 class Body(BaseModel):
     """The base of request bodies: unknown keys are let through, types are not guessed.
 
@@ -158,14 +191,14 @@ def picked(rows: list[dict[str, Any]], fields: str, known: type[BaseModel]) -> l
 class Done(BaseModel):
     """`{"message": "Conversation deleted"}`."""
 
-    message: str
+    message: str = Field(examples=["Conversation updated"])
 
 
 class ErrorDetail(BaseModel):
     """OpenAI's error object."""
 
-    message: str
-    type: str
+    message: str = Field(examples=["Conversation not found"])
+    type: str = Field(examples=["not_found_error"])
     code: str | None = None
     param: str | None = None
 

@@ -7,7 +7,14 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from proxy.errors import BadRequest
-from proxy.schemas.common import NOT_UTF8
+from proxy.schemas.common import (
+    NOT_UTF8,
+    ConversationId,
+    MessageId,
+    ModelName,
+    ReplyId,
+    TokenUsage,
+)
 
 MODEL_RULE = "must be the name of a model; GET /v1/models lists what there is"
 
@@ -130,33 +137,61 @@ class ChatCompletionCreate(BaseModel):
         default=None,
         description="A listed model, or `<provider>/<model>`; absent, null, empty and `default` "
         "mean the default model",
+        examples=["gpt-4o-mini"],
     )
     messages: list[dict[str, Any]] = Field(
         min_length=1,
         description="All messages; with a conversation only the new ones, its history is added",
+        examples=[[{"role": "user", "content": "Hello!"}]],
     )
     stream: bool | None = None
-    conversation: str | None = Field(
+    conversation: ConversationId | None = Field(
         default=None, description="The id of a conversation whose memory is used and kept"
     )
     on_disconnect: str | None = Field(
         default=None,
         description="With a conversation: `continue` (default) writes the reply to its end when "
         "the client is lost, `cancel` ends it",
+        examples=["continue"],
     )
 
 
 class ChatCompletion(BaseModel):
     """OpenAI's `chat.completion`; with a conversation the three ids are there besides."""
 
-    model_config = ConfigDict(extra="allow")
+    # As a whole: composed of the fields' examples, Swagger UI adds a made-up field wherever
+    # others are allowed.
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "chatcmpl-108",
+                    "object": "chat.completion",
+                    "created": 1769860800,
+                    "model": "gpt-4o-mini",
+                    "choices": [
+                        {
+                            "index": 0,
+                            "message": {"role": "assistant", "content": "Hello!"},
+                            "finish_reason": "stop",
+                        }
+                    ],
+                    "usage": {"prompt_tokens": 24, "completion_tokens": 7, "total_tokens": 31},
+                    "conversation_id": "7f9f2b1c-6a53-4c8e-9a55-0d8f0c1f5a4e",
+                    "user_message_id": 107,
+                    "assistant_message_id": 108,
+                }
+            ]
+        },
+    )
 
     id: str
     object: str = "chat.completion"
     created: int
-    model: str
+    model: ModelName
     choices: list[dict[str, Any]]
-    usage: dict[str, Any] | None = None
-    conversation_id: str | None = None
-    user_message_id: int | None = None
-    assistant_message_id: int | None = None
+    usage: TokenUsage | None = None
+    conversation_id: ConversationId | None = None
+    user_message_id: MessageId | None = None
+    assistant_message_id: ReplyId | None = None

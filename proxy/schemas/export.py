@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+
+from proxy.schemas.common import ConversationId, ConversationName
 
 CONVERSATION_FILE: dict[str, Any] = {
     "application/json": {
@@ -39,16 +41,16 @@ class ImportedOut(BaseModel):
     """A conversation that is there now; `index` is its place in the file."""
 
     index: int
-    conversation_id: str
-    name: str
-    messages: int
+    conversation_id: ConversationId
+    name: ConversationName
+    messages: int = Field(examples=[12])
 
 
 class ImportFailure(BaseModel):
     """A conversation that could not be read."""
 
-    index: int
-    message: str
+    index: int = Field(examples=[1])
+    message: str = Field(examples=["mapping: a message has no known author"])
 
 
 class ConversationsImported(BaseModel):

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from proxy.caller import DEFAULT_SCOPES, Scope
 from proxy.documents.api_key import StoredKey, UsedKey
-from proxy.schemas.common import Body, Integer, Text, UtcTime
+from proxy.schemas.common import Body, Integer, OwnerId, Scopes, Text, Time, UtcTime
 
 
 def _filled(value: str) -> str:
@@ -29,33 +29,39 @@ def _in_order(value: list[Scope]) -> list[Scope]:
 
 
 KeyName = Annotated[Text, StringConstraints(max_length=100), AfterValidator(_filled)]
+"""Of a key or a user."""
+
 OwnerName = Annotated[
     str,
     StringConstraints(min_length=1, max_length=100),
     AfterValidator(_one_word),
-    Field(description="Whose things it sees; letters of any script, digits and . _ @ -"),
+    Field(
+        description="Whose things it sees; letters of any script, digits and . _ @ -",
+        examples=["team-a"],
+    ),
 ]
 
 
 class KeyLimits(Body):
     """A key's own limits; an absent one is the server's default, 0 is none."""
 
-    requests_per_minute: Annotated[Integer | None, Field(ge=0, le=100_000)] = None
-    tokens_per_day: Annotated[Integer | None, Field(ge=0, le=10**15)] = None
+    requests_per_minute: Annotated[Integer | None, Field(ge=0, le=100_000, examples=[60])] = None
+    tokens_per_day: Annotated[Integer | None, Field(ge=0, le=10**15, examples=[500_000])] = None
     streams: Annotated[
-        Integer | None, Field(ge=0, le=10_000, description="Replies being written at once")
+        Integer | None,
+        Field(ge=0, le=10_000, description="Replies being written at once", examples=[5]),
     ] = None
 
 
 class KeyCreate(KeyLimits):
     """Only the name is needed."""
 
-    name: KeyName
+    name: KeyName = Field(examples=["laptop"])
     owner: OwnerName | None = None
     scopes: Annotated[list[Scope], Field(min_length=1), AfterValidator(_in_order)] = sorted(
         DEFAULT_SCOPES
     )
-    expires_at: UtcTime | None = None
+    expires_at: UtcTime | None = Field(default=None, examples=["2026-12-31T00:00:00Z"])
     remember_unstored: Annotated[
         bool,
         Field(description="Keep threads of Responses with `store: false` (Codex) as conversations"),
@@ -69,21 +75,21 @@ class KeyCreate(KeyLimits):
 class KeyOut(BaseModel):
     """What is known of a key; the key itself is not kept."""
 
-    id: str
-    name: str
-    owner: str
-    scopes: list[str]
-    last4: str
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    rotated_at: datetime | None
-    last_used_at: datetime | None
-    requests: int
-    requests_per_minute: int | None
-    tokens_per_day: int | None
-    streams: int | None
-    remember_unstored: bool
+    id: str = Field(examples=["key_1f0c8e9a550d4c5b8a2e7f9f2b1c6a53"])
+    name: str = Field(examples=["laptop"])
+    owner: OwnerId
+    scopes: Scopes
+    last4: str = Field(examples=["x7Qm"])
+    created_at: Time
+    expires_at: datetime | None = Field(examples=[None])
+    revoked_at: datetime | None = Field(examples=[None])
+    rotated_at: datetime | None = Field(examples=[None])
+    last_used_at: Time | None
+    requests: int = Field(examples=[12])
+    requests_per_minute: int | None = Field(examples=[60])
+    tokens_per_day: int | None = Field(examples=[None])
+    streams: int | None = Field(examples=[None])
+    remember_unstored: bool = Field(examples=[False])
 
 
 class KeyCreated(KeyOut):

@@ -1,20 +1,39 @@
 """Bodies of messages, turns and streams."""
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
 from proxy.documents.base import MAX_ID
 from proxy.documents.message import Status
-from proxy.schemas.common import Body, FilledText, Id, Integer, Label, Text, UtcTime
+from proxy.schemas.common import (
+    AttachedSource,
+    Body,
+    ConversationId,
+    FinishReason,
+    Id,
+    Integer,
+    Label,
+    MessageId,
+    MessageText,
+    ModelLabel,
+    ModelName,
+    ProviderName,
+    ReplyId,
+    Text,
+    Time,
+    TokenUsage,
+    UtcTime,
+)
 from proxy.source_code.base import SourceAttachment
+
+ReplyText = Annotated[str, Field(examples=["public class BubbleSort { … }"])]
 
 
 class ReplyOptions(Body):
     """How the reply is delivered."""
 
-    model: Label | None = None
+    model: ModelLabel | None = None
     stream: bool = False
     on_disconnect: Literal["continue", "cancel"] = "continue"
     accept_replace: bool = False
@@ -23,9 +42,9 @@ class ReplyOptions(Body):
 class SourceCode(Body):
     """Which of the project's source: gitignore-style patterns, a bound in tokens."""
 
-    include: Annotated[list[Label], Field(max_length=100)] = []
-    exclude: Annotated[list[Label], Field(max_length=100)] = []
-    max_tokens: Annotated[Integer, Field(ge=1, le=MAX_ID)] | None = None
+    include: Annotated[list[Label], Field(max_length=100, examples=[["src/**"]])] = []
+    exclude: Annotated[list[Label], Field(max_length=100, examples=[["*.min.js"]])] = []
+    max_tokens: Annotated[Integer, Field(ge=1, le=MAX_ID, examples=[100_000])] | None = None
     since: Literal["last"] | None = Field(
         default=None, description="Only what changed since this conversation's last attachment"
     )
@@ -47,9 +66,9 @@ class MessageCreate(ReplyOptions):
     """One new message; the history is the server's."""
 
     role: Literal["user", "system", "assistant"] = "user"
-    content: FilledText
-    documents: Annotated[list[Id], Field(max_length=100)] = []
-    system_prompt_append: Text = ""
+    content: MessageText
+    documents: Annotated[list[Id], Field(max_length=100, examples=[[205, 206]])] = []
+    system_prompt_append: Text = Field(default="", examples=["Answer in Chinese."])
     attach: Attach | None = None
 
     @property
@@ -75,81 +94,83 @@ class MessageCreate(ReplyOptions):
 class MessageUpdate(Body):
     """The new text; `created_at` moves the message's time."""
 
-    content: FilledText
-    created_at: UtcTime | None = None
+    content: MessageText
+    created_at: UtcTime | None = Field(default=None, examples=["2026-01-31T12:00:00Z"])
 
 
 class MessagesDelete(Body):
     """The messages may belong to several conversations."""
 
-    message_ids: Annotated[list[Id], Field(max_length=10_000)]
+    message_ids: Annotated[list[Id], Field(max_length=10_000, examples=[[106, 107]])]
 
 
 class StreamStop(Body):
     """The `session_id` of a stream's first frame."""
 
-    session_id: Annotated[str, StringConstraints(max_length=100)] | int
+    session_id: Annotated[str, StringConstraints(max_length=100)] | int = Field(examples=["108"])
 
 
 class StreamStopped(BaseModel):
     """The text so far is kept."""
 
-    message: str
-    session_id: str
+    message: str = Field(examples=["Stream stopped"])
+    session_id: str = Field(examples=["108"])
 
 
 class MessageOut(BaseModel):
     """A message; the fields after `updated_at` are there where they are known."""
 
-    id: int
-    role: str
-    content: str
-    created_at: datetime
-    updated_at: datetime
+    id: ReplyId
+    role: str = Field(examples=["assistant"])
+    content: ReplyText
+    created_at: Time
+    updated_at: Time
     status: Status = "complete"
     revision: int = 0
-    reply_to: int | None = None
-    reasoning: str | None = None
-    finish_reason: str | None = None
-    error: dict[str, Any] | None = None
-    model: str | None = None
-    provider: str | None = None
-    usage: dict[str, Any] | None = None
-    started_at: datetime | None = None
-    first_token_ms: int | None = None
-    duration_ms: int | None = None
-    omitted_messages: int | None = None
-    attached_source: dict[str, Any] | None = None
-    suggestions: list[str] | None = None
-    points: float | None = None
-    points_certain: bool | None = None
+    reply_to: MessageId | None = None
+    reasoning: str | None = Field(default=None, examples=[None])
+    finish_reason: FinishReason | None = None
+    error: dict[str, Any] | None = Field(default=None, examples=[None])
+    model: ModelName | None = None
+    provider: ProviderName | None = None
+    usage: TokenUsage | None = None
+    started_at: Time | None = None
+    first_token_ms: int | None = Field(default=None, examples=[420])
+    duration_ms: int | None = Field(default=None, examples=[2300])
+    omitted_messages: int | None = Field(default=None, examples=[None])
+    attached_source: AttachedSource | None = None
+    suggestions: list[str] | None = Field(default=None, examples=[["And in Rust?"]])
+    points: float | None = Field(default=None, examples=[None])
+    points_certain: bool | None = Field(default=None, examples=[None])
     payload: dict[str, Any] | None = Field(
-        default=None, description="OpenAI's message where it is more than text (tools, images)"
+        default=None,
+        description="OpenAI's message where it is more than text (tools, images)",
+        examples=[None],
     )
 
 
 class MessageDetail(MessageOut):
     """A message with its conversation and former contents, oldest first."""
 
-    conversation_id: str
+    conversation_id: ConversationId
     revisions: list[dict[str, Any]] = []
 
 
 class MessageList(BaseModel):
     """All messages of a conversation, in order."""
 
-    conversation_id: str
+    conversation_id: ConversationId
     messages: list[MessageOut]
 
 
 class ReplyOut(BaseModel):
     """The answer to a turn that is not streamed."""
 
-    conversation_id: str
-    reply: str
-    user_message_id: int | None
-    assistant_message_id: int
+    conversation_id: ConversationId
+    reply: ReplyText
+    user_message_id: MessageId | None
+    assistant_message_id: ReplyId
     status: Status = "complete"
-    finish_reason: str | None = None
-    model: str | None = Field(default=None, description="Which model answered")
-    omitted_messages: int | None = None
+    finish_reason: FinishReason | None = None
+    model: ModelName | None = Field(default=None, description="Which model answered")
+    omitted_messages: int | None = Field(default=None, examples=[None])

@@ -16,7 +16,7 @@ def json_of(example: dict[str, Any], **properties: Any) -> dict[str, Any]:
         "application/json": {
             "schema": {
                 "type": "object",
-                "properties": {"model": MODEL, **properties},
+                "properties": {"model": MODEL | {"examples": [example["model"]]}, **properties},
                 "additionalProperties": True,
                 "examples": [example],
             }
@@ -31,7 +31,11 @@ def form_of(example: dict[str, Any], *files: str) -> dict[str, Any]:
             "schema": {
                 "type": "object",
                 "properties": {
-                    "model": {"type": "string", "description": MODEL["description"]},
+                    "model": {
+                        "type": "string",
+                        "description": MODEL["description"],
+                        "examples": [example["model"]],
+                    },
                     **dict.fromkeys(files, BYTES),
                 },
                 "additionalProperties": True,

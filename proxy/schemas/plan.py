@@ -1,7 +1,6 @@
-"""Bodies of `/v1/plan`: categories, documents, tags."""
+"""Bodies of `/v1/plan`: categories and documents."""
 
 import re
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints
@@ -9,8 +8,21 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringCo
 from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.plan_category import StoredCategory
 from proxy.documents.plan_document import Source, StoredPlanDocument
-from proxy.documents.plan_file import Tag
-from proxy.schemas.common import Body, Id, Integer, Label, ProjectLabel, Text, clean
+from proxy.schemas.common import (
+    Body,
+    CategoryId,
+    DocumentFile,
+    DocumentId,
+    Id,
+    Integer,
+    Label,
+    ModelLabel,
+    ModelName,
+    ProjectId,
+    ProjectLabel,
+    Text,
+    Time,
+)
 
 MAX_VERSION = 1_000_000_000
 """The highest version number that a client may ask for."""
@@ -18,8 +30,25 @@ MAX_VERSION = 1_000_000_000
 MAX_MERGED = 1_000
 """Documents of one merge."""
 
+TEMPLATE = "Write a plan for:\n{doc}\n\nEnvironment: {env}"
+"""The example of a category's prompt template."""
 
-def _one_line(value: str) -> str:
+CONTENT = "# 方案\n…"
+"""The example of a document's text."""
+
+PROVENANCE = {
+    "conversation_id": "7f9f2b1c-6a53-4c8e-9a55-0d8f0c1f5a4e",
+    "message_ids": [106, 107],
+    "message_revisions": [0, 0],
+    "category_id": 2,
+    "model": "gpt-4o-mini",
+    "provider": "openai",
+}
+"""The example of what a document was written from."""
+
+
+def one_line(value: str) -> str:
+    """Refuse what is blank or holds line ends and other control characters."""
     if not value.strip():
         raise ValueError("must not be empty")
     if any(ord(character) < 32 for character in value):
@@ -27,7 +56,8 @@ def _one_line(value: str) -> str:
     return value
 
 
-def _stripped(value: Any) -> Any:
+def stripped(value: Any) -> Any:
+    """Return a text without the blanks around it, and what is no text as it is."""
     return value.strip() if isinstance(value, str) else value
 
 
@@ -48,36 +78,21 @@ def _file_name(value: Any) -> Any:
     return name
 
 
-FileName = Annotated[Label, BeforeValidator(_file_name), AfterValidator(_one_line)]
+FileName = Annotated[
+    Label,
+    BeforeValidator(_file_name),
+    AfterValidator(one_line),
+    Field(examples=["新方案设计.md"]),
+]
 """The name of a plan document's file; a slash in it means nothing."""
 
-CategoryName = Annotated[Label, BeforeValidator(_stripped), AfterValidator(_one_line)]
-Template = Annotated[Text, StringConstraints(max_length=200_000)]
-TagName = Annotated[
-    str,
-    BeforeValidator(_stripped),
-    StringConstraints(min_length=1, max_length=100),
-    AfterValidator(clean),
-    AfterValidator(_one_line),
+CategoryName = Annotated[
+    Label, BeforeValidator(stripped), AfterValidator(one_line), Field(examples=["评审计划"])
 ]
-"""A tag: 100 characters at most, blanks around it removed."""
-
-
-def _reachable(name: str) -> str:
-    if name in (".", "..") or "," in name:
-        raise ValueError(
-            "must not be '.' or '..' and must hold no comma: "
-            "a tag is a part of an address and of lists"
-        )
-    return name
-
-
-NewTagName = Annotated[TagName, AfterValidator(_reachable)]
-"""A tag that every client can search for and delete; older ones may be others."""
-
+Template = Annotated[Text, StringConstraints(max_length=200_000), Field(examples=[TEMPLATE])]
 AutoSave = Annotated[
     Annotated[Integer, Field(ge=-1, le=MAX_ID)] | None,
-    Field(description="Where answers of this category are saved; -1 clears it"),
+    Field(description="Where answers of this category are saved; -1 clears it", examples=[5]),
 ]
 
 
@@ -86,9 +101,9 @@ class CategoryUpdate(Body):
 
     name: CategoryName | None = None
     prompt_template: Template | None = None
-    message_method: Label | None = None
+    message_method: Label | None = Field(default=None, examples=["PlanGetRequest"])
     auto_save_category_id: AutoSave = None
-    summary_model: Label | None = None
+    summary_model: ModelLabel | None = None
 
 
 class CategoryCreate(CategoryUpdate):
@@ -100,14 +115,14 @@ class CategoryCreate(CategoryUpdate):
 class CategoryOut(BaseModel):
     """A plan category as clients know it."""
 
-    id: int
-    name: str
-    prompt_template: str
-    message_method: str
-    auto_save_category_id: int | None
-    is_builtin: bool
-    summary_model: str
-    created_time: datetime
+    id: CategoryId
+    name: str = Field(examples=["评审计划"])
+    prompt_template: str = Field(examples=[TEMPLATE])
+    message_method: str = Field(examples=["PlanGetRequest"])
+    auto_save_category_id: int | None = Field(examples=[5])
+    is_builtin: bool = Field(examples=[False])
+    summary_model: ModelName
+    created_time: Time
 
 
 def category_fields(body: CategoryUpdate) -> Raw:
@@ -136,12 +151,12 @@ class DocumentCreate(Body):
     """A new version of a file; `version` counts only when it is higher than every stored one."""
 
     project_id: ProjectLabel = 0
-    category_id: Id
+    category_id: Id = Field(examples=[2])
     filename: FileName
-    content: Text = ""
-    version: Annotated[Integer | None, Field(ge=0, le=MAX_VERSION)] = None
+    content: Text = Field(default="", examples=["文档内容"])
+    version: Annotated[Integer | None, Field(ge=0, le=MAX_VERSION, examples=[1])] = None
     source: Source = "user"
-    related_log_id: Annotated[Integer | None, Field(ge=-MAX_ID, le=MAX_ID)] = None
+    related_log_id: Annotated[Integer | None, Field(ge=-MAX_ID, le=MAX_ID, examples=[None])] = None
 
     model_config = {
         "json_schema_extra": {
@@ -163,7 +178,7 @@ class DocumentUpdate(Body):
     """What differs in the new version."""
 
     filename: FileName | None = None
-    content: Text | None = None
+    content: Text | None = Field(default=None, examples=[CONTENT])
     source: Source | None = None
 
 
@@ -174,17 +189,17 @@ class DocumentOut(BaseModel):
     says that one of those was edited or deleted since.
     """
 
-    id: int
-    project_id: int
-    category_id: int
-    filename: str
-    content: str
-    version: int
+    id: DocumentId
+    project_id: ProjectId
+    category_id: CategoryId
+    filename: DocumentFile
+    content: str = Field(examples=[CONTENT])
+    version: int = Field(examples=[1])
     source: Source
-    related_log_id: int | None
-    created_time: datetime
-    provenance: dict[str, Any] | None = None
-    stale: bool | None = None
+    related_log_id: int | None = Field(examples=[None])
+    created_time: Time
+    provenance: dict[str, Any] | None = Field(default=None, examples=[PROVENANCE])
+    stale: bool | None = Field(default=None, examples=[False])
 
 
 def document_out(raw: StoredPlanDocument, stale: bool | None = None) -> Raw:
@@ -209,133 +224,80 @@ def document_out(raw: StoredPlanDocument, stale: bool | None = None) -> Raw:
 class DocumentPage(BaseModel):
     """One page of newest versions; `total` counts files."""
 
-    total: int
-    page: int
-    page_size: int
+    total: int = Field(examples=[1])
+    page: int = Field(examples=[1])
+    page_size: int = Field(examples=[20])
     items: list[DocumentOut]
 
 
 class DocumentsDeleted(BaseModel):
     """What went, counted by what it was."""
 
-    message: str
-    deleted: dict[Literal["document_references", "document_tags", "plan_documents"], int]
+    message: str = Field(examples=["Documents deleted"])
+    deleted: dict[Literal["document_references", "document_tags", "plan_documents"], int] = Field(
+        examples=[{"document_references": 1, "document_tags": 0, "plan_documents": 3}]
+    )
 
 
 class DocumentsMerge(Body):
     """Versions in the order in which they are to follow each other."""
 
-    document_ids: Annotated[list[Id], Field(min_length=1, max_length=MAX_MERGED)]
+    document_ids: Annotated[
+        list[Id], Field(min_length=1, max_length=MAX_MERGED, examples=[[205, 206]])
+    ]
 
 
 class DocumentsMerged(BaseModel):
     """The texts as one."""
 
-    count: int
-    merged: str
+    count: int = Field(examples=[1])
+    merged: str = Field(examples=["--- a.md- 版本[1] 开始 ---\n…\n--- a.md- 版本[1] 结束 ---"])
 
 
 class HistoryMigrate(Body):
     """A file, and the category that its history is copied to."""
 
-    project_id: ProjectLabel
-    source_category_id: Id
-    target_category_id: Id
+    project_id: ProjectLabel = Field(examples=[1])
+    source_category_id: Id = Field(examples=[2])
+    target_category_id: Id = Field(examples=[3])
     filename: FileName
 
 
 class HistoryMigrated(BaseModel):
     """The versions that the copies got."""
 
-    message: str
-    migrated_count: int
-    target_category_id: int
-    filename: str
-    start_version: int
-    end_version: int
+    message: str = Field(examples=["Migration completed"])
+    migrated_count: int = Field(examples=[4])
+    target_category_id: int = Field(examples=[3])
+    filename: DocumentFile
+    start_version: int = Field(examples=[1])
+    end_version: int = Field(examples=[4])
 
 
 class VersionMigrate(Body):
     """One version, and where its copy goes."""
 
-    document_id: Id
-    target_category_id: Id
-    new_filename: Annotated[FileName | None, BeforeValidator(lambda value: value or None)] = None
+    document_id: Id = Field(examples=[205])
+    target_category_id: Id = Field(examples=[3])
+    new_filename: Annotated[FileName | None, BeforeValidator(lambda value: value or None)] = Field(
+        default=None, examples=["新方案设计-2.md"]
+    )
     source: Annotated[Source | None, BeforeValidator(lambda value: value or None)] = None
 
 
 class VersionRef(BaseModel):
     """One of two versions that are compared."""
 
-    document_id: int
-    filename: str
-    version: int
+    document_id: DocumentId
+    filename: DocumentFile
+    version: int = Field(examples=[1])
 
 
 class DocumentDiff(BaseModel):
     """A unified diff that makes the one version of the other; empty when they are equal."""
 
     from_: VersionRef = Field(alias="from")
-    to: VersionRef
-    diff: str
-
-
-class TagCreate(Body):
-    """A tag."""
-
-    tag_name: NewTagName
-
-
-class TagsUpdate(Body):
-    """Tags to add and to remove; what is in both is added."""
-
-    add: Annotated[list[NewTagName], Field(max_length=100)] | None = None
-    remove: Annotated[list[TagName], Field(max_length=100)] | None = None
-
-
-class TagOut(BaseModel):
-    """A tag of a document's file."""
-
-    id: int
-    document_id: int
-    tag_name: str
-    created_time: datetime
-
-
-class TagList(BaseModel):
-    """All tags by name."""
-
-    document_id: int
-    tags: list[TagOut]
-
-
-class TagAdded(BaseModel):
-    """The tag, new or not."""
-
-    message: str
-    tag: TagOut
-
-
-class TagRemoved(BaseModel):
-    """0 when there was none."""
-
-    message: str
-    removed_count: int
-
-
-class TagsUpdated(BaseModel):
-    """How many of the requested changes changed anything."""
-
-    message: str
-    added: dict[Literal["requested", "added", "duplicates"], int]
-    removed: dict[Literal["requested", "removed"], int]
-
-
-def tag_out(document_id: int, tag: Tag) -> Raw:
-    """Return a stored tag under its wire names."""
-    return {
-        "id": tag["id"],
-        "document_id": document_id,
-        "tag_name": tag["name"],
-        "created_time": tag["created_at"],
-    }
+    to: VersionRef = Field(
+        examples=[{"document_id": 206, "filename": "新方案设计.md", "version": 2}]
+    )
+    diff: str = Field(examples=["--- v1\n+++ v2\n@@ -1 +1 @@\n-draft\n+final\n"])

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from proxy.documents.message import Status
-from proxy.schemas.common import Id, ProjectLabel, Text
+from proxy.documents.plan_document import Source
+from proxy.schemas.common import ConversationId, FinishReason, Id, ProjectLabel, Text
 from proxy.schemas.messages import ReplyOptions
 from proxy.schemas.plan import DocumentOut, FileName
 
@@ -17,19 +18,19 @@ class DocumentGenerate(ReplyOptions):
     the category's `summary_model` by default, `project_id` the conversation's project.
     """
 
-    category_id: Id
+    category_id: Id = Field(examples=[2])
     filename: FileName
-    project_id: ProjectLabel | None = None
-    conversation_id: Annotated[str, StringConstraints(max_length=100)] | None = None
-    message_ids: Annotated[list[Id], Field(max_length=10_000)] = []
-    document_ids: Annotated[list[Id], Field(max_length=100)] = []
-    content: Text | None = None
+    project_id: ProjectLabel | None = Field(default=None, examples=[1])
+    conversation_id: Annotated[ConversationId, StringConstraints(max_length=100)] | None = None
+    message_ids: Annotated[list[Id], Field(max_length=10_000, examples=[[106, 107]])] = []
+    document_ids: Annotated[list[Id], Field(max_length=100, examples=[[205, 206]])] = []
+    content: Text | None = Field(default=None, examples=["文档内容"])
 
     model_config = {
         "json_schema_extra": {
             "examples": [
                 {
-                    "conversation_id": "2a9f9f7a-7a7f-4d5b-bb2b-04e4bb9fce41",
+                    "conversation_id": "7f9f2b1c-6a53-4c8e-9a55-0d8f0c1f5a4e",
                     "category_id": 2,
                     "filename": "新方案设计.md",
                     "stream": True,
@@ -55,5 +56,6 @@ class DocumentGenerate(ReplyOptions):
 class DocumentGenerated(DocumentOut):
     """The new version, and how the model's reply ended."""
 
-    status: Status
-    finish_reason: str | None
+    source: Source = Field(examples=["chat"])
+    status: Status = Field(examples=["complete"])
+    finish_reason: FinishReason | None

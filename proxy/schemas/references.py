@@ -1,6 +1,5 @@
 """Bodies of document references."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
@@ -8,7 +7,7 @@ from pydantic import BaseModel, Field
 from proxy.documents.base import Raw
 from proxy.documents.conversation import Reference
 from proxy.documents.plan_document import StoredPlanDocument
-from proxy.schemas.common import Body, Id
+from proxy.schemas.common import Body, ConversationId, DocumentFile, DocumentId, Id, ProjectId, Time
 
 MAX_REFERENCES = 100
 """Documents that one project or one conversation references."""
@@ -17,44 +16,44 @@ MAX_REFERENCES = 100
 class ReferencesReplace(Body):
     """The whole set; an empty one clears it."""
 
-    document_ids: Annotated[list[Id], Field(max_length=MAX_REFERENCES)]
+    document_ids: Annotated[list[Id], Field(max_length=MAX_REFERENCES, examples=[[205, 206]])]
 
 
 class ReferencesRemove(Body):
     """The documents that are not referenced any more; without any, all."""
 
-    document_ids: Annotated[list[Id], Field(max_length=1_000)] | None = None
+    document_ids: Annotated[list[Id], Field(max_length=1_000, examples=[[205, 206]])] | None = None
 
 
 class ReferenceOut(BaseModel):
     """A reference with its document; either `project_id` or `conversation_id` is null."""
 
-    id: int
-    project_id: int | None
-    conversation_id: str | None
-    document_id: int
+    id: int = Field(examples=[11])
+    project_id: ProjectId | None
+    conversation_id: str | None = Field(examples=[None])
+    document_id: DocumentId
     reference_type: Literal["project", "conversation"]
-    document_filename: str
-    document_content: str
-    document_version: int
-    document_created_time: datetime
+    document_filename: DocumentFile
+    document_content: str = Field(examples=["文档内容"])
+    document_version: int = Field(examples=[1])
+    document_created_time: Time
 
 
 class ReferencesChanged(BaseModel):
     """What a change of the set did, and the set as it is now."""
 
-    message: str
-    added_count: int
-    removed_count: int
+    message: str = Field(examples=["References updated"])
+    added_count: int = Field(examples=[1])
+    removed_count: int = Field(examples=[1])
     current_references: list[ReferenceOut]
 
 
 class ReferencedDocuments(BaseModel):
     """What the calls of a conversation take along."""
 
-    conversation_id: str
+    conversation_id: ConversationId
     project_references: list[ReferenceOut]
-    conversation_references: list[ReferenceOut]
+    conversation_references: list[ReferenceOut] = Field(examples=[[]])
 
 
 def reference_out(

@@ -1,10 +1,10 @@
 """Bodies of `/v1/responses`: read by hand, modelled for the documentation only."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from proxy.schemas.common import Body, FilledText
+from proxy.schemas.common import Body, ConversationId, MessageText, ModelName
 from proxy.schemas.completions import MODEL_CHARACTERS, MODEL_RULE, read_object, wrong
 
 METADATA_PAIRS = 16
@@ -102,6 +102,23 @@ def check_metadata(metadata: Any) -> None:
             raise wrong("metadata", "must not contain NUL characters")
 
 
+ConversationKey = Annotated[str, Field(examples=["conv_7f9f2b1c-6a53-4c8e-9a55-0d8f0c1f5a4e"])]
+ResponseId = Annotated[str, Field(examples=["resp_108_0"])]
+ItemId = Annotated[str, Field(examples=["msg_108"])]
+Metadata = Annotated[dict[str, str], Field(examples=[{"topic": "sorting"}])]
+
+OUTPUT: list[JsonValue] = [
+    {
+        "id": "msg_108",
+        "type": "message",
+        "status": "completed",
+        "role": "assistant",
+        "content": [{"type": "output_text", "text": "Hello!", "annotations": []}],
+    }
+]
+"""The example of what a model wrote."""
+
+
 class ResponseCreate(BaseModel):
     """OpenAI's Responses call; `docs/responses.md` says what becomes of every field."""
 
@@ -120,38 +137,60 @@ class ResponseCreate(BaseModel):
         },
     )
 
-    model: str | None = Field(default=None, description="A listed model, or `<provider>/<model>`")
-    input: str | list[dict[str, Any]]
-    instructions: str | None = Field(default=None, description="System text of this call alone")
-    previous_response_id: str | None = None
-    conversation: str | dict[str, Any] | None = None
+    model: ModelName | None = Field(
+        default=None, description="A listed model, or `<provider>/<model>`"
+    )
+    input: str | list[dict[str, Any]] = Field(examples=["请用Java写冒泡排序"])
+    instructions: str | None = Field(
+        default=None, description="System text of this call alone", examples=["Answer in Chinese."]
+    )
+    previous_response_id: ResponseId | None = None
+    conversation: ConversationKey | dict[str, Any] | None = None
     store: bool | None = True
     stream: bool | None = False
     background: bool | None = False
-    tools: list[dict[str, Any]] | None = None
-    metadata: dict[str, str] | None = None
+    tools: list[dict[str, Any]] | None = Field(default=None, examples=[[]])
+    metadata: Metadata | None = None
 
 
 class ResponseOut(BaseModel):
     """OpenAI's `response`; `conversation_id` is the conversation that it was stored in."""
 
-    model_config = ConfigDict(extra="allow")
+    # As a whole: composed of the fields' examples, Swagger UI adds a made-up field wherever
+    # others are allowed.
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "resp_108_0",
+                    "object": "response",
+                    "created_at": 1769860800,
+                    "status": "completed",
+                    "model": "gpt-4o-mini",
+                    "output": OUTPUT,
+                    "usage": {"input_tokens": 24, "output_tokens": 7, "total_tokens": 31},
+                    "conversation_id": "7f9f2b1c-6a53-4c8e-9a55-0d8f0c1f5a4e",
+                }
+            ]
+        },
+    )
 
-    id: str
+    id: ResponseId
     object: str = "response"
     created_at: int
     status: str
-    model: str
+    model: ModelName
     output: list[dict[str, Any]]
     usage: dict[str, Any] | None = None
-    conversation_id: str | None = None
+    conversation_id: ConversationId | None = None
 
 
 class Deleted(BaseModel):
     """`{"id", "object", "deleted": true}`."""
 
-    id: str
-    object: str
+    id: ResponseId
+    object: str = Field(examples=["response"])
     deleted: bool = True
 
 
@@ -159,24 +198,36 @@ class ItemList(BaseModel):
     """A page of items; `last_id` is where the next one begins."""
 
     object: str = "list"
-    data: list[dict[str, Any]]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
+    data: list[dict[str, Any]] = Field(examples=[OUTPUT])
+    first_id: ItemId | None
+    last_id: ItemId | None
+    has_more: bool = Field(examples=[False])
 
 
 class ItemUpdate(Body):
     """The new text of a message."""
 
-    content: FilledText
+    content: MessageText
 
 
 class ConversationObject(BaseModel):
     """OpenAI's `conversation`."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "conv_7f9f2b1c-6a53-4c8e-9a55-0d8f0c1f5a4e",
+                    "object": "conversation",
+                    "created_at": 1769860800,
+                    "metadata": {"topic": "sorting"},
+                }
+            ]
+        },
+    )
 
-    id: str
+    id: ConversationKey
     object: str = "conversation"
     created_at: int
-    metadata: dict[str, str]
+    metadata: Metadata

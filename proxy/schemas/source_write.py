@@ -14,23 +14,18 @@ from proxy.schemas.completions import BOM, why_unreadable
 class SourceWrite(Body):
     """A model's reply that describes changes to the files of a project."""
 
-    model_config = {
-        "json_schema_extra": {
-            "examples": [
-                {
-                    "root_dir": "/srv/shop",
-                    "files_content": "Step [1/1] - Say hello\nAction: Create file\n"
-                    "File Path: src/hello.py\n```python\nprint('你好')\n```\n",
-                }
-            ]
-        }
-    }
-
     root_dir: StrictStr = Field(
         max_length=4096,
         description="The `ai_work_dir` of one of the caller's projects",
+        examples=["/srv/shop"],
     )
-    files_content: StrictStr = Field(description="Blocks between lines of `------`")
+    files_content: StrictStr = Field(
+        description="Blocks between lines of `------`",
+        examples=[
+            "Step [1/1] - Say hello\nAction: Create file\n"
+            "File Path: src/hello.py\n```python\nprint('你好')\n```\n"
+        ],
+    )
     log_level: StrictStr = Field(
         default="INFO",
         max_length=20,
@@ -60,7 +55,11 @@ def read_source_write(raw: bytes) -> SourceWrite:
 class SourceWriteEvent(BaseModel):
     """One event of the stream; `[DONE]` follows the `summary`."""
 
-    message: str
-    type: Literal["info", "progress", "success", "warning", "error", "summary"]
-    timestamp: str
-    data: dict[str, Any]
+    message: str = Field(examples=["[1/1] create_file src/hello.py"])
+    type: Literal["info", "progress", "success", "warning", "error", "summary"] = Field(
+        examples=["progress"]
+    )
+    timestamp: str = Field(examples=["2026-02-01T09:00:00.000Z"])
+    data: dict[str, Any] = Field(
+        examples=[{"step_index": 1, "action": "create_file", "file_path": "src/hello.py"}]
+    )

@@ -1,12 +1,12 @@
 """The body of `/v1/usage`."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from proxy.documents.usage import percentile
+from proxy.schemas.common import Time
 
 GroupBy = Literal["day", "model", "project", "key"]
 
@@ -18,20 +18,20 @@ PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 class Latency(BaseModel):
     """Percentiles in milliseconds, interpolated in buckets; null without any reply."""
 
-    p50: int | None
-    p90: int | None
-    p99: int | None
+    p50: int | None = Field(examples=[420])
+    p90: int | None = Field(examples=[1300])
+    p99: int | None = Field(examples=[4100])
 
 
 class UsageCounts(BaseModel):
     """What was used; `cost` in the currency of the prices in `proxy.toml`, `points` of Poe."""
 
-    requests: int
+    requests: int = Field(examples=[12])
     errors: int
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    cost: float
+    prompt_tokens: int = Field(examples=[2400])
+    completion_tokens: int = Field(examples=[700])
+    total_tokens: int = Field(examples=[3100])
+    cost: float = Field(examples=[0.0125])
     points: float
     first_token_ms: Latency
     duration_ms: Latency
@@ -41,16 +41,16 @@ class UsageGroup(UsageCounts):
     """One day, model, project or key; a key has its name and last characters too."""
 
     group: str | int = Field(examples=["2026-11-22"])
-    name: str | None = None
-    last4: str | None = None
+    name: str | None = Field(default=None, examples=[None])
+    last4: str | None = Field(default=None, examples=[None])
 
 
 class PoeBalance(BaseModel):
     """Points left on the account of a provider that is Poe."""
 
-    provider: str
-    points: float
-    read_at: datetime
+    provider: str = Field(examples=["poe"])
+    points: float = Field(examples=[812_500.0])
+    read_at: Time
 
 
 class UsageOut(BaseModel):
@@ -61,7 +61,8 @@ class UsageOut(BaseModel):
     group_by: GroupBy
     groups: list[UsageGroup]
     total: UsageCounts
-    balance: list[PoeBalance] = []
+    # A default of [] would be the example, which is to show a balance.
+    balance: list[PoeBalance] = Field(default_factory=list)
 
 
 class Tally:

@@ -26,7 +26,10 @@ from proxy.errors import (
     UpstreamUnreachable,
 )
 from proxy.schemas.common import ErrorBody
-from proxy.web.openapi_examples import REF, Schema, example_of
+
+Schema = dict[str, Any]
+
+REF = "#/components/schemas/"
 
 TAGS = {
     "Conversations": "The memory: what was said, kept on the server.",
@@ -148,9 +151,6 @@ def _description(app: FastAPI) -> Schema:
     components = document.setdefault("components", {})
     schemas: dict[str, Schema] = components.get("schemas", {})
     _add_errors(document["paths"], schemas)
-    for name, schema in schemas.items():
-        if schema.get("type") == "object" and "examples" not in schema:
-            schema["examples"] = [example_of(name, schemas)]
     components["securitySchemes"] = {
         "key": {
             "type": "http",

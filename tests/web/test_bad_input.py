@@ -8,8 +8,7 @@ import httpx
 import pytest
 
 from proxy.schemas.common import NOT_UTF8
-from proxy.web.openapi_examples import REF
-from tests.support.openapi import document
+from tests.support.openapi import document, example_of, resolved
 
 WRONG: dict[str, tuple[Any, ...]] = {
     "string": ("\ud800", True, {"$gt": ""}, ["x"]),
@@ -20,15 +19,6 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "object": ("x", 5, ["x"]),
 }
 """By the type that a schema asks for."""
-
-
-def resolved(schema: dict[str, Any]) -> dict[str, Any]:
-    if "$ref" in schema:
-        found: dict[str, Any] = document()["components"]["schemas"][
-            schema["$ref"].removeprefix(REF)
-        ]
-        return found
-    return schema
 
 
 def wrong(schema: dict[str, Any]) -> Iterator[Any]:
@@ -89,7 +79,8 @@ async def test_a_wrong_field_is_named_in_one_sentence(
     there = {**ids, "model": "echo", "conversation": ids["conversation_id"]}
     tried = set()
     for method, path, schema in bodies():
-        example = {key: value for key, value in schema["examples"][-1].items() if value is not None}
+        shown = schema["examples"][-1] if "examples" in schema else example_of(schema)
+        example = {key: value for key, value in shown.items() if value is not None}
         good = example | {key: there[key] for key in example.keys() & there}
         for name, field in schema["properties"].items():
             for value in wrong(field):

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -13,23 +14,44 @@ from fastapi.openapi.utils import get_openapi
 
 from proxy.app import create_app
 from proxy.database import Database
-from proxy.web.openapi import ERRORS, TAGS
-from proxy.web.openapi_examples import EXAMPLES, REF
+from proxy.web.openapi import ERRORS, REF, TAGS
 from tests.conftest import client_of, make_settings, running_app
-from tests.support.openapi import document, operations
+from tests.support.openapi import PLACEHOLDERS, document, example_of, operations, resolved
 
 OPEN_PATHS = ("/", "/health", "/livez", "/readyz")
 
 
-def resolved(schema: Any) -> Any:
-    """A schema with its references filled in, so that a validator needs no store."""
+def with_references(schema: Any) -> Any:
+    """A schema with what it refers to filled in, so that a validator needs no store."""
     if isinstance(schema, list):
-        return [resolved(item) for item in schema]
+        return [with_references(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    if "$ref" in schema:
-        return resolved(document()["components"]["schemas"][schema["$ref"].removeprefix(REF)])
-    return {key: resolved(value) for key, value in schema.items() if key != "examples"}
+    found = resolved(schema) if "$ref" in schema else schema
+    return {key: with_references(value) for key, value in found.items() if key != "examples"}
+
+
+def misfits(schema: dict[str, Any], example: Any) -> list[str]:
+    validator = jsonschema_rs.validator_for(with_references(schema))
+    return [error.message for error in validator.iter_errors(example)]
+
+
+def bodies() -> list[tuple[str, dict[str, Any]]]:
+    """The schema of every request's body."""
+    return [
+        (f"{method} {path} {media}", content["schema"])
+        for path, method, operation in operations()
+        for media, content in operation.get("requestBody", {}).get("content", {}).items()
+    ]
+
+
+def parts_of(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A schema, and those of its fields and items that are written out in it."""
+    yield schema
+    within = [*schema.get("properties", {}).values(), *schema.get("anyOf", ())]
+    for part in [*within, schema.get("items"), schema.get("additionalProperties")]:
+        if isinstance(part, dict):
+            yield from parts_of(part)
 
 
 def test_every_route_is_described() -> None:
@@ -77,35 +99,48 @@ def test_a_route_carries_no_error_models() -> None:
     assert "ErrorBody" not in undescribed["components"]["schemas"]
 
 
-def test_every_body_has_an_example() -> None:
-    bodies = 0
-    for path, method, operation in operations():
-        for content in operation.get("requestBody", {}).get("content", {}).values():
-            bodies += 1
-            schema = content["schema"]
-            if schema.get("examples"):
-                continue
-            options = [o for o in schema.get("anyOf", [schema]) if o.get("type") != "null"]
-            for option in options:
-                if "$ref" in option:
-                    name = option["$ref"].removeprefix(REF)
-                    option = document()["components"]["schemas"][name]  # noqa: PLW2901
-                assert option["examples"], f"{method} {path}: {option}"
-    assert bodies > 40
-
-
-def test_every_example_fits_its_schema() -> None:
+def test_what_the_page_shows_of_a_body_fits_its_schema() -> None:
+    assert len(bodies()) > 40
+    for route, schema in bodies():
+        assert misfits(schema, example_of(schema)) == [], route
     schemas = document()["components"]["schemas"]
     assert len(schemas) > 80
     for name, schema in schemas.items():
-        validator = jsonschema_rs.validator_for(resolved(schema))
-        for example in schema.get("examples", ()):
-            found = [error.message for error in validator.iter_errors(example)]
-            assert found == [], name
+        assert misfits(schema, example_of(schema)) == [], name
+
+
+def test_every_example_fits_its_schema() -> None:
+    parameters = [each for _, _, one in operations() for each in one.get("parameters", ())]
+    schemas = [
+        *document()["components"]["schemas"].items(),
+        *bodies(),
+        *((each["name"], each["schema"]) for each in parameters),
+    ]
+    fitting = 0
+    for name, schema in schemas:
+        for part in parts_of(schema):
+            for example in part.get("examples", ()):
+                assert misfits(part, example) == [], f"{name}: {example}"
+                fitting += 1
+    assert fitting > 200
+
+
+def test_no_text_is_shown_as_a_placeholder() -> None:
+    placeholder = json.dumps(PLACEHOLDERS["string"])
+    shown = {**document()["components"]["schemas"]}
+    for route, schema in bodies():
+        # Of a request each field, also where the whole body has an example of its own.
+        for option in schema.get("anyOf", [schema]):
+            fields = resolved(option).get("properties", {})
+            shown |= {f"{route}: {name}": field for name, field in fields.items()}
+    assert len(shown) > 200
+    for name, schema in shown.items():
+        assert placeholder not in json.dumps(example_of(schema)), name
 
 
 def test_every_failure_has_an_example_of_its_own() -> None:
-    validator = jsonschema_rs.validator_for(resolved({"$ref": f"{REF}ErrorBody"}))
+    body = document()["components"]["schemas"]["ErrorBody"]
+    validator = jsonschema_rs.validator_for(with_references(body))
     for path, method, operation in operations():
         route = f"{method} {path}"
         said = {}
@@ -131,13 +166,6 @@ def test_a_stream_has_an_example_as_it_is_sent() -> None:
                 assert [json.loads(block.partition("data: ")[2]) for block in blocks[:-1]]
                 assert blocks[-1] == "data: [DONE]"
     assert streams == 9
-
-
-def test_an_example_of_one_schema_names_a_field_that_is_there() -> None:
-    for name in EXAMPLES:
-        if "." in name:
-            schema, field = name.split(".")
-            assert field in document()["components"]["schemas"][schema]["properties"], name
 
 
 def test_operation_ids_are_unique() -> None:
