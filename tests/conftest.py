@@ -55,6 +55,27 @@ SLOW = {"wire_uri", "chromium", "node", "tools"}
 """Fixtures of a database server, a browser, and the programs of others."""
 
 
+TOGETHER = (
+    ("browser/", "documents/", "plans/", "test_mongosh.py", "streaming/test_kill_nine.py"),
+    ("embedded/", "sdk/"),
+    (
+        *("commands/", "streaming/test_partition.py", "streaming/test_processes.py"),
+        *("access/test_processes.py", "dialects/responses/test_workers.py"),
+    ),
+)
+"""Slow tests that one process runs, as long as it has the time, and all others in another one.
+
+They share what takes seconds to begin: a browser; a data directory; a process that is forked. Each
+group takes about as long as any other.
+"""
+
+
+def _group_of(item: pytest.Item) -> int:
+    """Return which group of `TOGETHER` a test belongs to; the last number for the others."""
+    path = item.nodeid.removeprefix("tests/")
+    return next((n for n, names in enumerate(TOGETHER) if path.startswith(names)), len(TOGETHER))
+
+
 def _allowed_seconds(item: pytest.Item) -> float:
     """Return how long a test may take, where it says so itself."""
     marker = item.get_closest_marker("timeout")
@@ -72,26 +93,26 @@ def pytest_collection_modifyitems(
     tests, and no processor is idle. What may take longest comes first of the slow ones: one that
     comes last of all would be waited for alone.
     """
-    long = [item for item in items if item.get_closest_marker("slow")]
+    own = {item for item in items if item.get_closest_marker("slow")}
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         needed = SLOW.intersection(getattr(item, "fixturenames", ()))
         if needed or parameters.get("database") == "wire":
             item.add_marker(pytest.mark.slow)
     yield
-    kept = set(items)
-    long = sorted((item for item in long if item in kept), key=_allowed_seconds, reverse=True)
-    first = set(long)
-    short = [item for item in items if item not in first]
     processes = int(getattr(config, "workerinput", {}).get("workercount", 1))
-    size = -(-len(short) // processes)
-    parts = [short[process * size : (process + 1) * size] for process in range(processes)]
-    items[:] = [
-        item
-        for process, part in enumerate(parts)
-        for before in [len(part) * 3 // 4 if process % 2 else 0]
-        for item in (*part[:before], *long[process::processes], *part[before:])
-    ]
+    long = sorted((item for item in items if item in own), key=_allowed_seconds, reverse=True)
+    short = [item for item in items if item not in own]
+    # Each process begins with as many tests as any other.
+    size = len(items) / processes
+    items.clear()
+    for process in range(processes):
+        mine = [item for item in long if _group_of(item) % processes == process]
+        count = round(size * (process + 1)) - len(items) - len(mine)
+        others, short = short[:count], short[count:]
+        before = len(others) * 3 // 4 if process % 2 else 0
+        items += [*others[:before], *mine, *others[before:]]
+    items += short
 
 
 @pytest.fixture(scope="session")
