@@ -4,14 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Request, async_playwright
 
-from proxy.database import Database, connect
+from proxy.database import Database
 from tests.support.browser import FLAGS, Visit, browser_path
+from tests.support.databases import Ready, close_database, open_database, restore
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -26,13 +26,12 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def wired(wire_uri: str) -> AsyncIterator[Database]:
-    """A database of its own on a real wire server, in the loop of the browser."""
-    name = f"test_{uuid4().hex[:12]}"
-    database = connect(wire_uri, name)
+async def wired(wire_uri: str, ready: Ready) -> AsyncIterator[Database]:
+    """A database on a real wire server, ready and empty, in the loop of the browser."""
+    database = open_database(wire_uri, ready.name, is_prepared=True)
     yield database
-    await database.client.drop_database(name)
-    database.close()
+    assert await restore(database, ready) == []
+    await close_database(database)
 
 
 @pytest.fixture
