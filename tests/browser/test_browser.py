@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Page, Request, async_playwright
+from playwright.async_api import Browser, Page, Request
 from starlette.applications import Starlette
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import HTMLResponse, Response
@@ -16,9 +16,8 @@ from proxy.database import Database
 from tests.conftest import make_settings, running_app
 from tests.fakes.live import serve
 from tests.fakes.openai_upstream import OpenAIUpstream
-from tests.support.browser import FLAGS, browser_path
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
 
 KEY = "sk-mine-0123456789"
 
@@ -68,16 +67,14 @@ PAGE = Starlette(routes=[Route("/", index)])
 
 
 @asynccontextmanager
-async def browsing(url: str, api: str = "") -> AsyncIterator[Page]:
+async def browsing(chromium: Browser, url: str, api: str) -> AsyncIterator[Page]:
     """A page at `url` whose scripts call the server at `api`."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=browser_path(), args=FLAGS)
-        page = await browser.new_page()
-        await page.goto(url)
-        await page.evaluate(SCRIPT)
-        await page.evaluate("api => { window.api = api }", api)
-        yield page
-        await browser.close()
+    page = await chromium.new_page()
+    await page.goto(url)
+    await page.evaluate(SCRIPT)
+    await page.evaluate("api => { window.api = api }", api)
+    yield page
+    await page.close()
 
 
 async def call(page: Page, method: str, path: str, body: Any = None, **headers: str) -> Any:
@@ -85,14 +82,16 @@ async def call(page: Page, method: str, path: str, body: Any = None, **headers: 
     return await page.evaluate(script, [method, path, body, headers])
 
 
-async def test_a_page_on_another_port_does_all_that_a_client_does(mock: Database) -> None:
+async def test_a_page_on_another_port_does_all_that_a_client_does(
+    mock: Database, chromium: Browser
+) -> None:
     async with OpenAIUpstream() as upstream:
         settings = make_settings(openai_base_url=upstream.base_url)
         async with (
             running_app(mock, settings) as app,
             serve(app) as api,
             serve(PAGE) as page_url,
-            browsing(page_url, api) as page,
+            browsing(chromium, page_url, api) as page,
         ):
             created = await call(page, "POST", "/v1/chat/conversations", {"name": "Sorting"})
             assert created["status"] == 200
@@ -155,12 +154,14 @@ async def test_a_page_on_another_port_does_all_that_a_client_does(mock: Database
             assert missing["body"]["detail"] == "Conversation not found"
 
 
-async def test_with_keys_a_page_sends_one_listed_or_of_this_machine(mock: Database) -> None:
+async def test_with_keys_a_page_sends_one_listed_or_of_this_machine(
+    mock: Database, chromium: Browser
+) -> None:
     async with serve(PAGE) as listed, serve(PAGE) as other:
         settings = make_settings(api_keys=KEY, cors_origins=listed)
         async with running_app(mock, settings) as app, serve(app) as api:
             for url in (listed, other):
-                async with browsing(url, api) as page:
+                async with browsing(chromium, url, api) as page:
                     key = {"Authorization": f"Bearer {KEY}"}
                     found = await call(page, "GET", "/v1/models", **key)
                     refused = await call(page, "GET", "/v1/models")
@@ -168,28 +169,24 @@ async def test_with_keys_a_page_sends_one_listed_or_of_this_machine(mock: Databa
                     assert "valid key" in refused["body"]["detail"]
 
 
-async def test_the_documentation_asks_no_other_host(mock: Database) -> None:
+async def test_the_documentation_asks_no_other_host(mock: Database, chromium: Browser) -> None:
     async with running_app(mock, make_settings()) as app, serve(app) as api:
         asked: list[str] = []
         failed: list[str] = []
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=browser_path(), args=FLAGS)
-            page = await browser.new_page()
-            page.set_default_timeout(
-                100_000
-            )  # the whole reference is drawn, also by a busy machine
+        page = await chromium.new_page()
+        page.set_default_timeout(100_000)  # the whole reference is drawn, also by a busy machine
 
-            def note(request: Request) -> None:
-                asked.append(request.url)
+        def note(request: Request) -> None:
+            asked.append(request.url)
 
-            page.on("request", note)
-            page.on("requestfailed", lambda request: failed.append(request.url))
-            page.on("pageerror", lambda error: failed.append(str(error)))
-            await page.goto(f"{api}/docs", wait_until="networkidle")
-            await page.get_by_text("Chat completion, as OpenAI's API has it").first.wait_for(
-                state="attached"
-            )
-            await browser.close()
+        page.on("request", note)
+        page.on("requestfailed", lambda request: failed.append(request.url))
+        page.on("pageerror", lambda error: failed.append(str(error)))
+        await page.goto(f"{api}/docs", wait_until="networkidle")
+        await page.get_by_text("Chat completion, as OpenAI's API has it").first.wait_for(
+            state="attached"
+        )
+        await page.close()
     hosts = {urlsplit(url).netloc for url in asked if not url.startswith(("data:", "blob:"))}
     assert hosts == {urlsplit(api).netloc}
     assert failed == []

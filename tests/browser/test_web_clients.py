@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Browser, Page
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -16,10 +16,9 @@ from proxy.documents.user import User
 from tests.conftest import make_settings, running_app
 from tests.fakes.live import serve
 from tests.fakes.openai_upstream import OpenAIUpstream
-from tests.support.browser import FLAGS, browser_path
 from tests.support.passwords import quick_hash
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
 
 KEY = "sk-test-0123456789"
 
@@ -93,20 +92,20 @@ def dist(tmp_path: Path) -> Path:
     return tmp_path / "dist"
 
 
-async def test_the_mobile_client_behind_a_log_in_sees_what_is(wire: Database, dist: Path) -> None:
+async def test_the_mobile_client_behind_a_log_in_sees_what_is(
+    wired: Database, dist: Path, chromium: Browser
+) -> None:
     async with OpenAIUpstream(models=["small"]) as upstream:
         settings = make_settings(
             openai_base_url=upstream.base_url, web_dir=str(dist), fallback_model="small"
         )
         async with (
-            running_app(wire, settings) as app,
+            running_app(wired, settings) as app,
             serve(app) as url,
-            async_playwright() as playwright,
         ):
             await User.create_new("anna", "anna", quick_hash("a long password"), ["chat"])
             app.state.authenticator.forget()
-            browser = await playwright.chromium.launch(executable_path=browser_path(), args=FLAGS)
-            page = await browser.new_page()
+            page = await chromium.new_page()
             await page.goto(f"{url}/chat/7")
             await page.evaluate("() => window.ready")
 
@@ -142,11 +141,11 @@ async def test_the_mobile_client_behind_a_log_in_sees_what_is(wire: Database, di
             )
             assert f"{url}/words.json" in kept
             assert not [address for address in kept if "/v1/" in address]
-            await browser.close()
+            await page.close()
 
 
 async def test_the_desktop_client_on_another_port_sends_a_key(
-    mock: Database, tmp_path: Path
+    mock: Database, tmp_path: Path, chromium: Browser
 ) -> None:
     root = tmp_path / "shop"
     root.mkdir()
@@ -157,10 +156,8 @@ async def test_the_desktop_client_on_another_port_sends_a_key(
         running_app(mock, settings) as app,
         serve(app) as api,
         serve(Starlette(routes=[Route("/", blank)])) as url,
-        async_playwright() as playwright,
     ):
-        browser = await playwright.chromium.launch(executable_path=browser_path(), args=FLAGS)
-        page = await browser.new_page()
+        page = await chromium.new_page()
         await page.goto(url)
         await page.evaluate(DESKTOP)
         await page.evaluate("([api, key]) => Object.assign(window, {api, key})", [api, KEY])
@@ -182,4 +179,4 @@ async def test_the_desktop_client_on_another_port_sends_a_key(
         assert (root / "新.py").read_text() == "print(1)\n"
         await page.evaluate("() => { window.key = 'wrong' }")
         assert "valid key" in await call(page, "GET", "/v1/projects")
-        await browser.close()
+        await page.close()
