@@ -4,8 +4,9 @@ import asyncio
 import json
 import os
 import shutil
+import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,49 @@ def run(tmp_path: Path) -> Run:
         return process.returncode or 0, out.decode(), err.decode()
 
     return start
+
+
+@pytest.fixture(scope="session")
+def forking(tools: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A process of the other Python clients that imports them once for all tests."""
+    # LiteLLM would ask the internet for a list of prices.
+    environment = {"PATH": os.environ["PATH"], "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    with subprocess.Popen(
+        [str(tools / "python"), str(HERE / "forked.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+        text=True,
+    ) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def importing(forking: "subprocess.Popen[str]", tmp_path: Path) -> Callable[..., Run]:
+    """`importing("litellm")`: as `run`, of a Python script, in a process that has imported it."""
+
+    def ask(request: dict[str, Any]) -> dict[str, Any]:
+        assert forking.stdin is not None
+        assert forking.stdout is not None
+        print(json.dumps(request), file=forking.stdin, flush=True)
+        found: dict[str, Any] = json.loads(forking.stdout.readline())
+        return found
+
+    def of(*imports: str) -> Run:
+        async def start(*arguments: str, **environment: str) -> tuple[int, str, str]:
+            request = {
+                "imports": imports,
+                "arguments": arguments,
+                "environment": {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **environment},
+                "folder": str(tmp_path),
+            }
+            done = await asyncio.to_thread(ask, request)
+            return done["status"], done["out"], done["err"]
+
+        return start
+
+    return of
 
 
 async def answer(run: Run, *arguments: str, **environment: str) -> Any:

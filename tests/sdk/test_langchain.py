@@ -1,7 +1,7 @@
 """LangChain's `ChatOpenAI`."""
 
 import json
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from tests.sdk.conftest import HERE, KEY, Run, Server, answer
 pytestmark = pytest.mark.slow
 
 
-async def test_every_call_and_every_error(tools: Path, run: Run, server: Server) -> None:
+async def test_every_call_and_every_error(importing: Callable[..., Run], server: Server) -> None:
     """In one process, whose import of LangChain takes seconds."""
     call = {
         "id": "call_1",
@@ -39,8 +39,8 @@ async def test_every_call_and_every_error(tools: Path, run: Run, server: Server)
         {"scenario": "chat", "timeout": 0.3},
     ]
     chat, stream, called, limited, wrong_key, timed_out = await answer(
-        run,
-        *(str(tools / "python"), str(HERE / "langchain_client.py"), json.dumps(scenarios)),
+        importing("langchain_openai"),
+        *(str(HERE / "langchain_client.py"), json.dumps(scenarios)),
         BASE_URL=server.base_url,
         KEY=KEY,
     )

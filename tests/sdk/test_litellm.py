@@ -1,6 +1,6 @@
 """LiteLLM's SDK, and the calls that aider makes with it."""
 
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -15,7 +15,7 @@ CALL = {
 
 
 @pytest.mark.slow
-async def test_every_call(tools: Path, run: Run, server: Server) -> None:
+async def test_every_call(importing: Callable[..., Run], server: Server) -> None:
     upstream = server.upstream
     choice = {"index": 0, "message": {"role": "assistant", "content": None, "tool_calls": [CALL]}}
     with_tools = {"id": "x", "object": "chat.completion", "created": 1, "model": "m"}
@@ -35,7 +35,7 @@ async def test_every_call(tools: Path, run: Run, server: Server) -> None:
         upstream.whole_reply("Say hello"),
     )
     script = str(HERE / "litellm_client.py")
-    found = await answer(run, str(tools / "python"), script, BASE_URL=server.base_url, KEY=KEY)
+    found = await answer(importing("litellm"), script, BASE_URL=server.base_url, KEY=KEY)
     assert found["chat"] == {"text": "Hi 漢", "tokens": 18}
     assert found["stream"] == {"text": "Hello"}
     assert found["tools"] == {"name": "weather", "arguments": {"city": "Ulm"}}

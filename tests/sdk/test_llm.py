@@ -13,7 +13,7 @@ Llm = Callable[..., Awaitable[tuple[int, str, str]]]
 
 
 @pytest.fixture
-def llm(tools: Path, run: Run, server: Server, tmp_path: Path) -> Llm:
+def llm(tools: Path, importing: Callable[..., Run], server: Server, tmp_path: Path) -> Llm:
     (tmp_path / "extra-openai-models.yaml").write_text(
         "- model_id: mine\n"
         "  model_name: test-model\n"
@@ -23,6 +23,7 @@ def llm(tools: Path, run: Run, server: Server, tmp_path: Path) -> Llm:
     )
 
     async def start(*arguments: str) -> tuple[int, str, str]:
+        run = importing("llm.cli")
         return await run(str(tools / "llm"), *arguments, LLM_USER_PATH=str(tmp_path))
 
     return start

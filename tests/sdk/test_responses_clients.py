@@ -21,8 +21,7 @@ What each client breaks on, and the scenario that would show it:
 """
 
 import sys
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -141,10 +140,11 @@ def of_openai() -> dict[str, Any]:
     return wanted("openai", text=FOLLOWED, calls=CALLED, conversation=[5, 4, True])
 
 
-async def test_clients_for_python(tools: Path, run: Run, base_url: str) -> None:
+async def test_clients_for_python(importing: Callable[..., Run], base_url: str) -> None:
     script = str(HERE / "responses_client.py")
     names = ["openai", "langchain", "litellm", "agents"]
-    found = await answer(run, str(tools / "python"), script, *names, **environment(base_url))
+    run = importing("langchain_openai", "litellm", "agents")
+    found = await answer(run, script, *names, **environment(base_url))
     expected = of_openai()
     expected |= wanted("langchain", text="Hello 漢", calls=[["Ulm", "Bonn"], "2 sunny"])
     expected |= wanted("litellm", text="Hello 漢", calls=[2, "2 sunny"])
