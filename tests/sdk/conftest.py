@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,32 +100,40 @@ def run(tmp_path: Path) -> Run:
     return start
 
 
-@pytest.fixture(scope="session")
-def forking(tools: Path) -> Iterator["subprocess.Popen[str]"]:
-    """A process of the other Python clients that imports them once for all tests."""
-    # LiteLLM would ask the internet for a list of prices.
-    environment = {"PATH": os.environ["PATH"], "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+Asked = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@contextmanager
+def asked(*arguments: str, **environment: str) -> Iterator[Asked]:
+    """A process that answers each line of JSON with one; `ask(request)` waits for the answer."""
     with subprocess.Popen(
-        [str(tools / "python"), str(HERE / "forked.py")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=environment,
-        text=True,
+        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
     ) as process:
-        yield process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        questions, answers = process.stdin, process.stdout
+
+        def ask(request: dict[str, Any]) -> dict[str, Any]:
+            print(json.dumps(request), file=questions, flush=True)
+            found: dict[str, Any] = json.loads(answers.readline())
+            return found
+
+        yield ask
         process.kill()
 
 
-@pytest.fixture
-def importing(forking: "subprocess.Popen[str]", tmp_path: Path) -> Callable[..., Run]:
-    """`importing("litellm")`: as `run`, of a Python script, in a process that has imported it."""
+@pytest.fixture(scope="session")
+def forking(tools: Path) -> Iterator[Asked]:
+    """A process of the other Python clients that imports them once for all tests."""
+    # LiteLLM would ask the internet for a list of prices.
+    environment = {"PATH": os.environ["PATH"], "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    with asked(str(tools / "python"), str(HERE / "forked.py"), **environment) as ask:
+        yield ask
 
-    def ask(request: dict[str, Any]) -> dict[str, Any]:
-        assert forking.stdin is not None
-        assert forking.stdout is not None
-        print(json.dumps(request), file=forking.stdin, flush=True)
-        found: dict[str, Any] = json.loads(forking.stdout.readline())
-        return found
+
+@pytest.fixture
+def importing(forking: Asked, tmp_path: Path) -> Callable[..., Run]:
+    """`importing("litellm")`: as `run`, of a Python script, in a process that has imported it."""
 
     def of(*imports: str) -> Run:
         async def start(*arguments: str, **environment: str) -> tuple[int, str, str]:
@@ -134,7 +143,7 @@ def importing(forking: "subprocess.Popen[str]", tmp_path: Path) -> Callable[...,
                 "environment": {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **environment},
                 "folder": str(tmp_path),
             }
-            done = await asyncio.to_thread(ask, request)
+            done = await asyncio.to_thread(forking, request)
             return done["status"], done["out"], done["err"]
 
         return start

@@ -1,12 +1,9 @@
-// One scenario with OpenAI's package for Node: node openai_client.mjs <scenario>; prints JSON.
+// Scenarios with OpenAI's package for Node. Reads one a line, as JSON, and prints what it came to:
+// {"scenario": "chat", "url": "http://…/v1", "key": "sk-…", "retries": 1, "timeout_ms": 300}
+import { createInterface } from "node:readline";
 import OpenAI from "openai";
 
-const client = new OpenAI({
-  baseURL: process.env.BASE_URL,
-  apiKey: process.env.KEY,
-  maxRetries: Number(process.env.RETRIES ?? 0),
-  timeout: Number(process.env.TIMEOUT_MS ?? 20000),
-});
+let client;
 const messages = [{ role: "user", content: "Hello 漢" }];
 const model = "test-model";
 const tools = [{ type: "function", function: { name: "weather", parameters: { type: "object" } } }];
@@ -44,10 +41,14 @@ const scenarios = {
   },
 };
 
-try {
-  console.log(JSON.stringify(await scenarios[process.argv[2]]()));
-} catch (error) {
-  const { status, code, param, type, message, requestID } = error;
-  const name = error.constructor.name;
-  console.log(JSON.stringify({ name, status, code, param, type, message, requestID }));
+for await (const line of createInterface({ input: process.stdin })) {
+  const { scenario, url, key, retries = 0, timeout_ms: timeout = 20000 } = JSON.parse(line);
+  client = new OpenAI({ baseURL: url, apiKey: key, maxRetries: retries, timeout });
+  try {
+    console.log(JSON.stringify(await scenarios[scenario]()));
+  } catch (error) {
+    const { status, code, param, type, message, requestID } = error;
+    const name = error.constructor.name;
+    console.log(JSON.stringify({ name, status, code, param, type, message, requestID }));
+  }
 }

@@ -1,28 +1,35 @@
 """The official `openai` package for Node.js."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.fakes.openai_upstream import chunk, usage_chunk
 from tests.fakes.scripted import whole
-from tests.sdk.conftest import HERE, KEY, Run, Server, answer
+from tests.sdk.conftest import HERE, KEY, Asked, Server, asked
 
 pytestmark = pytest.mark.slow
 
 Play = Callable[..., Awaitable[Any]]
 
 
-@pytest.fixture
-def play(node: str, run: Run, server: Server) -> Play:
-    """`await play("chat", **environment)`: what the scenario came to."""
+@pytest.fixture(scope="session")
+def client(node: str) -> Iterator[Asked]:
+    """One process for all scenarios: its start takes longer than they do."""
+    with asked(node, str(HERE / "openai_client.mjs"), PATH=os.environ["PATH"]) as client:
+        yield client
 
-    async def start(scenario: str, **environment: str) -> Any:
-        script = str(HERE / "openai_client.mjs")
-        basis = {"BASE_URL": server.base_url, "KEY": KEY}
-        return await answer(run, node, script, scenario, **basis | environment)
+
+@pytest.fixture
+def play(client: Asked, server: Server) -> Play:
+    """`await play("chat", **options)`: what the scenario came to."""
+
+    async def start(scenario: str, **options: Any) -> Any:
+        request = {"scenario": scenario, "url": server.base_url, "key": KEY, **options}
+        return await asyncio.to_thread(client, request)
 
     return start
 
@@ -98,7 +105,7 @@ async def test_an_upstreams_refusal_has_its_class(
 
 
 async def test_a_wrong_key_is_an_authentication_error(play: Play) -> None:
-    found = await play("error", KEY="wrong")
+    found = await play("error", key="wrong")
     assert (found["name"], found["status"]) == ("AuthenticationError", 401)
 
 
@@ -113,13 +120,13 @@ async def test_a_limit_is_tried_again(play: Play, server: Server) -> None:
     server.upstream.play(
         server.upstream.status(429, retry_after="1"), server.upstream.whole_reply("ok")
     )
-    found = await play("chat", RETRIES="1")
+    found = await play("chat", retries=1)
     assert found["text"] == "ok"
     assert len(server.upstream.requests) == 2
 
 
 async def test_the_clients_time_out_ends_the_upstreams_work(play: Play, server: Server) -> None:
     server.upstream.play(server.upstream.stall_before_the_head())
-    found = await play("error", TIMEOUT_MS="300")
+    found = await play("error", timeout_ms=300)
     assert found["name"] == "APIConnectionTimeoutError"
     await asyncio.wait_for(server.upstream.wait_for_abort(), 20)
