@@ -188,7 +188,7 @@ def ready(wire_uri: str) -> Ready:
 @pytest.fixture
 async def wire(wire_uri: str, ready: Ready) -> AsyncIterator[Database]:
     """A database on a real wire server, ready and empty; what a test leaves has the right types."""
-    database = open_database(wire_uri, ready.name, is_prepared=True)
+    database = open_database(wire_uri, ready.name, is_ready=True)
     yield database
     assert await restore(database, ready) == []
     await close_database(database)

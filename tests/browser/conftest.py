@@ -28,7 +28,7 @@ async def chromium() -> AsyncIterator[Browser]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def wired(wire_uri: str, ready: Ready) -> AsyncIterator[Database]:
     """A database on a real wire server, ready and empty, in the loop of the browser."""
-    database = open_database(wire_uri, ready.name, is_prepared=True)
+    database = open_database(wire_uri, ready.name, is_ready=True)
     yield database
     assert await restore(database, ready) == []
     await close_database(database)

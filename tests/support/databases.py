@@ -90,14 +90,36 @@ class PreparedPymongoDatabase(PreparedDatabase, PymongoDatabase):
     """Such a one by PyMongo's asynchronous client."""
 
 
-def open_database(uri: str, name: str, *, is_prepared: bool = False) -> Database:
+class ReadyDatabase(PreparedDatabase):
+    """A database that holds what an application stores at its start: the first one finds it."""
+
+    is_ready = True
+
+    async def prepare(self, *, indexes: bool = True) -> None:
+        """Bind the documents; from the second time on create what is missing."""
+        if self.is_ready:
+            self.is_ready = False
+            await self.bind_documents(indexes=False)
+            return
+        await super().prepare(indexes=indexes)
+
+
+class ReadyPymongoDatabase(ReadyDatabase, PymongoDatabase):
+    """Such a one by PyMongo's asynchronous client."""
+
+
+def open_database(
+    uri: str, name: str, *, is_prepared: bool = False, is_ready: bool = False
+) -> Database:
     """Open a client of the driver that `TEST_MONGODB_DRIVER` names; motor without it."""
     if os.environ.get("TEST_MONGODB_DRIVER") != "pymongo":
         database = connect(uri, name)
+        if is_ready:
+            return ReadyDatabase(database.database)
         return PreparedDatabase(database.database) if is_prepared else database
     client: AsyncMongoClient[Any] = AsyncMongoClient(uri, w="majority", journal=True)
     kind = PreparedPymongoDatabase if is_prepared else PymongoDatabase
-    return kind(_Collections(client, name))
+    return (ReadyPymongoDatabase if is_ready else kind)(_Collections(client, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +160,11 @@ async def restore(database: Database, ready: Ready) -> list[Raw]:
     for name in there - ready.indexes.keys() - {NAME}:
         if not name.startswith("system."):
             await raw.drop_collection(name)
-    for name in await _with_documents(database, sorted(ready.indexes)):
-        wrong += await documents_of_wrong_type(database, [name])
-        first = ready.contents.get(name)
-        if first and await raw[name].find().to_list(len(first) + 1) == first:
+    held = await _held(database, ready)
+    for name in ready.indexes:
+        if held.get(name, []) == ready.contents.get(name, []):
             continue
+        wrong += await documents_of_wrong_type(database, [name])
         await raw.drop_collection(name)
         there.discard(name)
     for name in ready.indexes.keys() - there:
@@ -153,18 +175,22 @@ async def restore(database: Database, ready: Ready) -> list[Raw]:
     return wrong
 
 
-async def _with_documents(database: Database, names: list[str]) -> list[str]:
-    """Return which of the collections hold something, asked for in one command."""
+async def _held(database: Database, ready: Ready) -> dict[str, list[Raw]]:
+    """Return what the collections hold, one document more than at first, by one command."""
 
-    def one_of(name: str) -> list[Raw]:
-        return [{"$limit": 1}, {"$project": {"_id": 0, "found": {"$literal": name}}}]
+    def some_of(name: str) -> list[Raw]:
+        limit = len(ready.contents.get(name, ())) + 1
+        shown = {"_id": 0, "found": {"$literal": name}, "document": "$$ROOT"}
+        return [{"$limit": limit}, {"$project": shown}]
 
-    first, *others = names
+    first, *others = sorted(ready.indexes)
     unions: list[Raw] = [
-        {"$unionWith": {"coll": name, "pipeline": one_of(name)}} for name in others
+        {"$unionWith": {"coll": name, "pipeline": some_of(name)}} for name in others
     ]
-    rows = database.database[first].aggregate([*one_of(first), *unions])
-    return [row["found"] async for row in rows]
+    held: dict[str, list[Raw]] = {}
+    async for row in database.database[first].aggregate([*some_of(first), *unions]):
+        held.setdefault(row["found"], []).append(row["document"])
+    return held
 
 
 async def close_database(database: Database) -> None:
