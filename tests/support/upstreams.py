@@ -22,7 +22,7 @@ def engine_database_name(wire_uri: str) -> str:
 @pytest.fixture
 async def wire(wire_uri: str, engine_database_name: str) -> AsyncIterator[Database]:
     """One database for all tests here: its indexes are made once, no test looks at all of it."""
-    database = open_database(wire_uri, engine_database_name, is_prepared=True)
+    database = open_database(wire_uri, engine_database_name, is_ready=True)
     yield database
     await close_database(database)
 

@@ -22,6 +22,8 @@ from tests.support.replies import create, provider, say, streaming
 
 ROOT = Path(proxy.__file__).parent.parent
 
+LABEL = re.compile(r'\w+="(?:[^"\\]|\\.)*"')
+
 
 async def numbers(client: httpx.AsyncClient) -> dict[str, float]:
     """`name{label="value"}` → number."""
@@ -29,10 +31,12 @@ async def numbers(client: httpx.AsyncClient) -> dict[str, float]:
     assert response.status_code == 200, response.text
     assert response.headers["content-type"].startswith("text/plain")
     found = {}
-    for family in text_string_to_metric_families(response.text):
-        for sample in family.samples:
-            labels = ",".join(f'{key}="{value}"' for key, value in sorted(sample.labels.items()))
-            found[f"{sample.name}{{{labels}}}"] = sample.value
+    # Prometheus's own parser takes a tenth of a second; a test below reads by it.
+    for line in response.text.splitlines():
+        if not line.startswith("#"):
+            name, _, number = line.rpartition(" ")
+            name, _, labels = name.partition("{")
+            found[f"{name}{{{','.join(sorted(LABEL.findall(labels)))}}}"] = float(number)
     return found
 
 
@@ -78,6 +82,9 @@ async def test_a_running_reply_and_its_readers_are_gauges(live: LiveServer) -> N
                 assert found["proxy_replies_running{}"] == 1
                 assert found["proxy_followers{}"] == 1
                 assert 0 <= found["proxy_checkpoint_age_seconds{}"] < 60
+                families = text_string_to_metric_families((await client.get("/metrics")).text)
+                samples = [sample.name for family in families for sample in family.samples]
+                assert {key.partition("{")[0] for key in found} == {*samples}
 
 
 async def test_database_commands_are_timed(wire: Database, live: LiveServer) -> None:
