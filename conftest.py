@@ -18,6 +18,11 @@ if sys.dont_write_bytecode:
     sys.pycache_prefix = str(Path(__file__).parent / ".pytest_cache" / "bytecode")
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
+# Hypothesis keeps tables of Unicode there, a second of work; a test begins in an empty directory.
+os.environ.setdefault(
+    "HYPOTHESIS_STORAGE_DIRECTORY", str(Path(__file__).parent / ".pytest_cache" / "hypothesis")
+)
+
 # Modules and collected tests stay: looking through them again and again is a tenth of the time.
 gc.disable()
 
