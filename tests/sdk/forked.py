@@ -16,8 +16,11 @@ from typing import Any
 
 
 def _answer(asked: dict[str, Any]) -> dict[str, Any]:
-    for name in asked["imports"]:
-        importlib.import_module(name)
+    try:
+        for name in asked["imports"]:
+            importlib.import_module(name)
+    except Exception:
+        return {"status": 1, "out": "", "err": traceback.format_exc()}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         pid = os.fork()
         if pid == 0:
