@@ -49,15 +49,23 @@ def visit(chromium: Browser) -> Visit:
         faults: list[str] = []
         options = {"locale": "en-US", "viewport": {"width": 1200, "height": 800}}
         context = await chromium.new_context(**{**options, **context_options})
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         own = urlsplit(url).netloc
 
+        unanswered: set[Request] = set()
+
         def watch(request: Request) -> None:
+            unanswered.add(request)
             if request.url.startswith(("http", "ws")) and urlsplit(request.url).netloc != own:
                 faults.append(f"asks {request.url}")
 
+        def answered(request: Request) -> None:
+            unanswered.discard(request)
+
         # Watched, not routed: each request through here would cost more than the page itself.
         context.on("request", watch)
+        context.on("requestfinished", answered)
+        context.on("requestfailed", answered)
         context.on("weberror", lambda error: faults.append(f"fails {error.error}"))
         context.on(
             "console",
@@ -69,7 +77,13 @@ def visit(chromium: Browser) -> Visit:
         )
         page = await context.new_page()
         await page.goto(url)
-        yield page
+        try:
+            yield page
+        except Exception as error:
+            shown = await page.locator("body").inner_text()
+            waits = [f"{each.method} {each.url}" for each in unanswered]
+            error.add_note(f"The page shows {shown[-500:]!r}, waits for {waits}; {faults=}")
+            raise
         await context.close()
         assert faults == []
 

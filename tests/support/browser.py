@@ -23,7 +23,7 @@ BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
 """The same engine; the first has no window to keep up, which takes as long as a page."""
 
 # A busy machine may be slow; what does not come at all is noticed all the same.
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=60_000)
 
 Visit = Callable[..., AbstractAsyncContextManager[Page]]
 """`async with visit(url, **context) as page`; see the fixture of that name."""
