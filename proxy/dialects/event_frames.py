@@ -35,6 +35,21 @@ class WholeFrames:
         self.is_cut = False
         """Whether what was given last ends within a frame."""
 
+    def feed_known(self, data: bytes, is_known: Callable[[bytes], bool]) -> bytes:
+        """Return the whole frames that these bytes complete if they are known; else take nothing.
+
+        What is known need not be looked through for what is odd.
+        """
+        if self.is_cut:
+            return b""
+        if self.held:
+            data = self.held + data
+        end = data.rfind(b"\n\n") + 2
+        if end < 2 or not is_known(data[:end]):
+            return b""
+        self.held = data[end:]
+        return data[:end]
+
     def feed(self, data: bytes) -> bytes:
         """Return the whole frames that these bytes complete."""
         if self.held:
@@ -107,6 +122,12 @@ class FrameSieve:
         if self._is_between and self._is_known(data):
             return data
         was_cut = self._frames.is_cut
+        is_in_pieces = bool(self._frames.held) or data[-2:] != b"\n\n"
+        if is_in_pieces and not self.is_done:
+            known = self._frames.feed_known(data, self._is_known)
+            if known:
+                self._is_between = not self._frames.held
+                return known
         block = self._frames.feed(data) if data else self._frames.rest()
         # A frame that is passed on in pieces cannot be looked at.
         is_cut = was_cut or self._frames.is_cut

@@ -20,6 +20,9 @@ _NOISE = re.compile(rb'"obfuscation": ?"([^"\\]*)"')
 _CONTROLS = bytes(range(32))
 """What no string of JSON holds as it is; a frame has two, the ends of its lines."""
 
+_QUOTE = b'"'[0]
+"""As a number, which is found eight times as fast: many frames at once have one soon."""
+
 _SPECIAL = _CONTROLS + b'"\\'
 """What a piece of text hardly ever has."""
 
@@ -52,7 +55,7 @@ class PlainFrames:
             text = block[self._text]
             if self._beside:
                 return self._is_known_beside(text)
-            if text.translate(None, _SPECIAL) == text:
+            if _QUOTE not in text and text.translate(None, _SPECIAL) == text:
                 # One frame, with a text as most are.
                 self.text_bytes += len(text)
                 return True
