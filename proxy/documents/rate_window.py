@@ -92,7 +92,7 @@ class RateWindow(Stored):
 
     @classmethod
     async def forget(cls, rate: Rate, who: str) -> None:
-        """`deleteOne`."""
+        """Delete somebody's window."""
         await cls.collection().delete_one({"_id": rate.window_of(who)})
 
 
