@@ -2,12 +2,13 @@
 
 import json
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.dialects.event_frames import FrameSieve, sift
+from proxy.dialects.event_frames import TAIL_BYTES, FrameSieve, sift
 from proxy.dialects.plain_frames import PlainFrames
 from proxy.providers.faults import Faults
 from proxy.providers.reply_reader import ReplyReader
@@ -94,6 +95,34 @@ def test_how_a_stream_ends_is_read_from_what_was_not_known(
     whole, end = of_all.feed(b"".join(passed)), of_the_end.feed(sieve.end())
     assert of_the_end.finish_reason == of_all.finish_reason
     assert (end and end.usage) == (whole and whole.usage)
+
+
+def test_the_end_of_a_stream_is_kept_however_long_what_came_before_is() -> None:
+    for size in (100, 3_000, 3 * TAIL_BYTES):
+        sieve, given_on = FrameSieve(new_reader), b""
+        for number in range(30):
+            # Each with an id of its own: none is known by another.
+            for data in (text_frame("x" * size, id=str(number)), b""):
+                given_on += sieve.feed(data)
+                assert sieve.end() == given_on[-TAIL_BYTES:]
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    frames=st.lists(FRAMES, min_size=6, max_size=12) | st.lists(NOISY | FRAMES, max_size=12),
+    cuts=st.lists(st.integers(0, 1_200), min_size=3, max_size=8),
+)
+def test_a_stream_passes_as_it_came_wherever_the_network_cuts_it(
+    frames: list[bytes], cuts: list[int]
+) -> None:
+    stream = b"".join(frames)
+    sieve, by_frame = FrameSieve(new_reader), FrameSieve(new_reader)
+    places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+    passed = [sieve.feed(stream[start:end]) for start, end in pairwise(places)]
+    assert b"".join(passed) == stream
+    assert all(part == b"" or part.endswith(b"\n\n") for part in passed)
+    assert b"".join(map(by_frame.feed, frames)) == stream
+    assert sieve.text_bytes == by_frame.text_bytes
 
 
 def test_frames_with_a_noise_beside_their_text_are_known() -> None:

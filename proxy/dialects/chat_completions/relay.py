@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from proxy.dialects.event_frames import FrameSieve
+from proxy.dialects.event_frames import FRAME_ENDS, TAIL_BYTES, FrameSieve
 from proxy.errors import ReplyTruncated, UpstreamError, UpstreamProtocolError
 from proxy.providers.base import Usage
 from proxy.providers.openai import CHAT_COMPLETIONS, OpenAIProvider, RawResponse
@@ -151,6 +151,9 @@ class Relayed:
         """Learn from the end of the stream what was used, and whether it is the end."""
         if self._is_complete is None:
             end, self.text_bytes = self._sieve.end(), self._sieve.text_bytes
+            if len(end) == TAIL_BYTES:
+                # It begins within a frame.
+                end = FRAME_ENDS.split(end, maxsplit=1)[-1]
             reader = self.new_reader()
             last = reader.feed(end)
             rest = reader.end()

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.types import Send
 
 from proxy.dialects.endpoints import not_served
-from proxy.dialects.event_frames import FrameSieve
+from proxy.dialects.event_frames import TAIL_BYTES, FrameSieve
 from proxy.dialects.pass_through.call import PassedCall
 from proxy.dialects.sending import Sending, error_frames
 from proxy.dialects.watched import WatchedAnswer, model_header, upstream_headers
@@ -28,9 +28,6 @@ log = logging.getLogger(__name__)
 
 PEEK_BYTES = 64 * 1024
 """Up to here an answer in JSON or text is read whole before it is passed on."""
-
-TAIL_BYTES = 8 * 1024
-"""How much of a longer answer's end is searched for its usage."""
 
 EVENTS, JSON, OTHER = "text/event-stream", "application/json", "application/octet-stream"
 
@@ -99,13 +96,13 @@ class Opened:
             raise faults.in_band(error, self.model)
 
     def passed(self, block: bytes) -> None:
-        """Read along: what was used stands at the end."""
+        """Read along what is no stream of events: what was used stands at the end."""
         self._tail = (self._tail + block)[-TAIL_BYTES:]
 
     @property
     def usage(self) -> Usage | None:
         """What the upstream counted, of what was passed on."""
-        return usage_at_end(self._tail)
+        return usage_at_end(self.sieve.end() if self.is_events else self._tail)
 
 
 def usage_at_end(data: bytes) -> Usage | None:
@@ -181,7 +178,6 @@ class PassedOn(WatchedAnswer):
         block = opened.first
         while True:
             if block:
-                opened.passed(block)
                 await sending.write(block)
             if opened.sieve.error is not None:
                 raise opened.sieve.error
