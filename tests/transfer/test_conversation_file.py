@@ -4,6 +4,7 @@ import asyncio
 import json
 import tracemalloc
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ from proxy.errors import Unavailable, Unprocessable
 from proxy.streaming.leases import recover_worker
 from proxy.transfer.chatgpt_file import read_chatgpt
 from tests.conftest import client_of, make_settings, running_app
+from tests.support.keys import until
 
 BASE = "/v1/chat/conversations"
 IMPORT = f"{BASE}/import"
@@ -652,12 +654,12 @@ async def test_a_slow_reader_of_long_pages_holds_one_of_them(wire: Database) -> 
     settings = make_settings(tail_messages=4, tail_bytes=1024)
     async with running_app(wire, settings) as app, client_of(app, timeout=60) as client:
         id_ = await made(client, turns=0)
-        for _ in range(12):
+        for number in range(1, 13):
             body = {"role": "assistant", "content": "x" * 2_000_000}
             answer = await client.post(f"{BASE}/{id_}/messages", json=body)
             assert answer.status_code == 200
             # On a busy machine several would move into one page.
-            await asyncio.gather(*app.state.engine._tasks)
+            await until(partial(MessagePage.collection().count_documents, {}), number)
         history = Conversation.history("default", id_)
         held = []
         tracemalloc.start()
