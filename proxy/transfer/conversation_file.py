@@ -1,4 +1,4 @@
-"""A conversation in out of our own JSON, every field of which is checked: it is an outsider's."""
+"""A conversation read from our own JSON: a file from outside, so every field is checked."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,4 @@
-"""A conversation out as a file: Markdown for a person, JSON with everything, OpenAI's `messages`.
+"""A conversation written as a file: Markdown for a person, JSON with all, OpenAI's `messages`.
 
 The JSON holds no ids of what is in it (a reply names its question by position; `forked_from` is
 a note of where it came from) and keeps every time, so that a conversation that is exported,
