@@ -3,11 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from functools import cache
 from typing import Any, cast
 
-from fastapi import APIRouter, FastAPI
-from fastapi.routing import APIRoute
+from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -98,7 +96,10 @@ RESOURCES = (
     source_write,
     status,
 )
-"""What is served under `/v1`."""
+"""What is served under `/v1`, in the order of how often it is asked.
+
+FastAPI tries one route after the other.
+"""
 
 
 class Application(FastAPI):
@@ -215,7 +216,7 @@ def create_app(
             Middleware(
                 AccessControl,
                 settings=settings,
-                reply_paths=paths_that_begin_replies("/v1", RESOURCES),
+                reply_paths=paths_that_begin_replies(RESOURCES),
                 body_bytes_of_paths={
                     completions.PATH: settings.body_bytes,
                     export.IMPORT_PATH: settings.import_bytes,
@@ -242,24 +243,11 @@ def create_app(
     app.state.metrics_directory = None
     _add_source(app, settings)
     add_handlers(app)
-    app.router.routes += _routes(settings.console)
+    app.router.routes += _routes(settings)
     return add_web_clients(app, settings)
 
 
-@cache
-def _routes(with_console: bool) -> list[BaseRoute]:
-    """Return all routes; FastAPI reads their signatures once a process, not once an application."""
-    routes = APIRouter(generate_unique_id_function=_id_of)
-    # In the order of how often they are asked: FastAPI tries one after the other.
-    for module in RESOURCES:
-        routes.include_router(module.router, prefix="/v1")
-    routes.include_router(service.router)
-    if with_console:
-        routes.include_router(console.router)
-    routes.routes.append(docs.assets)
-    routes.include_router(docs.router)
-    return routes.routes
-
-
-def _id_of(route: APIRoute) -> str:
-    return route.name
+def _routes(settings: Settings) -> list[BaseRoute]:
+    """Return all routes: those of the modules themselves, read once a process."""
+    modules = [*RESOURCES, service, *([console] if settings.console else []), docs]
+    return [route for module in modules for route in module.router.routes]

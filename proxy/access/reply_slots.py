@@ -48,13 +48,13 @@ def begins_reply(endpoint: Endpoint) -> Endpoint:
     return endpoint
 
 
-def paths_that_begin_replies(prefix: str, resources: Iterable[Any]) -> re.Pattern[str]:
-    """Return what matches the paths, behind a prefix, of all routes that `begins_reply` marks.
+def paths_that_begin_replies(resources: Iterable[Any]) -> re.Pattern[str]:
+    """Return what matches the paths of all routes that `begins_reply` marks.
 
     Each of the `resources` has a `router`.
     """
     paths = [
-        prefix + _PARAMETER.sub("[^/]+", route.path)
+        _PARAMETER.sub("[^/]+", route.path)
         for resource in resources
         for route in resource.router.routes
         if "begins_reply" in vars(getattr(route, "endpoint", begins_reply))

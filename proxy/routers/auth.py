@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from proxy.access.auth import SESSION_COOKIE, session_token
 from proxy.access.origins import is_loopback_host
@@ -19,8 +19,9 @@ from proxy.web.dependencies import (
     PasswordVerifier,
     RequestLimits,
 )
+from proxy.web.routes import api_router
 
-router = APIRouter(prefix="/auth", tags=["Log-in"])
+router = api_router("/v1/auth", tag="Log-in")
 
 
 @router.post("/login", response_model=LoggedIn, summary="Log in")

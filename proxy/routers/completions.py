@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from proxy.access.reply_slots import begins_reply
 from proxy.caller import CallerInfo
@@ -20,11 +20,12 @@ from proxy.streaming.delivery import deliver
 from proxy.streaming.engine import Engine
 from proxy.web.dependencies import Caller
 from proxy.web.hot_path import check_is_json, idempotency_key
+from proxy.web.routes import api_router
 from proxy.web.state import state_of
 
-router = APIRouter(prefix="/chat/completions", tags=["Chat completions"])
+router = api_router("/v1/chat/completions", tag="Chat completions")
 
-PATH = "/v1/chat/completions"
+PATH = router.prefix
 
 _CHUNK = (
     'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1769860800,'

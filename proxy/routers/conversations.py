@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 
 from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
@@ -37,8 +37,9 @@ from proxy.schemas.conversations import (
 )
 from proxy.search.stored_names import Names
 from proxy.web.dependencies import AppSettings, Caller, ReplyEngine, TurnMaker
+from proxy.web.routes import api_router
 
-router = APIRouter(prefix="/chat/conversations", tags=["Conversations"])
+router = api_router("/v1/chat/conversations", tag="Conversations")
 
 NO_PROJECT = "其它"
 """The group of conversations without a project, or with one that has no name."""

@@ -8,7 +8,6 @@ from importlib.resources import files
 from fastapi import APIRouter, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from proxy.responses import dumps
@@ -18,7 +17,7 @@ ASSETS = "/docs/assets"
 
 router = APIRouter(include_in_schema=False)
 
-assets = Mount(
+router.mount(
     ASSETS, StaticFiles(directory=str(files("fastapi_offline").joinpath("static"))), name="assets"
 )
 

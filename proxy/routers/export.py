@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from proxy.documents.conversation import Conversation
@@ -18,9 +18,10 @@ from proxy.transfer.exporting import Format, as_json, as_markdown, as_openai
 from proxy.transfer.importing import import_conversations
 from proxy.web.dependencies import AppSettings, Caller, ReplyEngine
 from proxy.web.handlers import is_json
+from proxy.web.routes import api_router
 from proxy.web.state import state_of
 
-router = APIRouter(prefix="/chat/conversations", tags=["Export and import"])
+router = api_router("/v1/chat/conversations", tag="Export and import")
 
 IMPORT_PATH = "/v1/chat/conversations/import"
 """May be longer than other bodies: `import_bytes`."""

@@ -1,6 +1,6 @@
 """`…/input-tokens`: what a message would cost, before it is sent."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from proxy.documents.chat_message import ChatMessage
 from proxy.responses import Json
@@ -10,9 +10,10 @@ from proxy.schemas.messages import MessageCreate
 from proxy.turns.preview import count_input
 from proxy.turns.turn import NewTurn
 from proxy.web.dependencies import AppSettings, Caller, Models
+from proxy.web.routes import api_router
 from proxy.web.state import state_of
 
-router = APIRouter(prefix="/chat/conversations", tags=["Messages"])
+router = api_router("/v1/chat/conversations", tag="Messages")
 
 
 @router.post(

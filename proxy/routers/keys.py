@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 
 from proxy.caller import CallerInfo
 from proxy.documents.api_key import ApiKey
@@ -12,8 +12,9 @@ from proxy.responses import Json
 from proxy.schemas.common import Done
 from proxy.schemas.keys import KeyCreate, KeyCreated, KeyOut, OwnerName, key_out
 from proxy.web.dependencies import Authentication, Caller
+from proxy.web.routes import api_router
 
-router = APIRouter(prefix="/keys", tags=["Keys"])
+router = api_router("/v1/keys", tag="Keys")
 
 KeyId = Annotated[str, Path(max_length=100)]
 Owner = Annotated[

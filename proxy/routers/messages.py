@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import Header, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from proxy.access.reply_slots import begins_reply
@@ -46,8 +46,9 @@ from proxy.streaming.engine import Engine, StreamSessionNotFound
 from proxy.streaming.reply import Reply, fingerprint
 from proxy.turns.turn import RETRY_HEADER, NewTurn
 from proxy.web.dependencies import AppSettings, Caller, PathId, ReplyEngine, TurnMaker
+from proxy.web.routes import api_router
 
-router = APIRouter(prefix="/chat", tags=["Messages"])
+router = api_router("/v1/chat", tag="Messages")
 
 IdempotencyKey = Annotated[
     str | None,

@@ -4,20 +4,21 @@ import hashlib
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from proxy.dialects.codex_models import codex_models
 from proxy.documents.base import Raw
 from proxy.responses import Json
 from proxy.settings import Settings
 from proxy.web.dependencies import AppSettings, Models
+from proxy.web.routes import api_router
 
 ClientVersion = Annotated[
     str | None,
     Query(max_length=100, description="As the Codex CLI asks: the answer has its `models`, too"),
 ]
 
-router = APIRouter(prefix="/models", tags=["Models"])
+router = api_router("/v1/models", tag="Models")
 
 
 @router.get("", response_model=dict[str, Any], summary="List models")

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request
+from fastapi import Path, Request
 
 from proxy.dialects.responses.answer import page_of
 from proxy.dialects.responses.conversations import (
@@ -45,8 +45,9 @@ from proxy.schemas.responses import (
 from proxy.turns.append import append_messages
 from proxy.web.dependencies import AppSettings, Caller, ReasoningSealer, ReplyEngine
 from proxy.web.handlers import is_json
+from proxy.web.routes import api_router
 
-router = APIRouter(prefix="/conversations", tags=["Items"])
+router = api_router("/v1/conversations", tag="Items")
 
 Id = Annotated[str, Path(max_length=100)]
 ItemPath = Annotated[str, Path(max_length=100)]

@@ -6,7 +6,7 @@ limited like a chat completion, and its failures have the same shape.
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from proxy.access.origins import UPLOADS
 from proxy.access.reply_slots import begins_reply
@@ -23,9 +23,10 @@ from proxy.schemas.completions import read_passed
 from proxy.schemas.pass_through import BYTES, STREAM, body_of, form_of, json_of
 from proxy.web.dependencies import Caller
 from proxy.web.handlers import is_json
+from proxy.web.routes import api_router
 from proxy.web.state import state_of
 
-router = APIRouter(tags=["Pass-through"])
+router = api_router("/v1", tag="Pass-through")
 
 CHOOSES_ITSELF = frozenset(
     ("/moderations", "/images/generations", "/images/edits", "/images/variations")

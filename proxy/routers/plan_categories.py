@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from proxy.documents.plan_category import PlanCategory
 from proxy.responses import Json
@@ -15,8 +15,9 @@ from proxy.schemas.plan import (
     category_out,
 )
 from proxy.web.dependencies import Caller, PathId
+from proxy.web.routes import api_router
 
-router = APIRouter(prefix="/plan/categories", tags=["Plan categories"])
+router = api_router("/v1/plan/categories", tag="Plan categories")
 
 
 @router.get("", response_model=list[CategoryOut], summary="List plan categories by id")

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from pydantic import BeforeValidator, Field
 
 from proxy.documents.base import MAX_ID, Raw
@@ -47,8 +47,9 @@ from proxy.schemas.plan import (
 )
 from proxy.settings import Settings
 from proxy.web.dependencies import AppSettings, Caller, PathId
+from proxy.web.routes import api_router
 
-router = APIRouter(prefix="/plan/documents", tags=["Plan documents"])
+router = api_router("/v1/plan/documents", tag="Plan documents")
 
 PAGE_SIZE = 20
 MAX_PAGE_SIZE = 1_000

@@ -1,6 +1,6 @@
 """`POST /v1/plan/documents/generate`: a plan document written by a model."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from proxy.access.reply_slots import begins_reply
 from proxy.dialects.plan_documents import DocumentFormat
@@ -12,8 +12,9 @@ from proxy.schemas.plan_generation import DocumentGenerate, DocumentGenerated
 from proxy.streaming.delivery import deliver
 from proxy.streaming.reply import fingerprint
 from proxy.web.dependencies import AppSettings, Caller, Models, ReplyEngine
+from proxy.web.routes import api_router
 
-router = APIRouter(prefix="/plan/documents", tags=["Plan documents"])
+router = api_router("/v1/plan/documents", tag="Plan documents")
 
 
 @router.post(

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import Depends, Path
 
 from proxy.documents.plan_document import PlanDocument
 from proxy.documents.plan_file import PlanFile, PlanFileName, file_of
@@ -17,8 +17,9 @@ from proxy.schemas.plan_tags import (
     tag_out,
 )
 from proxy.web.dependencies import Caller, PathId
+from proxy.web.routes import api_router
 
-router = APIRouter(prefix="/plan/documents/{document_id}", tags=["Plan documents"])
+router = api_router("/v1/plan/documents/{document_id}", tag="Plan documents")
 
 
 async def load_file(document_id: PathId, caller: Caller) -> PlanFileName:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from proxy.documents.project import Project
 from proxy.documents.source_manifest import AnsweredDigest
@@ -10,8 +10,9 @@ from proxy.responses import Json
 from proxy.schemas.common import Done, Fields, picked
 from proxy.schemas.projects import ProjectCreate, ProjectOut, ProjectUpdate, project_out
 from proxy.web.dependencies import Caller, LoadedProject, PathId
+from proxy.web.routes import api_router
 
-router = APIRouter(prefix="/projects", tags=["Projects"])
+router = api_router("/v1/projects", tag="Projects")
 
 
 @router.get("", response_model=list[ProjectOut], summary="List projects, newest first")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 
 from proxy.documents.base import MAX_ID, Raw
 from proxy.documents.conversation import Reference
@@ -24,8 +24,9 @@ from proxy.schemas.references import (
     reference_out,
 )
 from proxy.web.dependencies import Caller, PathId
+from proxy.web.routes import api_router
 
-router = APIRouter(tags=["References"])
+router = api_router("/v1", tag="References")
 
 PROJECT = "/projects/{project_id}/document-references"
 CONVERSATION = "/chat/conversations/{conversation_id}/document-references"

@@ -3,7 +3,7 @@
 import contextlib
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response, WebSocket
+from fastapi import Query, Request, Response, WebSocket
 
 from proxy.access.reply_slots import begins_reply
 from proxy.caller import CallerInfo
@@ -56,11 +56,12 @@ from proxy.tokenizer.tokens import token_counts
 from proxy.web.dependencies import Caller, ReasoningSealer, ReplyEngine
 from proxy.web.hot_path import check_is_json
 from proxy.web.hot_path import idempotency_key as idempotency_key_of
+from proxy.web.routes import api_router
 from proxy.web.state import ServerState, server_state, state_of
 
-router = APIRouter(prefix="/responses", tags=["Responses"])
+router = api_router("/v1/responses", tag="Responses")
 
-PATH = "/v1/responses"
+PATH = router.prefix
 
 EVENTS = (
     'event: response.created\ndata: {"type":"response.created","response":{"id":"resp_108_0",'

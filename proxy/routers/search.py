@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 
 from proxy.caller import CallerInfo
 from proxy.errors import BadRequest, Forbidden
@@ -13,8 +13,9 @@ from proxy.search.query import ADDRESS_CHARACTERS, parse
 from proxy.search.request import DEFAULT_KINDS, KINDS, SORTS, Cursor, SearchRequest
 from proxy.search.run import search
 from proxy.web.dependencies import AppSettings, Caller, RequestLimits
+from proxy.web.routes import api_router
 
-router = APIRouter(prefix="/search", tags=["Search"])
+router = api_router("/v1/search", tag="Search")
 
 SCOPES: dict[Kind, str] = {
     "messages": "chat",

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from proxy import __version__
 from proxy.errors import Unavailable
@@ -11,9 +11,10 @@ from proxy.responses import Json
 from proxy.routers.console import to_console
 from proxy.web.dependencies import AppSettings
 from proxy.web.metrics import render, sample
+from proxy.web.routes import api_router
 from proxy.web.state import state_of
 
-router = APIRouter(tags=["Service"])
+router = api_router(tag="Service")
 
 READY_SECONDS = 1.0
 """How long the database may take to answer before the server counts as not ready."""

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from proxy.documents.source_manifest import AnsweredDigest
@@ -17,9 +17,10 @@ from proxy.schemas.source_code import SourceCodeOut
 from proxy.source_code.base import DigestOptions, Format, Tree
 from proxy.source_code.result import Digest, chunks
 from proxy.web.dependencies import AppSettings, Caller, LoadedProject
+from proxy.web.routes import api_router
 from proxy.web.state import state_of
 
-router = APIRouter(prefix="/projects", tags=["Projects"])
+router = api_router("/v1/projects", tag="Projects")
 
 Pattern = Annotated[str, Query(max_length=1000)]
 CLIENT_LEFT = 499

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from starlette.concurrency import iterate_in_threadpool
 
 from proxy.documents.project import Project, StoredProject
@@ -25,11 +25,12 @@ from proxy.sse import DONE, encode
 from proxy.streaming.engine import Engine
 from proxy.web.dependencies import AppSettings, Caller, ReplyEngine
 from proxy.web.handlers import is_json
+from proxy.web.routes import api_router
 from proxy.web.state import state_of
 
-router = APIRouter(prefix="/write-source-code", tags=["Projects"])
+router = api_router("/v1/write-source-code", tag="Projects")
 
-PATH = "/v1/write-source-code"
+PATH = router.prefix
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """`/v1/status` for scope admin, and the replies that are being written."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from proxy import __version__
 from proxy.documents.running import running_replies
@@ -8,9 +8,10 @@ from proxy.documents.worker import Worker
 from proxy.responses import Json
 from proxy.schemas.status import RunningReply, StatusOut
 from proxy.web.dependencies import Caller, Models
+from proxy.web.routes import api_router
 from proxy.web.state import state_of
 
-router = APIRouter()
+router = api_router("/v1")
 
 
 @router.get(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from pydantic import BeforeValidator
 
 from proxy.access.poe_points import PoePoints
@@ -15,8 +15,9 @@ from proxy.errors import Unprocessable
 from proxy.responses import Json
 from proxy.schemas.usage import GroupBy, Tally, UsageOut
 from proxy.web.dependencies import Caller
+from proxy.web.routes import api_router
 
-router = APIRouter(prefix="/usage", tags=["Usage"])
+router = api_router("/v1/usage", tag="Usage")
 
 MAX_DAYS = 366
 DEFAULT_DAYS = 30

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 
 from proxy.caller import CallerInfo
 from proxy.documents.user import StoredUser, User, UserNotFound
@@ -11,8 +11,9 @@ from proxy.responses import Json
 from proxy.schemas.common import Done
 from proxy.schemas.users import UserCreate, UserOut, UserUpdate, user_out
 from proxy.web.dependencies import Authentication, Caller, PasswordVerifier
+from proxy.web.routes import api_router
 
-router = APIRouter(prefix="/users", tags=["Keys"])
+router = api_router("/v1/users", tag="Keys")
 
 UserId = Annotated[str, Path(max_length=100)]
 

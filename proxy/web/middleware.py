@@ -130,9 +130,8 @@ def _route(scope: Scope) -> str:
     path, route = scope["state"]["path"], scope.get("route")
     if route is None:
         return path if path in HOT_PATHS else "(none)"
-    # A newer FastAPI leaves out the prefix of the router that a route was included with.
     template: str = route.path
-    return "/v1" + template if path.startswith("/v1/") and template[:4] != "/v1/" else template
+    return template
 
 
 def _log_access(scope: Scope, route: str, milliseconds: float) -> None:
