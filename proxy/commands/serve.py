@@ -185,9 +185,12 @@ def _config(app: FastAPI | Callable[[], FastAPI], settings: Settings) -> uvicorn
 
 def _application(settings: Settings) -> FastAPI:
     """Make the application, which a process that only watches over workers never imports."""
+    gc.disable()
     from proxy.app import create_app  # noqa: PLC0415
 
-    return create_app(settings)
+    app = create_app(settings)
+    _settle_interpreter()
+    return app
 
 
 def _serve_one(settings: Settings, listener: socket.socket) -> int:
@@ -200,7 +203,6 @@ async def _serve_in_loop(settings: Settings, listener: socket.socket) -> int:
     async with _prepared(settings) as prepared:
         embedded = prepared.embedded
         app = _application(prepared.settings)
-        _settle_interpreter()
         server = Server(_config(app, settings))
         print_banner(prepared, listener)
         tasks = [asyncio.create_task(server.serve(sockets=[listener]))]
@@ -248,7 +250,6 @@ def worker_app(*, on_embedded: bool, numbers: Path) -> FastAPI:
         threading.Thread(target=_end_with, args=(parent, on_embedded), daemon=True).start()
     app = _application(settings)
     app.state.metrics_directory = numbers
-    _settle_interpreter()
     return app
 
 
@@ -263,6 +264,7 @@ def _settle_interpreter() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_OBJECTS, 5, 200)
+    gc.enable()
 
 
 def _end_with(parent: BaseProcess, on_embedded: bool) -> None:
