@@ -14,5 +14,4 @@ def api_router(path: str = "", tag: str = "") -> APIRouter:
     def name_of(route: APIRoute) -> str:
         return route.name
 
-    tags = [tag] if tag else None
-    return APIRouter(prefix=path, tags=tags, generate_unique_id_function=name_of)
+    return APIRouter(prefix=path, tags=[tag] if tag else None, generate_unique_id_function=name_of)

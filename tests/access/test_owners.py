@@ -86,7 +86,7 @@ async def test_a_stranger_finds_out_nothing_and_changes_nothing(wire: Database) 
             )
 
         walked = 0
-        for path, operations in app.openapi()["paths"].items():
+        for path, operations in document()["paths"].items():
             for method_ in operations:
                 method = method_.upper()
                 if not path.startswith("/v1/") or (method, path) in NOT_OF_AN_OWNER:
@@ -205,11 +205,11 @@ def further(ids: dict[str, Any]) -> list[Sent]:
     ]
 
 
-def requests(app: Any, ids: dict[str, Any]) -> list[Sent]:
+def requests(ids: dict[str, Any]) -> list[Sent]:
     """All requests that hold ids, always in the same order."""
     documented = [
         (method.upper(), path)
-        for path, operations in app.openapi()["paths"].items()
+        for path, operations in document()["paths"].items()
         for method in operations
         if path.startswith("/v1/") and (method.upper(), path) not in NOT_OF_AN_OWNER
     ]
@@ -255,8 +255,8 @@ async def test_no_id_of_somebody_else_works_among_ones_own(wire: Database) -> No
             key = await make_key(f"stranger{serial}", "own", scopes=["admin"])
             things = Things(client, key, f"owned-by-{serial}")
             own = await things.make()
-            sent = {name: requests(app, {**own, name: foreign[name]}) for name in ID_NAMES}
-            return Stranger(things, own, foreign, requests(app, own), sent)
+            sent = {name: requests({**own, name: foreign[name]}) for name in ID_NAMES}
+            return Stranger(things, own, foreign, requests(own), sent)
 
         async def send(by: Stranger, number: int, name: str) -> tuple[int, str] | None:
             """The answer to one request with one foreign id; None where it holds no such id."""
@@ -273,7 +273,7 @@ async def test_no_id_of_somebody_else_works_among_ones_own(wire: Database) -> No
 
         walked = 0
         one, other = await stranger(ids), await stranger(UNKNOWN)
-        for number, (method, url, *_) in enumerate(requests(app, UNKNOWN)):
+        for number, (method, url, *_) in enumerate(requests(UNKNOWN)):
             for name in ID_NAMES:
                 found = await send(one, number, name)
                 expected = await send(other, number, name)

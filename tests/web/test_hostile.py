@@ -10,6 +10,7 @@ from proxy.database import Database
 from tests.support.errors import check_error
 from tests.support.hostile_server import BODIES, FIELDS, JSON, MUST_FAIL, VALUES
 from tests.support.keys import ADMIN, bearer, locked
+from tests.support.openapi import document
 from tests.support.owners import PASSED, UNKNOWN, Things, bodies, everything_of, queries
 
 pytestmark = pytest.mark.slow
@@ -36,10 +37,9 @@ async def client(wire: Database) -> AsyncIterator[httpx.AsyncClient]:
 
 def writes(client: httpx.AsyncClient) -> list[tuple[str, str, dict[str, Any]]]:
     """Method, path and operation of every route that takes a JSON body."""
-    document = client.app.openapi()  # type: ignore[attr-defined]
     return [
         (method.upper(), path, operation)
-        for path, operations in document["paths"].items()
+        for path, operations in document()["paths"].items()
         for method, operation in operations.items()
         if JSON in operation.get("requestBody", {}).get("content", {}) and path not in READ_ALIKE
     ]
@@ -106,16 +106,14 @@ def schema_of(client: httpx.AsyncClient, operation: dict[str, Any]) -> dict[str,
     for option in schema.get("anyOf", [schema]):
         if "$ref" in option:
             name = option["$ref"].rpartition("/")[2]
-            document = client.app.openapi()  # type: ignore[attr-defined]
-            found: dict[str, Any] = document["components"]["schemas"][name]
+            found: dict[str, Any] = document()["components"]["schemas"][name]
             return found
     return schema
 
 
 async def test_no_query_takes_an_operator(client: httpx.AsyncClient) -> None:
     ids = await Things(client, ADMIN).make()
-    document = client.app.openapi()  # type: ignore[attr-defined]
-    for path, operations in document["paths"].items():
+    for path, operations in document()["paths"].items():
         for method, operation in operations.items():
             known = queries(ids).get((method.upper(), path), {})
             for parameter in operation.get("parameters", []):
