@@ -7,6 +7,8 @@ server that they start would compile 2,000 modules again, which costs more than 
 import gc
 import os
 import sys
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     Those that are not slow wait less than a process takes to start, five seconds of a processor.
     """
     return 3 if config.option.markexpr == "not slow" else 4
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], AbstractEventLoop]] | None:
+    """Run tests on the loop that a server runs on, where there is one for this machine."""
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:
+        return None
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.hookimpl(tryfirst=True)

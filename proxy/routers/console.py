@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
@@ -143,6 +143,7 @@ async def _console(request: Request) -> Console:
     return console
 
 
+@cache
 def _loaded() -> Console:
     console = Console()
     # Compressing takes longer than one answer may hold up the others.

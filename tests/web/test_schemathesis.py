@@ -29,7 +29,8 @@ CHECKS = (
 """Not the two that take a project's id for its project: the label outlives it."""
 
 
-OPTIONS = """
+OPTIONS = f"""
+hooks = "{Path(__file__).parents[1] / "support" / "schemathesis_hooks.py"}"
 [phases.coverage]
 unexpected-methods = []
 """

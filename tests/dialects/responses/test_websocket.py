@@ -423,10 +423,10 @@ async def test_every_message_counts_as_a_request(wire: Database) -> None:
 
 async def test_it_counts_as_a_connection_until_it_ends(live: Live) -> None:
     async with live(connections_per_address=1) as server:
-        async with server.connect():
-            with pytest.raises(InvalidStatus) as refused:
-                await server.connect()
-            assert refused.value.response.status_code == 503
+        async with server.connect(), server.client() as another:
+            # Not by `websockets`: on uvloop it takes an answer that comes before its question for
+            # a mistake of its own.
+            assert (await another.get("/livez")).status_code == 503
         async with server.connect() as socket:
             assert (await asked(socket, input="Hi", model="echo"))["status"] == "completed"
 
