@@ -184,8 +184,7 @@ async def test_a_client_that_leaves_ends_the_upstreams_work(
         client_at(url) as real,
         real.stream("POST", "/v1/responses", json=asked(stream=True)) as answer,
     ):
-        async for _ in answer.aiter_bytes():
-            if reached.is_set():
-                break
+        await anext(answer.aiter_bytes())
+        await reached.wait()
         await answer.aclose()
         await asyncio.wait_for(upstream.wait_for_abort(), 20)
