@@ -231,6 +231,9 @@ class Answer(WatchedAnswer):
             relayed.close()
         answered = relayed or generation
         usage = self._usage(relayed) if relayed else generation.usage if generation else None
+        first_token_ms = self._first_token_ms
+        if first_token_ms is None and generation:
+            first_token_ms = generation.first_token_ms
         self._engine.completed(
             Completed(
                 owner=self._call.owner,
@@ -238,8 +241,7 @@ class Answer(WatchedAnswer):
                 model=answered.model if answered else route.model,
                 usage=usage,
                 status=status,
-                first_token_ms=self._first_token_ms
-                or (generation.first_token_ms if generation else None),
+                first_token_ms=first_token_ms,
                 duration_ms=self._elapsed_ms(),
             )
         )
