@@ -3,8 +3,10 @@
 from collections.abc import Awaitable, Callable
 
 import pytest
+from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.app import create_app
@@ -53,3 +55,9 @@ async def test_an_added_layer_stands_around_every_answer(mock: Database, stream:
             assert response.headers["x-stamp"] == "inner"
             assert response.headers["x-outer"] == path
             assert response.headers["x-request-id"]
+
+
+def test_every_route_stands_in_the_application_itself() -> None:
+    """A router that is included makes its routes once more at the first request: 0.2 s."""
+    kinds = {type(route) for route in create_app(make_settings()).routes}
+    assert kinds <= {APIRoute, APIWebSocketRoute, Mount}

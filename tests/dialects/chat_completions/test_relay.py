@@ -3,6 +3,7 @@
 import asyncio
 import json
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -188,6 +189,15 @@ async def test_usage_is_the_upstreams_where_it_reports_one(
         assert (counted.status, counted.message_id) == ("complete", None)
         assert counted.duration_ms >= counted.first_token_ms >= 0
     assert USAGE["prompt_tokens"] == 11
+
+
+async def test_an_answer_within_a_millisecond_has_a_time_to_its_first_token(
+    client: httpx.AsyncClient, upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.play(upstream.reply("Hi"))
+    monkeypatch.setattr("proxy.dialects.watched.time", SimpleNamespace(monotonic=lambda: 5.0))
+    await client.post(PATH, json=call(stream=True))
+    assert client.calls[-1].first_token_ms == 0  # type: ignore[attr-defined]
 
 
 async def test_usage_is_estimated_where_the_upstream_is_silent(
