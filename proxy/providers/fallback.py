@@ -68,6 +68,8 @@ async def ask_in_turn(
             failure = (final or again)[0]
             if isinstance(failure, ModelNotFound) and routes[0].not_found is not None:
                 unknown = routes[0].not_found()
+                # The sentence is ours, what programs look at is the provider's.
+                unknown.code = failure.code
                 unknown.retry_after_seconds = failure.retry_after_seconds
                 raise unknown
             raise failure

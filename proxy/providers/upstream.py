@@ -155,13 +155,7 @@ class Upstream:
             raise self.faults.transport(error) from error
         if 200 <= response.status < 300:
             return response
-        try:
-            async with asyncio.timeout(ERROR_BODY_SECONDS):
-                raw = await response.content.read(ERROR_BODY_BYTES)
-        except _FAULTS:
-            raw = b""
-        finally:
-            response.close()
+        raw = await _error_body(response)
         raise self.faults.refusal(response.status, response.headers, error_object(raw), model)
 
     async def read(self, response: aiohttp.ClientResponse) -> bytes:
@@ -310,3 +304,18 @@ def _has_port(proxy: str) -> bool:
         return bool(parts.hostname) and (parts.port is not None or proxy[:4].lower() == "http")
     except ValueError:
         return False
+
+
+async def _error_body(response: aiohttp.ClientResponse) -> bytes:
+    """Return the body of a refusal, all that comes in time of one that breaks off or never ends."""
+    body = b""
+    try:
+        async with asyncio.timeout(ERROR_BODY_SECONDS):
+            # One read gives what has arrived, which may be a part.
+            while part := await response.content.read(ERROR_BODY_BYTES - len(body)):
+                body += part
+    except _FAULTS:
+        pass
+    finally:
+        response.close()
+    return body

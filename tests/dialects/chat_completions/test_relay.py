@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from proxy.dialects.event_frames import HELD_BYTES, WholeFrames
 from tests.dialects.chat_completions.conftest import KEY, Gateway
 from tests.fakes.openai_upstream import USAGE, OpenAIUpstream, chunk, frame, usage_chunk
-from tests.fakes.scripted import cut, head, script, stall, tell, wait, whole
+from tests.fakes.scripted import Step, cut, head, script, stall, tell, wait, whole
 from tests.support.completions import PATH, call, chunks, said
 
 JSON = {"content-type": "application/json"}
@@ -256,6 +256,27 @@ async def test_a_bad_request_says_what_the_upstream_says(
     error = response.json()["error"]
     assert "Unknown tool choice" in error["message"]
     assert (error["param"], error["code"]) == ("tool_choice", "bad_value")
+
+
+async def test_a_refusal_may_come_in_parts(
+    client: httpx.AsyncClient, upstream: OpenAIUpstream
+) -> None:
+    said, over = b'{"error": {"message": "Unknown tool', b' choice", "code": "bad_value"}}'
+    # Long enough apart for the first to be read alone.
+    pause: Step = lambda _: asyncio.sleep(0.05)  # noqa: E731
+    upstream.play(script(head(400, "application/json"), said, pause, over))
+    error = (await client.post(PATH, json=call())).json()["error"]
+    assert "Unknown tool choice" in error["message"]
+    assert error["code"] == "bad_value"
+
+
+async def test_a_refusal_of_a_model_that_nobody_lists_keeps_the_upstreams_code(
+    client: httpx.AsyncClient, upstream: OpenAIUpstream
+) -> None:
+    upstream.play(whole(404, {"error": {"message": "no", "code": "no_endpoints"}}))
+    error = (await client.post(PATH, json={**call(), "model": "nobody's"})).json()["error"]
+    assert "There is no model" in error["message"]
+    assert (error["type"], error["code"]) == ("model_not_found", "no_endpoints")
 
 
 @pytest.mark.parametrize("stream", [False, True])
