@@ -132,7 +132,7 @@ async def begin_plan(
     if key and (earlier := await PlanDraft.with_key(owner, key)):
         return _joined(earlier, plan, engine)
     category = await PlanCategory.get_one(owner, plan.category_id)
-    model = registry.wanted(plan.model, category["summary_model"])
+    model = await registry.wanted(plan.model, category["summary_model"])
     routes = await registry.resolve(model)
     window = registry.context_tokens(model, routes[0])
     (template_tokens,) = await token_counts([category["prompt_template"]])

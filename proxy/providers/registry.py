@@ -124,11 +124,16 @@ class Registry:
                 return by_name[preferred]
         return listed[0] if listed else PREFERRED_MODELS[0]
 
-    def wanted(self, *names: str | None) -> str:
-        """Return the first name that is one; absent, empty and `default` mean the default model."""
+    async def wanted(self, *names: str | None) -> str:
+        """Return the first name that is one; absent, empty and `default` mean the default model.
+
+        Where that is one of those that the default provider lists, the first list is waited for.
+        """
         for name in names:
             if name and (name in self._index or not _means_default(name) or self._is_known(name)):
                 return name
+        if not self._settings.default_model:
+            await self._fresh()
         return self.default_model
 
     def unnamed(self) -> list[Route]:
@@ -143,7 +148,7 @@ class Registry:
         longest pattern of `proxy.toml` that fits, then `fallback_model`, then the default
         provider, since a model may exist without being listed.
         """
-        model = self.wanted(model)
+        model = await self.wanted(model)
         if self.is_echo_only:
             return [Route(self._default, ECHO_MODEL)]
         named = self._settings.models.get(model)

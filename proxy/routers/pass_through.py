@@ -228,7 +228,7 @@ async def _routes(
     registry: Registry, path: str, model: str | None, *, can_leave_out: bool = True
 ) -> list[Route]:
     # A form's field can be changed on its way, not left out.
-    names_none = model is None or (can_leave_out and registry.wanted(model) != model)
+    names_none = model is None or (can_leave_out and await registry.wanted(model) != model)
     if path in CHOOSES_ITSELF and names_none:
         return registry.unnamed()
     return await registry.resolve(model or "")

@@ -105,7 +105,7 @@ class Turns:
                 turn = replace(turn, previous=None)
                 continue
             check_length(conversation, self._settings)
-            model = self._registry.wanted(turn.model, conversation["model"])
+            model = await self._registry.wanted(turn.model, conversation["model"])
             routes = await self._registry.resolve(model)
             if turn.responses is not None and not any(route.is_native for route in routes):
                 turn = replace(turn, responses=None)
@@ -236,7 +236,7 @@ class Turns:
             if location.in_page and not await MessagePage.has_room(location.document_id):
                 raise TooLarge("The messages beside this reply leave no room for another one")
             conversation = await Conversation.with_tail(owner, location.conversation_id)
-            name = self._registry.wanted(model, _model_of(message), conversation["model"])
+            name = await self._registry.wanted(model, _model_of(message), conversation["model"])
             routes = await self._registry.resolve(name)
             window = self._registry.context_tokens(name, routes[0])
             first = first_turn_of(message)

@@ -48,7 +48,7 @@ async def count_input(
         ProxyError: the source that should be attached cannot be.
     """
     conversation = await Conversation.with_tail(owner, conversation_id)
-    model = registry.wanted(turn.model, conversation["model"])
+    model = await registry.wanted(turn.model, conversation["model"])
     routes = await registry.resolve(model)
     source = None
     if turn.source is not None:

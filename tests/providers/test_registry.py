@@ -226,8 +226,8 @@ async def test_a_listed_name_wins_over_the_prefix_of_a_provider() -> None:
 @pytest.mark.parametrize("name", ["", "default", " Default ", None])
 async def test_no_name_means_the_default_model(name: str | None) -> None:
     registry = Registry(settings(default_model="m"), providers=[Listed("a", ["m", "n"])])
-    assert registry.wanted(name) == "m"
-    assert registry.wanted(name, "n") == "n"
+    assert await registry.wanted(name) == "m"
+    assert await registry.wanted(name, "n") == "n"
     assert await resolved(registry, name or "") == [("a", "m")]
 
 
@@ -383,6 +383,20 @@ async def test_the_default_model(
     registry = Registry(settings(**overrides), providers=[Listed("a", listed)])
     await registry.models()
     assert registry.default_model == expected
+
+
+async def test_the_first_call_without_a_model_waits_for_the_list_that_has_the_default() -> None:
+    only = Listed("a", ["llama"])
+    only.hold = asyncio.Event()
+    registry = Registry(settings(), providers=[only])
+    registry.start()
+    call = asyncio.create_task(resolved(registry, ""))
+    await asyncio.sleep(0)
+    # A name is no reason to wait.
+    assert await resolved(registry, "qwen") == [("a", "qwen")]
+    only.hold.set()
+    assert await call == [("a", "llama")]
+    await registry.close()
 
 
 async def test_both_protocols_list_over_the_wire() -> None:
