@@ -9,8 +9,9 @@ One list in two places, without a transaction:
   update moves messages: it pulls them from the tail and raises `page_count`, `changes` and
   `appends`.
 - The copy in the page was made at a version of the tail, `changes`; every write to a
-  message in the tail (edit, delete, checkpoint, end of a reply) raises that, and the update
-  asks for the same value: a write that lands in between wins, and the copy is made again.
+  message in the tail (edit, checkpoint, end of a reply) up to `last_paged_id` raises that, and
+  every delete, and the update asks for the same value: a write that lands in between wins, and
+  the copy is made again. Writes to newer messages do not concern it.
 - An append under an idempotency key asks for the `appends` that it searched at: nothing was
   appended or moved since.
 - The system message stays in the tail, so that prompt and message change in one update.

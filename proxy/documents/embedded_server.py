@@ -51,7 +51,6 @@ def _of_owner() -> IndexModel:
 
 def _of_elements() -> list[IndexModel]:
     return [
-        _index("id_and_attempt", "_id", "messages.attempt"),
         _index("id_and_worker", "_id", "messages.worker"),
         _index("id_and_changes", "_id", "changes"),
     ]
@@ -64,9 +63,15 @@ NARROW_INDEXES: dict[str, list[IndexModel]] = {
         # It covers `_id` and `owner` alone, too.
         _index("id_of_owner_and_last_paged", "_id", "owner", "last_paged_id"),
         _index("id_and_appends", "_id", "appends"),
+        # It covers `_id` and the attempt alone, too.
+        _index("id_and_attempt_and_last_paged", "_id", "messages.attempt", "last_paged_id"),
         *_of_elements(),
     ],
-    "message_pages": [_of_owner(), *_of_elements()],
+    "message_pages": [
+        _of_owner(),
+        _index("id_and_attempt", "_id", "messages.attempt"),
+        *_of_elements(),
+    ],
     "message_revisions": [_of_owner()],
     "plan_categories": [_of_owner()],
     "plan_documents": [_of_owner()],

@@ -30,6 +30,11 @@ def attempt_name(message_id: int, revision: int) -> str:
     return f"{message_id}:{revision}"
 
 
+def id_of_attempt(attempt: str) -> int:
+    """Return the id of the message that an attempt is of."""
+    return int(attempt.partition(":")[0])
+
+
 def _text_of(payload: Any) -> Any:
     return packed(payload) if isinstance(payload, dict) else payload
 

@@ -9,12 +9,18 @@ matches nothing.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from proxy.documents.base import Raw, utc_now
 from proxy.documents.chat_message import with_text
 from proxy.documents.conversation import Conversation, ConversationNotFound
-from proxy.documents.message import INTERNAL, StoredMessage, attempt_name, packed, payload_of
+from proxy.documents.message import (
+    INTERNAL,
+    StoredMessage,
+    attempt_name,
+    id_of_attempt,
+    packed,
+    payload_of,
+)
 from proxy.documents.message_page import MESSAGE_OF_OWNER, MessagePage, StoredPage
 from proxy.documents.message_revision import MessageRevision
 from proxy.documents.response import StoredResponse
@@ -41,10 +47,6 @@ class MessageLocation:
         """Whether it left the tail; it never comes back."""
         return self.document_id != self.conversation_id
 
-    def collection(self) -> Any:
-        """Return the collection that holds the document."""
-        return (MessagePage if self.in_page else Conversation).collection()
-
     async def write(
         self,
         attempt: str,
@@ -52,7 +54,6 @@ class MessageLocation:
         *,
         unset: tuple[str, ...] = (),
         conversation_fields: Raw | None = None,
-        counts_as_change: bool = False,
         touch: bool = True,
     ) -> bool:
         """`$set` and `$unset` on the element that holds `attempt`; whether there is one.
@@ -60,22 +61,27 @@ class MessageLocation:
         Moves the conversation's `updated_at`, in the same update where both are one document.
         """
         now = utc_now()
+        here: Raw = {"_id": self.document_id, "messages.attempt": attempt}
         set_: Raw = {f"messages.$.{key}": value for key, value in fields.items()}
         update: Raw = {"$set": set_}
         if unset:
             update["$unset"] = {f"messages.$.{key}": 1 for key in unset}
-        if not self.in_page:
-            if touch:
-                set_["updated_at"] = now
-            set_.update(conversation_fields or {})
-            if counts_as_change:
-                update["$inc"] = {"changes": 1}
-        result = await self.collection().update_one(
-            {"_id": self.document_id, "messages.attempt": attempt}, update
-        )
-        if result.matched_count and self.in_page and touch:
-            await Conversation.touch(self.owner, self.conversation_id)
-        return bool(result.matched_count)
+        if self.in_page:
+            written = await MessagePage.collection().update_one(here, update)
+            if written.matched_count and touch:
+                await Conversation.touch(self.owner, self.conversation_id)
+            return bool(written.matched_count)
+        if touch:
+            set_["updated_at"] = now
+        set_.update(conversation_fields or {})
+        # What no move has begun to copy makes none copy again: else turns that are faster
+        # than a move would let none of them end, and the tail would grow until it is full.
+        newer = {"last_paged_id": {"$lt": id_of_attempt(attempt)}}
+        tails = Conversation.collection()
+        written = await tails.update_one({**here, **newer}, update)
+        if not written.matched_count:
+            written = await tails.update_one(here, {**update, "$inc": {"changes": 1}})
+        return bool(written.matched_count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +157,6 @@ class LocatedMessage:
                 **(conversation_fields or {}),
                 **({"system_prompt": fields["content"]} if self.is_system_prompt else {}),
             },
-            counts_as_change=True,
         )
         if not written:
             await self._forget_if_gone()

@@ -67,7 +67,6 @@ class MessageSink:
                 self.attempt,
                 fields,
                 unset=("worker",) if is_final else (),
-                counts_as_change=True,
                 touch=is_final,
             ):
                 return True

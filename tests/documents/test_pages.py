@@ -16,6 +16,7 @@ from proxy.documents.message import attempt_name
 from proxy.documents.message_deletion import delete_messages
 from proxy.documents.message_location import (
     LocatedMessage,
+    MessageLocation,
     MessageNotFound,
     edit_message,
     remove_conversation,
@@ -97,7 +98,6 @@ class Model:
                 self.writing[id_],
                 {"content": text, "status": "complete" if ends else "streaming"},
                 unset=("worker",) if ends else (),
-                counts_as_change=True,
             )
             self.texts[id_] = text
             if ends:
@@ -251,6 +251,44 @@ async def test_an_edit_between_the_copy_and_the_commit_wins() -> None:
     assert [m["id"] for m in found] == ids
     assert found[0]["content"] == "edited"
     assert (await LocatedMessage.find(DEFAULT_OWNER, ids[0])).location.in_page
+
+
+async def test_turns_that_are_faster_than_a_move_do_not_keep_it_from_ending() -> None:
+    """Otherwise the tail would grow, and a move of a larger one takes longer still."""
+    id_, ids = await filled(10)
+
+    async def turn(_: int) -> None:
+        new = await Counter.reserve("messages", 1)
+        reply = message(new, "", role="assistant", status="streaming", worker="w")
+        if await Conversation.append(DEFAULT_OWNER, id_, [reply]):
+            ids.append(new)
+            place = MessageLocation(DEFAULT_OWNER, id_, id_)
+            end = {"content": "whole", "status": "complete"}
+            assert await place.write(attempt_name(new, 0), end, unset=("worker",))
+
+    assert await move(id_, turn)
+    raw = await Conversation.with_tail(DEFAULT_OWNER, id_)
+    assert raw["page_count"] == 1
+    found = await listed(id_)
+    assert [m["id"] for m in found] == ids
+    assert [m["content"] for m in found[10:]] == ["whole"] * (len(ids) - 10)
+
+
+async def test_the_end_of_a_reply_that_moves_is_in_its_copy() -> None:
+    id_, ids = await filled(10)
+    fields = {"content": "whole", "status": "complete"}
+    place = MessageLocation(DEFAULT_OWNER, id_, id_)
+    ended: list[int] = []
+
+    async def end_the_first(step: int) -> None:
+        if step == 2 and not ended:
+            ended.append(step)
+            assert await place.write(attempt_name(ids[0], 0), fields)
+
+    assert await move(id_, end_the_first)
+    found = await listed(id_)
+    assert [m["id"] for m in found] == ids
+    assert found[0]["content"] == "whole"
 
 
 async def test_a_delete_between_the_copy_and_the_commit_wins() -> None:
