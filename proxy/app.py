@@ -165,10 +165,9 @@ def create_app(
             engine = Engine(settings)
             app.state.engine = engine
             app.state.turns = Turns(settings, registry, engine, app.state.digests)
-            recorder = UsageRecorder(settings, registry)
-            engine.on_completion += [recorder.completed, reply_counter(settings), log_reply]
-            app.state.last_answers = LastAnswers()
-            engine.on_completion.append(app.state.last_answers.completed)
+            recorder = UsageRecorder(settings, registry, engine.completions)
+            engine.completions.listeners += [reply_counter(settings), log_reply]
+            app.state.last_answers = LastAnswers(engine.completions)
             app.state.usage, app.state.poe_points = (
                 recorder,
                 PoePoints(settings, registry, engine, recorder),

@@ -1,31 +1,32 @@
 """How each provider's last call ended, in this worker."""
 
-import time
 from datetime import UTC, datetime
 
 from proxy.documents.base import Raw, as_utc
-from proxy.streaming.engine import Completed
+from proxy.streaming.completions import Completed, Completions
 
 
 class LastAnswers:
-    """Keeps one line a provider; give `completed` to `Engine.on_completion`."""
+    """Keeps one line a provider."""
 
-    def __init__(self) -> None:
-        self._last: dict[str, tuple[float, Completed]] = {}
+    def __init__(self, completions: Completions) -> None:
+        self._last: dict[str, Completed] = {}
+        self._completions = completions
+        completions.listeners.append(self._completed)
 
-    def completed(self, call: Completed) -> None:
-        """Note a call that has ended."""
-        self._last[call.provider] = (time.time(), call)
+    def _completed(self, call: Completed) -> None:
+        self._last[call.provider] = call
 
     def of(self, provider: str) -> Raw | None:
         """Return the last call of a provider, or None before there was one."""
-        if provider not in self._last:
+        self._completions.tell()
+        call = self._last.get(provider)
+        if call is None:
             return None
-        at, call = self._last[provider]
         return {
             "model": call.model,
             "status": call.status,
-            "at": as_utc(datetime.fromtimestamp(at, UTC)),
+            "at": as_utc(datetime.fromtimestamp(call.ended_at, UTC)),
             "first_token_ms": call.first_token_ms,
             "duration_ms": call.duration_ms,
         }

@@ -19,7 +19,7 @@ from proxy.providers.registry import Registry
 from proxy.providers.token_usage import bounded
 from proxy.setting_types import ModelSettings
 from proxy.settings import Settings
-from proxy.streaming.engine import Completed
+from proxy.streaming.completions import Completed, Completions
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +58,11 @@ class _Account(NamedTuple):
 class UsageRecorder:
     """Gathers counts and flushes them; a crash loses at most the last second's."""
 
-    def __init__(self, settings: Settings, registry: Registry) -> None:
+    def __init__(self, settings: Settings, registry: Registry, completions: Completions) -> None:
         self._settings = settings
         self._models = registry
+        self._completions = completions
+        completions.listeners.append(self._completed)
         self._counts: defaultdict[Labels, defaultdict[str, float]] = defaultdict(_zeros)
         self._accounts: dict[tuple[str, str, int, str, str], _Account] = {}
         self._used: dict[str, tuple[int, float]] = {}
@@ -82,7 +84,7 @@ class UsageRecorder:
 
     # Counting
 
-    def completed(self, call: Completed) -> None:
+    def _completed(self, call: Completed) -> None:
         """Count one call of a model, under the key of whoever began it."""
         caller = current_caller.get()
         key_id = caller.key_id if caller is not None else ""
@@ -150,6 +152,7 @@ class UsageRecorder:
 
         Another worker's are seen after its next flush and `TOKENS_KEPT_SECONDS`.
         """
+        self._completions.tell()
         day = today()
         known_day, until, tokens = self._tokens.get(key_id, ("", 0.0, 0))
         if known_day != day or time.monotonic() >= until:
@@ -178,6 +181,7 @@ class UsageRecorder:
 
     async def flush(self) -> None:
         """Add everything to the database; what cannot be written is kept for the next time."""
+        self._completions.tell()
         counts, self._counts = self._counts, defaultdict(_zeros)
         self._accounts.clear()
         used, self._used = self._used, {}

@@ -100,6 +100,7 @@ async def get_readyz(request: Request) -> Json:
 async def get_metrics(request: Request) -> Response:
     """Return the server's numbers for Prometheus; of several workers, all of them."""
     state = state_of(request)
+    state.engine.completions.tell()
     sample(state.engine)
     accept = request.headers.get("accept", "")
     content, media_type = await asyncio.to_thread(render, state.metrics_directory, accept)

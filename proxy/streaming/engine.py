@@ -8,22 +8,24 @@ died (docs/decisions/0006-workers-and-leases.md).
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from pymongo.errors import PyMongoError
 
 from proxy.documents.interrupted import interrupt_replies
-from proxy.documents.message import MessageFields, Status
+from proxy.documents.message import MessageFields
 from proxy.documents.message_deletion import delete_messages
 from proxy.documents.message_location import LocatedMessage, MessageNotFound
 from proxy.documents.message_runs import runs_of
 from proxy.documents.plan_draft import PlanDraft
 from proxy.documents.worker import Worker, new_worker_id
 from proxy.errors import NotFound, Unavailable
-from proxy.providers.base import CompletionRequest, Usage
+from proxy.providers.base import CompletionRequest
 from proxy.providers.registry import Route
 from proxy.settings import Settings
+from proxy.streaming.completions import Completed, Completions
 from proxy.streaming.draft import SIGN_OF_LIFE, Progress
 from proxy.streaming.generation import Compose, Generation
 from proxy.streaming.leases import Lease
@@ -38,26 +40,6 @@ STOP_REQUESTS_SECONDS = 0.5
 """How often a worker with running replies looks: a stop from elsewhere takes this long."""
 
 CHECKPOINTS_AT_ONCE = 8
-
-
-class Completed(NamedTuple):
-    """What one call of a model came to, stored or not; given to every `Engine.on_completion`.
-
-    `conversation_id` and `message_id` are empty for a stateless call.
-    """
-
-    owner: str
-    provider: str
-    model: str
-    usage: Usage | None
-    status: Status
-    first_token_ms: int | None
-    duration_ms: int | None
-    conversation_id: str = ""
-    message_id: int | None = None
-    project_id: int = 0
-    error_type: str = ""
-    """The `type` of the error that it ended with."""
 
 
 class StreamSessionNotFound(NotFound):
@@ -80,7 +62,7 @@ class Engine:
         self.running: dict[int, Generation] = {}
         self.on_launch: list[Callable[[Generation], None]] = []
         self.on_end: list[Callable[[Generation], None]] = []
-        self.on_completion: list[Callable[[Completed], None]] = []
+        self.completions = Completions()
         self._settings = settings
         self._tasks: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
@@ -171,13 +153,14 @@ class Engine:
 
     def _ended(self, generation: Generation) -> None:
         self._forget(generation)
-        self.completed(
+        self.completions.add(
             Completed(
                 owner=generation.sink.owner,
                 provider=generation.provider,
                 model=generation.model,
                 usage=generation.usage,
                 status=generation.status,
+                ended_at=time.time(),
                 first_token_ms=generation.first_token_ms,
                 duration_ms=generation.duration_ms,
                 conversation_id=generation.sink.conversation_id,
@@ -186,10 +169,6 @@ class Engine:
                 error_type=generation.error.type if generation.error is not None else "",
             )
         )
-
-    def completed(self, call: Completed) -> None:
-        """Tell everybody who counts calls."""
-        _tell(self.on_completion, call)
 
     # Stop and follow, also across workers
 

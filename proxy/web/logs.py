@@ -10,7 +10,7 @@ import orjson
 
 from proxy.caller import current_caller
 from proxy.settings import Settings
-from proxy.streaming.engine import Completed
+from proxy.streaming.completions import Completed
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 """The `X-Request-Id` of the request being served; tasks it starts inherit it."""

@@ -44,7 +44,8 @@ from proxy.metrics import (
     state,
 )
 from proxy.settings import Settings
-from proxy.streaming.engine import Completed, Engine
+from proxy.streaming.completions import Completed
+from proxy.streaming.engine import Engine
 
 SAMPLE_SECONDS = 1.0
 """How often gauges are looked at, and the numbers of one of several workers are written."""

@@ -53,8 +53,8 @@ PATIENCE_BYTES = 1024 * 1024
 NO_STORE = (b"cache-control", b"no-store")
 
 NEVER_KEPT = (b"vary", b"*")
-"""On the API's answers: a service worker that keeps every GET cannot keep these (the `put` of its
-cache refuses them), so that a page sees what is, and after a log-in what its person may see."""
+"""On the API's answers to a GET: a service worker that keeps every one cannot keep these (the `put`
+of its cache refuses them), so that a page sees what is, and after a log-in what its person may."""
 
 
 class RequestContext:
@@ -86,14 +86,14 @@ class RequestContext:
             traceparent.set(sent_trace.decode("latin-1"))
         began = time.perf_counter()
         path = state["path"] = _path(scope)
-        is_api = path.startswith("/v1/")
+        can_be_kept = scope.get("method") == "GET" and path.startswith("/v1/")
 
         def send_stamped(message: Message) -> Awaitable[None]:
             # Every chunk of every stream passes here: no coroutine of its own.
             if message["type"] == "http.response.start":
                 state["status"] = message["status"]
                 message["headers"] = stamped(message.get("headers", ()), id_)
-                if is_api:
+                if can_be_kept:
                     message["headers"].append(NEVER_KEPT)
             return send(message)
 

@@ -9,14 +9,14 @@ development; they stand here.
 import asyncio
 import logging
 import os
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 
 from proxy import __version__
-from proxy.streaming.engine import Completed, Engine
+from proxy.streaming.completions import Completed
+from proxy.streaming.engine import Engine
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Tracing:
             TraceContextTextMapPropagator,
         )
 
-        ended = time.time_ns()
+        ended = int(call.ended_at * 1e9)
         began = ended - (call.duration_ms or 0) * 1_000_000
         parent = TraceContextTextMapPropagator().extract({"traceparent": traceparent.get()})
         span = self._tracer.start_span(
@@ -67,7 +67,7 @@ async def traced(engine: Engine) -> AsyncIterator[None]:
     """While this is entered, every call of a model is traced, if there is a collector."""
     found = tracing()
     if found is not None:
-        engine.on_completion.append(found.completed)
+        engine.completions.listeners.append(found.completed)
     try:
         yield
     finally:

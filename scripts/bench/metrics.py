@@ -16,7 +16,7 @@ from typing import Any
 from proxy.metrics import REQUEST_SECONDS
 from proxy.providers.base import Usage
 from proxy.settings import Settings
-from proxy.streaming.engine import Completed
+from proxy.streaming.completions import Completed
 from proxy.timed_motor import timed
 from proxy.web.metrics import render, reply_counter
 
@@ -51,7 +51,7 @@ def main() -> None:
     count = reply_counter(Settings(_env_file=None))  # type: ignore[call-arg]
     counted = timed("find", answered)
     usage = Usage(100, 50, "reported")
-    call = Completed("default", "openai", "gpt-4o-mini", usage, "complete", 300, 2_000)
+    call = Completed("default", "openai", "gpt-4o-mini", usage, "complete", 0.0, 300, 2_000)
     result = {
         "request": microseconds(lambda: REQUEST_SECONDS.observe(("POST", "/v1/x", "200"), 0.13)),
         "reply": microseconds(lambda: count(call)),

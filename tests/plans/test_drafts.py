@@ -9,11 +9,11 @@ from proxy.database import connect
 from proxy.documents.plan_document import PlanDocument
 from proxy.documents.plan_draft import PlanDraft
 from proxy.errors import UpstreamRateLimited
-from proxy.streaming.engine import Completed
 from proxy.streaming.leases import recover_worker
 from tests.conftest import LiveServer
 from tests.fakes.killable_server import killable_server
 from tests.support.drafts import checkpointed, ended, generate, history, writing
+from tests.support.heard_calls import HeardCalls
 from tests.support.listening_model import Listener
 from tests.support.plans import DOCUMENTS, conversation, frames, latest
 from tests.support.replies import engine_of
@@ -151,9 +151,8 @@ async def test_a_document_outlives_the_conversation_it_is_made_of(
 
 
 async def test_its_tokens_are_counted_for_its_project(live: LiveServer, listener: Listener) -> None:
-    calls: list[Completed] = []
     async with live(providers=[listener]) as client:
-        engine_of(client).on_completion.append(calls.append)
+        calls = HeardCalls(engine_of(client).completions)
         await generate(client, project_id=7)
     assert [call.project_id for call in calls] == [7]
 

@@ -166,3 +166,5 @@ async def test_large_answers_are_compressed_and_streams_are_not(client: httpx.As
 async def test_no_cache_keeps_an_answer_of_the_api(client: httpx.AsyncClient) -> None:
     assert "*" in (await client.get(LIST)).headers["vary"]
     assert "*" not in (await client.get("/health")).headers.get("vary", "")
+    # No cache keeps what is no GET.
+    assert "vary" not in (await client.post("/v1/projects", json={})).headers

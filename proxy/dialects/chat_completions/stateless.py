@@ -5,6 +5,7 @@ provider's deltas are put into OpenAI's shape, by a generation that nobody store
 """
 
 import itertools
+import time
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -31,9 +32,10 @@ from proxy.providers.registry import Route
 from proxy.responses import dumps
 from proxy.settings import Settings
 from proxy.sse import DONE
+from proxy.streaming.completions import Completed
 from proxy.streaming.delivery import ReplyFormat
 from proxy.streaming.draft import SIGN_OF_LIFE, Progress
-from proxy.streaming.engine import Completed, Engine
+from proxy.streaming.engine import Engine
 from proxy.streaming.generation import Compose, Generation, estimate_tokens
 from proxy.streaming.sink import NoSink
 
@@ -234,13 +236,14 @@ class Answer(WatchedAnswer):
         first_token_ms = self._first_token_ms
         if first_token_ms is None and generation:
             first_token_ms = generation.first_token_ms
-        self._engine.completed(
+        self._engine.completions.add(
             Completed(
                 owner=self._call.owner,
                 provider=answered.provider if answered else route.provider.name,
                 model=answered.model if answered else route.model,
                 usage=usage,
                 status=status,
+                ended_at=time.time(),
                 first_token_ms=first_token_ms,
                 duration_ms=self._elapsed_ms(),
             )

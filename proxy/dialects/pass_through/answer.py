@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import time
 from functools import partial
 from typing import Any
 
@@ -22,7 +23,8 @@ from proxy.providers.registry import Route
 from proxy.providers.token_usage import usage_of
 from proxy.settings import Settings
 from proxy.sse import JSONFrames, encode
-from proxy.streaming.engine import Completed, Engine
+from proxy.streaming.completions import Completed
+from proxy.streaming.engine import Engine
 
 log = logging.getLogger(__name__)
 
@@ -216,13 +218,14 @@ class PassedOn(WatchedAnswer):
         if opened is not None:
             opened.response.close()
         call.content.close()
-        self._engine.completed(
+        self._engine.completions.add(
             Completed(
                 owner=call.owner,
                 provider=opened.provider if opened else call.routes[0].provider.name,
                 model=(opened.model if opened else call.routes[0].model) or "default",
                 usage=usage or (call.content.estimate() if status == "complete" else None),
                 status=status,
+                ended_at=time.time(),
                 first_token_ms=self._first_ms,
                 duration_ms=self._elapsed_ms(),
             )

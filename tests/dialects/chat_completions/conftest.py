@@ -12,6 +12,7 @@ from tests.conftest import make_settings, running_app
 from tests.fakes.live import serve
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.support.clients import client_at
+from tests.support.heard_calls import HeardCalls
 
 Gateway = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
@@ -21,8 +22,7 @@ KEY = "sk-upstream-0123456789"
 @asynccontextmanager
 async def gateway_of(database: Database, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
     async with running_app(database, make_settings(**settings)) as app:
-        calls: list[Any] = []
-        app.state.engine.on_completion.append(calls.append)
+        calls = HeardCalls(app.state.engine.completions)
         async with (
             serve(app) as url,
             client_at(url, timeout=20) as client,

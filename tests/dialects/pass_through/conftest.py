@@ -1,6 +1,6 @@
 """OpenAI's own client, in front of a gateway in front of a scripted upstream."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ class Passing(NamedTuple):
 
     sdk: AsyncOpenAI
     http: httpx.AsyncClient
-    calls: list[Any]
+    calls: Sequence[Any]
 
 
 PassingTo = Callable[..., AbstractAsyncContextManager[Passing]]
