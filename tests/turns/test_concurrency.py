@@ -109,6 +109,25 @@ async def test_50_turns_at_once_in_one_conversation(
         assert (reply["status"], reply["content"]) == ("complete", "ab")
 
 
+async def test_turns_of_many_tabs_at_once_do_not_keep_older_messages_from_moving(
+    openai: OpenAIUpstream, live: LiveServer
+) -> None:
+    """Each begins as soon as the one before has ended: some reply ends during every move."""
+    openai.play(openai.reply("a", "b"))
+    async with live(providers=[provider(openai)], tail_messages=8) as client:
+        id_ = await create(client)
+
+        async def tab() -> None:
+            for _ in range(10):
+                assert (await say(client, id_)).status_code == 200
+
+        await asyncio.gather(*(tab() for _ in range(5)))
+        conversation = await Conversation.with_tail(DEFAULT_OWNER, id_)
+        assert len(await history(client, id_)) == 100
+    assert len(conversation["messages"]) < 50
+    assert conversation["page_count"] > 5
+
+
 async def test_a_turn_never_sees_a_half_written_reply(
     openai: OpenAIUpstream, live: LiveServer
 ) -> None:
