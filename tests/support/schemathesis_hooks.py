@@ -4,26 +4,21 @@ from typing import Any
 
 import schemathesis
 from schemathesis import Case, HookContext
-from schemathesis.core.parameters import ParameterLocation
 from schemathesis.generation.meta import CoveragePhaseData, CoverageScenario
 
-_seen: set[tuple[str, str | None]] = set()
+_seen: set[tuple[object, ...]] = set()
 
 
 @schemathesis.hook
 def filter_case(context: HookContext, case: Case[Any]) -> bool:
-    """Say whether to send a case: of each field of a body one value of a wrong type is enough.
+    """Say whether to send a case: of each field and parameter one value of a wrong type is enough.
 
-    They are a third of all cases, and `test_bad_input.py` sends more of them.
+    They are a half of all cases, and `test_bad_input.py` sends more of them.
     """
     del context
     data = case.meta.phase.data if case.meta else None
-    if (
-        isinstance(data, CoveragePhaseData)
-        and data.scenario is CoverageScenario.INCORRECT_TYPE
-        and data.parameter_location is ParameterLocation.BODY
-    ):
-        field = (case.operation.label, data.location)
+    if isinstance(data, CoveragePhaseData) and data.scenario is CoverageScenario.INCORRECT_TYPE:
+        field = (case.operation.label, data.parameter_location, data.parameter, data.location)
         is_new = field not in _seen
         _seen.add(field)
         return is_new
