@@ -203,6 +203,8 @@ def test_no_token_is_missed_wherever_it_stands_in_a_large_text(line_length: int)
     assert token.encode() not in text
 
 
+# Half a second at most; with the square of its size it would take more than a minute.
+@pytest.mark.timeout(20)
 @pytest.mark.parametrize(
     "unit",
     [
