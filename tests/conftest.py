@@ -5,7 +5,8 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -154,10 +155,36 @@ def _no_secret_in_logs() -> Iterator[None]:
     assert watch.found == []
 
 
+_shared = ExitStack()
+"""What the processes of the tests share; it ends with the one that watches over them."""
+
+
+@cache
+def _shared_server() -> str:
+    return _shared.enter_context(wire_server())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Start one database server for all processes, each of which has a database of its own there.
+
+    A server for each would take a seventh more of the processors.
+    """
+    wants_one = node.config.option.markexpr != "not slow" and "TEST_MONGODB_URI" not in os.environ
+    if wants_one and find_program() is not None:
+        node.workerinput["wire_uri"] = _shared_server()
+
+
+def pytest_unconfigure() -> None:
+    """End what the processes shared."""
+    _shared.close()
+
+
 @pytest.fixture(scope="session")
-def wire_uri() -> Iterator[str]:
+def wire_uri(request: pytest.FixtureRequest) -> Iterator[str]:
     """A database server that speaks MongoDB's protocol; skipped visibly where there is none."""
-    if uri := os.environ.get("TEST_MONGODB_URI"):
+    given = getattr(request.config, "workerinput", {}).get("wire_uri")
+    if uri := os.environ.get("TEST_MONGODB_URI") or given:
         yield uri
         return
     if find_program() is None:

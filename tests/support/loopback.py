@@ -70,10 +70,13 @@ class Relay:
             # A server's own task may not end cancelled: asyncio would print it.
             writer.close()
             return
-        with suppress(asyncio.CancelledError):
+        try:
             await asyncio.gather(self._pass_on(reader, back), self._pass_on(there, writer))
-        back.close()
-        writer.close()
+        except asyncio.CancelledError:
+            pass
+        finally:
+            back.close()
+            writer.close()
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -82,7 +85,8 @@ class Relay:
                 writer.write(data)
                 await writer.drain()
         await self._passes.wait()
-        with suppress(OSError):
+        # uvloop raises the second for a connection that has broken.
+        with suppress(OSError, RuntimeError):
             writer.write_eof()
 
 
