@@ -285,6 +285,9 @@ async def serving(app: Any) -> AsyncIterator[str]:
             ws="none",
             log_level="warning",
             access_log=False,
+            # As a server has it: after uvicorn's five seconds a client on a busy machine would
+            # ask on a connection that is closed just then.
+            timeout_keep_alive=75,
             lifespan="on",
         )
         server = PromptServer(config)

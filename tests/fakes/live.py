@@ -58,8 +58,9 @@ async def serve(app: Any, **options: Any) -> AsyncIterator[str]:
     # Of another protocol number, asyncio would not turn Nagle's algorithm off: 40 ms an answer.
     with socket.socket(proto=socket.IPPROTO_TCP) as sock:
         sock.bind(("127.0.0.1", 0))
+        defaults: dict[str, Any] = {"lifespan": "off", "timeout_keep_alive": 75}
         config = uvicorn.Config(
-            app, log_level="warning", timeout_graceful_shutdown=1, **{"lifespan": "off"} | options
+            app, log_level="warning", timeout_graceful_shutdown=1, **defaults | options
         )
         server = _Server(config)
         task = asyncio.create_task(server.serve(sockets=[sock]))
