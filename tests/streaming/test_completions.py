@@ -10,7 +10,7 @@ import pytest
 
 import proxy.streaming.completions as completions_module
 from proxy.database import Database
-from proxy.streaming.completions import TELL_SECONDS, Completed, Completions
+from proxy.streaming.completions import TELL_SECONDS, TOLD_AT_ONCE, Completed, Completions
 from tests.conftest import make_settings, running_app
 from tests.fakes.live import serve
 from tests.support.clients import client_at
@@ -35,6 +35,22 @@ async def test_those_that_end_together_are_told_together_and_once() -> None:
     completions.tell()
     await asyncio.sleep(TELL_SECONDS * 3)
     assert heard == ["a", "b", "c"]
+
+
+async def test_thousands_that_end_together_are_told_in_parts() -> None:
+    """All at once they would hold up every other reply."""
+    completions = Completions()
+    heard: list[str] = []
+    completions.listeners.append(lambda ended: heard.append(ended.model))
+    most = 0
+    for number in range(10 * TOLD_AT_ONCE + 1):
+        before = len(heard)
+        completions.add(call(str(number)))
+        most = max(most, len(heard) - before)
+    assert most == TOLD_AT_ONCE
+    assert len(heard) == 10 * TOLD_AT_ONCE
+    completions.tell()
+    assert heard == [str(number) for number in range(10 * TOLD_AT_ONCE + 1)]
 
 
 async def test_a_listener_runs_in_the_context_of_the_call() -> None:
