@@ -86,6 +86,9 @@ NARROW_INDEXES: dict[str, list[IndexModel]] = {
 }
 """Indexes that MongoDB does not need, by collection: one for each filter of a single document."""
 
+FORMER_INDEXES = {"conversations": ("id_and_attempt",)}
+"""What earlier versions created and nothing uses any more: each write would keep them up."""
+
 
 async def is_embedded(database: Any) -> bool:
     """Tell whether a database is one of the embedded server."""
@@ -93,9 +96,13 @@ async def is_embedded(database: Any) -> bool:
 
 
 async def create_narrow_indexes(database: Any) -> None:
-    """Create `NARROW_INDEXES`; those that are there stay."""
+    """Create `NARROW_INDEXES`, and drop `FORMER_INDEXES`; others that are there stay."""
     for name, indexes in NARROW_INDEXES.items():
         await database[name].create_indexes(indexes)
+    for name, formers in FORMER_INDEXES.items():
+        for former in formers:
+            with suppress(OperationFailure):  # it is not there
+                await database[name].drop_index(former)
 
 
 async def find_by_values(

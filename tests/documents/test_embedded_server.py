@@ -275,3 +275,17 @@ async def test_a_name_that_was_given_up_is_free_and_a_taken_one_is_not(wire: Dat
                 assert made.status_code == status, made.text
             assert (await client.delete(f"{path}/{renamed}")).status_code == 200
             assert (await client.post(path, json={**body, "name": "新"})).status_code == 200
+
+
+async def test_an_index_of_an_earlier_version_goes_and_those_in_use_stay(
+    new_wire: Database,
+) -> None:
+    former = [("_id", 1), ("messages.attempt", 1)]
+    await new_wire.database["conversations"].create_index(former, name="id_and_attempt")
+    for _ in range(2):
+        await new_wire.prepare()
+    names = set(await new_wire.database["conversations"].index_information())
+    if await is_embedded(new_wire.database):
+        assert "id_and_attempt" not in names
+        assert {index.document["name"] for index in NARROW_INDEXES["conversations"]} <= names
+    assert "message_id" in names
