@@ -15,13 +15,14 @@ from proxy.documents.conversation import Conversation
 from proxy.documents.counter import Counter
 from proxy.documents.message import Message, attempt_name
 from tests.conftest import client_of, make_settings, running_app
+from tests.support.depth import cases
 from tests.support.replies import CONVERSATIONS
 from tests.support.searching import message_ids
 
 pytestmark = pytest.mark.slow
 
 SEEDS = [int(seed) for seed in os.environ.get("SEARCH_SEEDS", "1").split()]
-QUERIES = int(os.environ.get("SEARCH_QUERIES", "250"))
+QUERIES = int(os.environ.get("SEARCH_QUERIES", cases(80, in_ci=250)))
 """For each seed; try others by hand.
 
 Of seventeen faults, put in one by one, this seed finds the twelve that four seeds do: the last of
