@@ -4,11 +4,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Any
 
 import httpx
 import pytest
-from motor.motor_asyncio import AsyncIOMotorClient
 
 from proxy.caller import CallerInfo
 from proxy.database import Database
@@ -16,10 +14,10 @@ from proxy.documents.api_key import KeyActivity
 from proxy.documents.rate_window import RateWindow
 from proxy.streaming.leases import recover_worker
 from tests.conftest import LiveServer
-from tests.fakes.killable_server import killable_server
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.scripted import wait
 from tests.support.keys import ADMIN, bearer, locked, make_key, status, two_workers
+from tests.support.outage import breakable
 from tests.support.replies import create, ended, provider, streaming
 
 COMPLETION = {"model": "echo", "messages": [{"role": "user", "content": "four words of text"}]}
@@ -53,25 +51,23 @@ async def test_a_key_without_limits_leaves_no_counters(wire: Database) -> None:
         assert await RateWindow.collection().count_documents({}) == 0
 
 
-@pytest.mark.slow
-async def test_a_slot_comes_back_after_a_database_that_was_down() -> None:
-    async with killable_server() as server:
-        motor: Any = AsyncIOMotorClient(server.uri, serverSelectionTimeoutMS=300)
-        database = Database(motor["proxy"])
-        async with locked(database, storage_retry_seconds=60) as client:
-            key = await make_key(streams=1)
-            assert await status(client, key) == 200
-            (activity,) = [raw async for raw in KeyActivity.collection().find({})]
-            slots = client.app.state.slots  # type: ignore[attr-defined]
-            slot = await slots.begin_reply(CallerInfo(key_id=activity["_id"], streams=1))
-            server.kill()
-            slots.release(slot)
-            await asyncio.sleep(1.5)
-            await server.start()
-            engine = client.app.state.engine  # type: ignore[attr-defined]
-            await asyncio.gather(*engine._tasks)
-            assert await KeyActivity.take_slot(activity["_id"], "next", "w", 1)
-        database.close()
+async def test_a_slot_comes_back_after_a_database_that_was_down(wire_uri: str) -> None:
+    async with (
+        breakable(wire_uri, "&serverSelectionTimeoutMS=300") as (line, database),
+        locked(database, storage_retry_seconds=60) as client,
+    ):
+        key = await make_key(streams=1)
+        assert await status(client, key) == 200
+        (activity,) = [raw async for raw in KeyActivity.collection().find({})]
+        slots = client.app.state.slots  # type: ignore[attr-defined]
+        slot = await slots.begin_reply(CallerInfo(key_id=activity["_id"], streams=1))
+        line.cut_off()
+        slots.release(slot)
+        await asyncio.sleep(1.5)
+        line.mend()
+        engine = client.app.state.engine  # type: ignore[attr-defined]
+        await asyncio.gather(*engine._tasks)
+        assert await KeyActivity.take_slot(activity["_id"], "next", "w", 1)
 
 
 async def test_the_servers_default_holds_for_a_key_without_its_own(wire: Database) -> None:

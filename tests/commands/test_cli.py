@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from pymongo import MongoClient
 
 from proxy.commands.cli import main
 from tests.fakes.wire_server import find_program, free_port
-from tests.support.command import COLD, command, running
+from tests.support.command import COLD, Process, command, running
 from tests.support.data_directories import prepared
 
 pytestmark = pytest.mark.slow
@@ -188,15 +189,25 @@ def test_workers_know_broken_http_and_end_with_the_process_that_began_them(
         released(url)
 
 
+@pytest.fixture(scope="module")
+def serving(
+    prepared: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, str, Process]]:
+    """A server's folder, address and process, for tests that leave it as it is."""
+    folder = tmp_path_factory.mktemp("serving")
+    shutil.copytree(prepared, folder / "data")
+    with running(folder) as (url, process):
+        yield folder, url, process
+
+
 @needs_embedded
-def test_a_second_server_on_the_same_data_is_told_so(home: Path) -> None:
-    with running(home) as (url, process):
-        owner = f"process {process.pid}"
-        # Also on the port that the first one has, which is how it happens.
-        for port in (str(free_port()), url.rpartition(":")[2]):
-            sentence = failed(home, PROXY_PORT=port)
-            assert "already uses the data directory" in sentence
-            assert owner in sentence
+def test_a_second_server_on_the_same_data_is_told_so(serving: tuple[Path, str, Process]) -> None:
+    folder, url, process = serving
+    # Also on the port that the first one has, which is how it happens.
+    for port in (str(free_port()), url.rpartition(":")[2]):
+        sentence = failed(folder, PROXY_PORT=port)
+        assert "already uses the data directory" in sentence
+        assert f"process {process.pid}" in sentence
 
 
 @needs_embedded
@@ -216,12 +227,9 @@ def test_a_key_made_beside_a_running_server_locks_it(home: Path) -> None:
 
 
 @needs_embedded
-def test_a_used_port_is_told(home: Path) -> None:
-    with running(home) as (url, _):
-        other = home / "other"
-        other.mkdir()
-        sentence = failed(other, PROXY_PORT=url.rpartition(":")[2])
-        assert "PROXY_PORT" in sentence
+def test_a_used_port_is_told(serving: tuple[Path, str, Process], tmp_path: Path) -> None:
+    _, url, _ = serving
+    assert "PROXY_PORT" in failed(tmp_path, PROXY_PORT=url.rpartition(":")[2])
 
 
 @pytest.mark.parametrize(
@@ -248,11 +256,10 @@ def test_a_wrong_setting_ends_the_process_with_its_sentence(tmp_path: Path) -> N
     assert "PROXY_PORT" in failed(tmp_path, PROXY_PORT="http")
 
 
-@needs_embedded
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_a_public_address_without_keys_is_refused(home: Path, host: str) -> None:
-    sentence = failed(home, PROXY_HOST=host, PROXY_PORT=str(free_port()))
-    assert "PROXY_API_KEYS" in sentence
+def test_a_public_address_without_keys_is_refused(tmp_path: Path, wire_uri: str, host: str) -> None:
+    variables = {"PROXY_PORT": str(free_port()), "PROXY_MONGODB_URI": wire_uri}
+    assert "PROXY_API_KEYS" in failed(tmp_path, PROXY_HOST=host, **variables)
 
 
 @pytest.mark.parametrize(
@@ -286,18 +293,19 @@ def test_a_port_that_another_program_has_and_a_host_that_is_not_ours_are_told_ap
 
 
 @needs_embedded
-def test_a_database_that_is_silent_or_refuses_is_one_sentence(home: Path) -> None:
+def test_a_database_that_is_silent_or_refuses_is_one_sentence(
+    serving: tuple[Path, str, Process], tmp_path: Path
+) -> None:
     def told(uri: str) -> str:
-        process = command(home, PROXY_PORT=str(free_port()), PROXY_MONGODB_URI=uri)
+        process = command(tmp_path, PROXY_PORT=str(free_port()), PROXY_MONGODB_URI=uri)
         _, err = process.communicate(timeout=60)
         assert (process.returncode, err.count("\n")) == (1, 1), err
         assert "PROXY_MONGODB_URI" in err
         return err
 
     assert "does not answer" in told("mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=9")
-    with running(home):
-        uri = urlsplit((home / "data" / "mongodb-uri").read_text().strip())
-        other = uri._replace(netloc=f"somebody:geheim@{uri.hostname}:{uri.port}")
-        said = told(other.geturl())
-        assert "refuses the user or password" in said
-        assert "geheim" not in said
+    uri = urlsplit((serving[0] / "data" / "mongodb-uri").read_text().strip())
+    other = uri._replace(netloc=f"somebody:geheim@{uri.hostname}:{uri.port}")
+    said = told(other.geturl())
+    assert "refuses the user or password" in said
+    assert "geheim" not in said

@@ -34,29 +34,31 @@ def without_certificate(uri: str) -> list[str]:
     return [bare, f"{bare}&tls=true&tlsAllowInvalidCertificates=true"]
 
 
-async def test_a_stranger_without_the_password_is_refused(settings: Settings) -> None:
-    async with EmbeddedDatabase(settings) as database:
-        password = record_of(settings)["password"]
-        for uri in (
-            database.uri.replace(f"proxy:{password}@", ""),
-            database.uri.replace(password, "x" * len(password)),
-        ):
-            with client_of(uri) as client, pytest.raises(OperationFailure):
-                client.proxy.things.find_one()
-            with client_of(uri) as client, pytest.raises(OperationFailure):
-                client.admin.command({"createUser": "me", "pwd": "x", "roles": ["root"]})
-
-
-async def test_a_stranger_without_a_certificate_gets_no_command_through(
-    settings: Settings,
+def test_a_stranger_without_the_password_is_refused(
+    running: tuple[Settings, EmbeddedDatabase],
 ) -> None:
-    async with EmbeddedDatabase(settings) as database:
-        for uri in without_certificate(database.uri):
-            with (
-                MongoClient[Any](uri, serverSelectionTimeoutMS=500) as client,
-                pytest.raises(ServerSelectionTimeoutError),
-            ):
-                client.admin.command("ping")
+    settings, database = running
+    password = record_of(settings)["password"]
+    for uri in (
+        database.uri.replace(f"proxy:{password}@", ""),
+        database.uri.replace(password, "x" * len(password)),
+    ):
+        with client_of(uri) as client, pytest.raises(OperationFailure):
+            client.proxy.things.find_one()
+        with client_of(uri) as client, pytest.raises(OperationFailure):
+            client.admin.command({"createUser": "me", "pwd": "x", "roles": ["root"]})
+
+
+def test_a_stranger_without_a_certificate_gets_no_command_through(
+    running: tuple[Settings, EmbeddedDatabase],
+) -> None:
+    _, database = running
+    for uri in without_certificate(database.uri):
+        with (
+            MongoClient[Any](uri, serverSelectionTimeoutMS=500) as client,
+            pytest.raises(ServerSelectionTimeoutError),
+        ):
+            client.admin.command("ping")
 
 
 async def test_nothing_is_planted_while_the_first_start_has_no_log_in(new: Settings) -> None:
@@ -89,7 +91,10 @@ async def test_nothing_is_planted_while_the_first_start_has_no_log_in(new: Setti
     assert planted == []
 
 
-async def test_bytes_of_a_stranger_do_not_end_the_server(settings: Settings) -> None:
+def test_bytes_of_a_stranger_do_not_end_the_server(
+    running: tuple[Settings, EmbeddedDatabase],
+) -> None:
+    settings, database = running
     depth = 20_000
     # {"a": {"a": … {}}}, each document with its length in front.
     nested = b"\x05\0\0\0\0"
@@ -98,17 +103,16 @@ async def test_bytes_of_a_stranger_do_not_end_the_server(settings: Settings) -> 
         nested = (len(nested) + 4).to_bytes(4, "little") + nested
     body = (0).to_bytes(4, "little") + b"\0" + nested
     message = struct.pack("<iiii", 16 + len(body), 1, 0, 2013) + body
-    async with EmbeddedDatabase(settings) as database:
-        port = record_of(settings)["port"]
-        for sent in (message, b"\x16\x03\x01" + b"\xff" * 70_000, b"\0" * 100):
-            with socket.create_connection(("127.0.0.1", port)) as stranger:
-                stranger.settimeout(10)
-                with contextlib.suppress(OSError):
-                    stranger.sendall(sent)
-                    stranger.recv(1024)
-        with client_of(database.uri) as client:
-            client.admin.command("ping")
-        assert database.failure == ""
+    port = record_of(settings)["port"]
+    for sent in (message, b"\x16\x03\x01" + b"\xff" * 70_000, b"\0" * 100):
+        with socket.create_connection(("127.0.0.1", port)) as stranger:
+            stranger.settimeout(10)
+            with contextlib.suppress(OSError):
+                stranger.sendall(sent)
+                stranger.recv(1024)
+    with client_of(database.uri) as client:
+        client.admin.command("ping")
+    assert database.failure == ""
 
 
 async def test_a_restart_keeps_the_certificates_and_a_new_start_makes_others(
@@ -124,17 +128,16 @@ async def test_a_restart_keeps_the_certificates_and_a_new_start_makes_others(
 
 
 @pytest.mark.skipif(MONGOSH is None, reason="mongosh is missing: scripts/install-test-tools")
-async def test_the_printed_line_opens_a_shell(settings: Settings) -> None:
-    async with EmbeddedDatabase(settings) as database:
-        line = database.shell_command.replace("mongosh", str(MONGOSH), 1)
-        script = "db.things.insertOne({_id: 1}); print(db.getName(), db.things.countDocuments())"
-        done = await asyncio.to_thread(
-            subprocess.run,
-            ["sh", "-c", f"{line} --quiet --norc --eval '{script}'"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+def test_the_printed_line_opens_a_shell(running: tuple[Settings, EmbeddedDatabase]) -> None:
+    _, database = running
+    line = database.shell_command.replace("mongosh", str(MONGOSH), 1)
+    script = "db.things.insertOne({_id: 1}); print(db.getName(), db.things.countDocuments())"
+    done = subprocess.run(
+        ["sh", "-c", f"{line} --quiet --norc --eval '{script}'"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.stdout.strip() == "proxy 1", done.stderr
 
 
@@ -202,28 +205,28 @@ async def test_what_holds_the_password_is_for_its_owner_only(new: Settings) -> N
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
 
 
-async def test_the_shell_line_names_a_file_and_not_the_password(settings: Settings) -> None:
-    async with EmbeddedDatabase(settings) as database:
-        password = record_of(settings)["password"]
-        assert password not in database.shell_command
-        assert database.shell_command.startswith('mongosh "$(cat ')
-        line = database.shell_command.replace("mongosh", "printf %s", 1)
-        pasted = await asyncio.to_thread(subprocess.check_output, ["sh", "-c", line], text=True)
-        assert pasted == database.uri
-        assert password not in database.log_file.read_text()
+def test_the_shell_line_names_a_file_and_not_the_password(
+    running: tuple[Settings, EmbeddedDatabase],
+) -> None:
+    settings, database = running
+    password = record_of(settings)["password"]
+    assert password not in database.shell_command
+    assert database.shell_command.startswith('mongosh "$(cat ')
+    line = database.shell_command.replace("mongosh", "printf %s", 1)
+    pasted = subprocess.check_output(["sh", "-c", line], text=True)
+    assert pasted == database.uri
+    assert password not in database.log_file.read_text()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-async def test_neither_keys_nor_switches_reach_the_server(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+def test_neither_keys_nor_switches_reach_the_server(
+    running: tuple[Settings, EmbeddedDatabase],
 ) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    monkeypatch.setenv("SECANTUS_DATA_NONLOGGED", "1")
-    async with EmbeddedDatabase(settings) as database:
-        environment = of_process(database.pid, "environ")
-        assert b"sk-secret" not in environment
-        assert b"SECANTUS" not in environment
-        assert b"\0--sync-on-commit\0" in of_process(database.pid, "cmdline")
+    _, database = running
+    environment = of_process(database.pid, "environ")
+    assert b"sk-secret" not in environment
+    assert b"SECANTUS" not in environment
+    assert b"\0--sync-on-commit\0" in of_process(database.pid, "cmdline")
 
 
 def of_process(pid: int, name: str) -> bytes:

@@ -5,16 +5,15 @@ from typing import Any
 
 import pytest
 
-from proxy.database import connect
 from proxy.documents.plan_document import PlanDocument
 from proxy.documents.plan_draft import PlanDraft
 from proxy.errors import UpstreamRateLimited
 from proxy.streaming.leases import recover_worker
 from tests.conftest import LiveServer
-from tests.fakes.killable_server import killable_server
 from tests.support.drafts import checkpointed, ended, generate, history, writing
 from tests.support.heard_calls import HeardCalls
 from tests.support.listening_model import Listener
+from tests.support.outage import breakable
 from tests.support.plans import DOCUMENTS, conversation, frames, latest
 from tests.support.replies import engine_of
 
@@ -242,21 +241,20 @@ async def test_a_shutdown_stores_what_had_arrived(live: LiveServer, listener: Li
 
 
 async def test_a_database_that_is_down_at_the_end_does_not_cost_the_document(
-    live: LiveServer, listener: Listener
+    live: LiveServer, listener: Listener, wire_uri: str
 ) -> None:
     listener.gate.clear()
-    async with killable_server() as server:
-        own = connect(server.uri, "proxy")
+    async with breakable(wire_uri) as (line, own):
         settings = {"storage_retry_seconds": 60, "lease_seconds": 120}
         async with live(providers=[listener], database=own, **settings) as client:
             turn = asyncio.create_task(generate(client))
             while not listener.requests:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
-            server.kill()
+            line.cut_off()
             listener.gate.set()
-            await server.start()
+            await asyncio.sleep(0.2)
+            line.mend()
             assert (await turn).json()["content"] == TEXT
             (document,) = await history(client)
             assert document["content"] == TEXT
             assert await PlanDocument.collection().count_documents({}) == 1
-        own.close()

@@ -14,9 +14,10 @@ from proxy.documents.worker import Worker, new_worker_id
 from proxy.streaming.leases import Lease, recover_all_workers, recover_worker
 from tests.conftest import LiveServer, make_settings
 from tests.fakes.faults import FaultyUpstream
-from tests.fakes.killable_server import KillableServer, killable_server
+from tests.fakes.killable_server import killable_server
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.scripted import script, tell, wait
+from tests.support.outage import Line, breakable
 from tests.support.replies import (
     CONVERSATIONS,
     create,
@@ -164,26 +165,19 @@ async def test_a_reply_under_a_living_workers_name_that_it_does_not_write_is_mar
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[KillableServer]:
-    async with killable_server() as server:
-        yield server
-
-
-@pytest.fixture
-async def own(server: KillableServer) -> AsyncIterator[Database]:
-    database = connect(server.uri + "&serverSelectionTimeoutMS=2000", "proxy")
-    yield database
-    database.close()
+async def broken(wire_uri: str) -> AsyncIterator[tuple[Line, Database]]:
+    async with breakable(wire_uri, "&serverSelectionTimeoutMS=2000") as (line, database):
+        yield line, database
 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_database_that_is_down_mid_stream_does_not_cost_the_text(
     upstream: FaultyUpstream,
     live: LiveServer,
-    server: KillableServer,
-    own: Database,
+    broken: tuple[Line, Database],
     stream: bool,
 ) -> None:
+    line, own = broken
     reached, go_on, sent, end = (asyncio.Event() for _ in range(4))
     upstream.play(
         upstream.texts("so ")
@@ -201,7 +195,7 @@ async def test_a_database_that_is_down_mid_stream_does_not_cost_the_text(
             else:
                 turn = asyncio.create_task(say(client, id_))
                 await reached.wait()
-            server.kill()
+            line.cut_off()
             go_on.set()
             await sent.wait()
             if stream:
@@ -212,7 +206,7 @@ async def test_a_database_that_is_down_mid_stream_does_not_cost_the_text(
             # Nothing is acknowledged that is not on disk: neither the answer nor `[DONE]`.
             done, _ = await asyncio.wait([turn], timeout=1)
             assert not done
-            await server.start()
+            line.mend()
             answer = await turn
         reply = (await history(client, id_))[-1]
         assert (reply["status"], reply["content"]) == ("complete", "so far")
@@ -228,8 +222,9 @@ async def test_a_database_that_is_down_mid_stream_does_not_cost_the_text(
 
 
 async def test_a_database_that_stays_away_is_a_clear_error_and_nothing_stays_streaming(
-    upstream: FaultyUpstream, live: LiveServer, server: KillableServer, own: Database
+    upstream: FaultyUpstream, live: LiveServer, broken: tuple[Line, Database]
 ) -> None:
+    line, own = broken
     cut = asyncio.Event()
     upstream.play(upstream.texts("so ") + wait(cut) + script(upstream.text("far")) + upstream.end())
     settings = {"storage_retry_seconds": 0, "lease_seconds": 2, "checkpoint_seconds": 0.1}
@@ -239,7 +234,7 @@ async def test_a_database_that_stays_away_is_a_clear_error_and_nothing_stays_str
             await stream.until("so ")
             while (await stored(client, stream.message_id))["content"] != "so ":  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
-            server.kill()
+            line.cut_off()
             reading = asyncio.create_task(client.get(f"{CONVERSATIONS}/{id_}/messages"))
             cut.set()
             last = (await stream.rest())[-1]
@@ -247,7 +242,7 @@ async def test_a_database_that_stays_away_is_a_clear_error_and_nothing_stays_str
         response = await reading
         assert response.status_code == 503
         assert isinstance(response.json()["detail"], str)
-        await server.start()
+        line.mend()
         while (await history(client, id_))[-1]["status"] == "streaming":  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         reply = (await history(client, id_))[-1]

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,26 @@ def _started_and_stopped(directory: Path) -> Path:
 
     asyncio.run(start_and_stop())
     return directory
+
+
+@pytest.fixture(scope="module")
+def running(
+    prepared: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Settings, EmbeddedDatabase]]:
+    """A running server, for tests that leave it as it is: a start takes a second of a processor.
+
+    It was started by a process that has a provider's key, and a switch of the server's.
+    """
+    data_dir = tmp_path_factory.mktemp("running") / "data"
+    shutil.copytree(prepared, data_dir)
+    settings = make_settings(data_dir=data_dir)
+    database = EmbeddedDatabase(settings)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OPENAI_API_KEY", "sk-secret")
+        environment.setenv("SECANTUS_DATA_NONLOGGED", "1")
+        asyncio.run(database.start())
+    yield settings, database
+    asyncio.run(database.stop())
 
 
 @pytest.fixture

@@ -31,14 +31,16 @@ class Relay:
     def __init__(self, address: str, target: tuple[str, int]) -> None:
         self._address = address
         self._target = target
+        self._port = 0
         self._passes = asyncio.Event()
         self._passes.set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> str:
-        """Listen; `host:port`."""
-        self._server = await asyncio.start_server(self._accept, self._address, 0)
-        return f"{self._address}:{self._server.sockets[0].getsockname()[1]}"
+        """Listen, again where it did before; `host:port`."""
+        self._server = await asyncio.start_server(self._accept, self._address, self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+        return f"{self._address}:{self._port}"
 
     def cut(self) -> None:
         """Hold everything from now on: bytes, ends and new connections."""

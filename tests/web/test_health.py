@@ -3,12 +3,10 @@
 import asyncio
 
 import httpx
-import pytest
 
-from proxy.database import connect
 from tests.conftest import LiveServer, client_of, make_settings, running_app
-from tests.fakes.killable_server import killable_server
 from tests.fakes.openai_upstream import OpenAIUpstream
+from tests.support.outage import breakable
 from tests.support.replies import create, engine_of, provider, streaming
 
 
@@ -20,29 +18,26 @@ async def test_a_server_that_may_get_requests_says_so(client: httpx.AsyncClient)
     assert (await client.get("/livez")).json()["status"] == "alive"
 
 
-@pytest.mark.slow
-async def test_an_outage_of_the_database_is_no_reason_for_a_restart() -> None:
-    async with killable_server() as server:
-        database = connect(server.uri + "&serverSelectionTimeoutMS=1000", "health")
-        async with (
-            running_app(database, make_settings(storage_retry_seconds=0)) as app,
-            client_of(app) as client,
-        ):
-            assert (await client.get("/readyz")).status_code == 200
-            server.kill()
-            # As several probes at once would ask.
-            answers = await asyncio.gather(*(client.get("/readyz") for _ in range(3)))
-            for answer in answers:
-                assert answer.status_code == 503
-                assert answer.json()["checks"]["database"] != "ok"
-                assert answer.json()["checks"]["shutdown"] == "ok"
-                assert "database" in answer.json()["detail"]
-            assert (await client.get("/health")).status_code == 503
-            assert (await client.get("/livez")).status_code == 200
-            await server.start()
-            while (await client.get("/readyz")).status_code != 200:
-                pass
-        database.close()
+async def test_an_outage_of_the_database_is_no_reason_for_a_restart(wire_uri: str) -> None:
+    async with (
+        breakable(wire_uri, "&serverSelectionTimeoutMS=1000") as (line, database),
+        running_app(database, make_settings(storage_retry_seconds=0)) as app,
+        client_of(app) as client,
+    ):
+        assert (await client.get("/readyz")).status_code == 200
+        line.cut_off()
+        # As several probes at once would ask.
+        answers = await asyncio.gather(*(client.get("/readyz") for _ in range(3)))
+        for answer in answers:
+            assert answer.status_code == 503
+            assert answer.json()["checks"]["database"] != "ok"
+            assert answer.json()["checks"]["shutdown"] == "ok"
+            assert "database" in answer.json()["detail"]
+        assert (await client.get("/health")).status_code == 503
+        assert (await client.get("/livez")).status_code == 200
+        line.mend()
+        while (await client.get("/readyz")).status_code != 200:
+            pass
 
 
 async def test_a_server_that_drains_is_alive_and_not_ready(live: LiveServer) -> None:

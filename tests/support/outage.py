@@ -1,0 +1,75 @@
+"""A database on a line that breaks: to its client it looks as if the server had ended.
+
+A server that really ends takes a second of a processor to start again; tests of what a restart
+finds on disk have `killable_server`.
+
+    async with breakable(wire_uri) as (line, database):
+        line.cut_off()
+        line.mend()
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from uuid import uuid4
+
+from pymongo.uri_parser import parse_uri
+
+from proxy.database import Database, connect
+from tests.support.loopback import Relay
+
+
+class Line:
+    """The only way to a database; in a thread, because its client blocks the loop when it closes.
+
+    `address` is `host:port`.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._relay = Relay("127.0.0.1", (host, port))
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self.address = ""
+
+    def mend(self) -> None:
+        """Let connections come again, at the same address."""
+        start = self._relay.start()
+        self.address = asyncio.run_coroutine_threadsafe(start, self._loop).result()
+
+    def cut_off(self) -> None:
+        """Close all connections and refuse new ones."""
+        asyncio.run_coroutine_threadsafe(self._relay.stop(), self._loop).result()
+
+    def end(self) -> None:
+        """End the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@contextmanager
+def _line(host: str, port: int) -> Iterator[Line]:
+    line = Line(host, port)
+    line.mend()
+    try:
+        yield line
+    finally:
+        line.cut_off()
+        line.end()
+
+
+@asynccontextmanager
+async def breakable(uri: str, options: str = "") -> AsyncIterator[tuple[Line, Database]]:
+    """Yield a new database, and the line to it; `options` are added to the server's address.
+
+    At its end the line has to be mended: the database is dropped.
+    """
+    ((host, port),) = parse_uri(uri)["nodelist"]
+    with _line(host, port) as line:
+        name = f"test_{uuid4().hex[:12]}"
+        database = connect(uri.replace(f"{host}:{port}", line.address) + options, name)
+        yield line, database
+        await database.client.drop_database(name)
+        database.close()
