@@ -9,6 +9,7 @@ from pymongo.errors import DuplicateKeyError
 from proxy.documents.base import Owned, Raw
 from proxy.documents.embedded_server import CERTAIN_IMAGE
 from proxy.documents.message import Message, StoredMessage, size_bytes
+from proxy.errors import Conflict, TooLarge
 
 READ_BYTES = 1024 * 1024
 """Text that is read at a time, unless one page has more."""
@@ -166,12 +167,20 @@ class MessagePage(Owned[StoredPage]):
         return low
 
     @classmethod
-    async def has_room(cls, id_: str) -> bool:
-        """Whether one more reply of a page can be written to its full size."""
+    async def check_room(cls, id_: str) -> None:
+        """Check that one more reply of a page can be written to its full size.
+
+        Raises:
+            Conflict: not beside those that are being written now.
+            TooLarge: not beside its messages.
+        """
         page = await cls.collection().find_one({"_id": id_}, {"messages": 1})
-        return page is not None and (
-            sum(map(_reserved_bytes, page["messages"])) + REPLY_BYTES <= DOCUMENT_BYTES
-        )
+        messages = page["messages"] if page else []
+        room = DOCUMENT_BYTES - REPLY_BYTES
+        if sum(map(size_bytes, messages)) > room:
+            raise TooLarge("The messages beside this reply leave no room for another one")
+        if sum(map(_reserved_bytes, messages)) > room:
+            raise Conflict("Replies beside this one are being written; try again when they end")
 
     @classmethod
     async def take_from(

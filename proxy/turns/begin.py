@@ -17,7 +17,7 @@ from proxy.documents.counter import Counter
 from proxy.documents.message import StoredMessage, attempt_name, size_bytes
 from proxy.documents.message_location import LocatedMessage, MessageLocation
 from proxy.documents.message_page import MessagePage
-from proxy.errors import BadRequest, Conflict, TooLarge, Unavailable
+from proxy.errors import BadRequest, Conflict, Unavailable
 from proxy.providers.base import CompletionRequest
 from proxy.providers.registry import Registry, Route
 from proxy.settings import Settings
@@ -222,7 +222,8 @@ class Turns:
         Raises:
             MessageNotFound: there is none for this owner.
             BadRequest: it is not a reply.
-            Conflict: it is still being written.
+            Conflict: it is still being written, or too many beside it are.
+            TooLarge: the messages beside it leave no room.
             ModelNotFound: nothing answers for the model; nothing changes.
         """
         self._engine.check_open()
@@ -233,8 +234,8 @@ class Turns:
                 raise BadRequest("Only a reply of the assistant can be regenerated")
             if message.get("status") == "streaming":
                 raise Conflict("This reply is still being written; stop it first")
-            if location.in_page and not await MessagePage.has_room(location.document_id):
-                raise TooLarge("The messages beside this reply leave no room for another one")
+            if location.in_page:
+                await MessagePage.check_room(location.document_id)
             conversation = await Conversation.with_tail(owner, location.conversation_id)
             name = await self._registry.wanted(model, _model_of(message), conversation["model"])
             routes = await self._registry.resolve(name)

@@ -1,7 +1,9 @@
 """Again: a reply is written anew, and what was there before is kept."""
 
 import asyncio
+from typing import Any
 
+from proxy.documents.message_page import MessagePage, page_id
 from tests.conftest import LiveServer
 from tests.fakes.faults import FaultyUpstream
 from tests.fakes.openai_upstream import OpenAIUpstream
@@ -156,6 +158,29 @@ async def test_a_reply_in_a_page_is_regenerated_in_its_place(
         message = await stored(client, message_id)
         assert [each["content"] for each in message["revisions"]] == ["old"]
         assert (await client.get(f"{CONVERSATIONS}/{id_}")).json()["updated_at"] > before
+
+
+async def test_more_replies_of_a_page_at_once_than_it_could_hold_are_told_to_come_later(
+    openai: OpenAIUpstream, live: LiveServer
+) -> None:
+    go_on = asyncio.Event()
+    openai.play(*[openai.reply("old")] * 20, openai.reply_when(go_on, "new"))
+    async with live(providers=[provider(openai)], tail_messages=32) as client:
+        id_ = await create(client)
+        for _ in range(20):
+            await say(client, id_)
+        page: Any = await MessagePage.collection().find_one({"_id": page_id(id_, 0)})
+        first = [m["id"] for m in page["messages"] if m["role"] == "assistant"][:4]
+        assert len(first) == 4
+        *running, last = (f"{MESSAGES}/{each}/regenerate" for each in first)
+        turns = [asyncio.create_task(client.post(path)) for path in running]
+        await openai.wait_for_requests(20 + len(running))
+        refused = await client.post(last)
+        assert refused.status_code == 409
+        assert "being written" in refused.json()["detail"]
+        go_on.set()
+        assert {turn.status_code for turn in await asyncio.gather(*turns)} == {200}
+        assert (await client.post(last)).json()["reply"] == "new"
 
 
 async def test_deleting_a_reply_while_it_is_regenerated_ends_it(
