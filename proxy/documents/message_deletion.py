@@ -2,6 +2,7 @@
 
 from proxy.documents.base import Raw, utc_now
 from proxy.documents.conversation import Conversation
+from proxy.documents.embedded_server import all_of
 from proxy.documents.message_location import is_counted
 from proxy.documents.message_page import MESSAGE_OF_OWNER, MessagePage
 from proxy.documents.message_revision import MessageRevision
@@ -23,23 +24,27 @@ async def delete_messages(owner: str, message_ids: list[int]) -> int:
 
 async def _delete_from_tails(owner: str, message_ids: list[int]) -> list[int]:
     mine, wanted, deleted = Conversation.of(owner), set(message_ids), list[int]()
-    fields = {"messages.id": 1, "system_message_id": 1, "changes": 1}
+    fields = {"messages.id": 1, "messages.attempt": 1, "system_message_id": 1}
     wanted_ids = {"messages.id": {"$in": message_ids}}
     while tails := await mine.find(wanted_ids, fields, hint=MESSAGE_OF_OWNER):
         for tail in tails:
+            doomed = [message for message in tail["messages"] if message["id"] in wanted]
+            ids = [message["id"] for message in doomed]
             update: Raw = {
-                "$pull": {"messages": {"id": {"$in": message_ids}}},
+                "$pull": {"messages": {"id": {"$in": ids}}},
                 "$inc": {"changes": 1},
                 "$set": {"updated_at": utc_now()},
             }
             if tail.get("system_message_id") in wanted:
                 update["$set"].update(system_prompt="", system_message_id=None)
-            # One that changed meanwhile is found again.
+            # Only what becomes of these is waited for, not a moment without any other write: in a
+            # conversation of many tabs there is none. One that changed meanwhile is found again.
+            attempts = [message["attempt"] for message in doomed]
             result = await Conversation.collection().update_one(
-                {"_id": tail["_id"], "changes": tail["changes"]}, update
+                {"_id": tail["_id"], **all_of("messages.attempt", attempts)}, update
             )
             if result.matched_count:
-                deleted += wanted.intersection(m["id"] for m in tail["messages"])
+                deleted += ids
     return deleted
 
 

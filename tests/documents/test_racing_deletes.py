@@ -2,9 +2,13 @@
 
 import asyncio
 import random
+from contextlib import closing
 from typing import Any
 
 import pytest
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import MongoClient
+from pymongo.monitoring import CommandListener
 
 from proxy.database import Database
 from proxy.documents.base import DEFAULT_OWNER
@@ -63,6 +67,43 @@ async def test_each_message_is_counted_once_in_tails_and_pages(seed: int) -> Non
     in_pages = sum([len(page["messages"]) async for page in pages])
     raw = await Conversation.with_tail(DEFAULT_OWNER, first)
     assert raw["paged_messages"] == in_pages
+
+
+class Meddler(CommandListener):
+    """Writes to a conversation whenever a deletion from it is about to be sent."""
+
+    def __init__(self, other: MongoClient[Any], database: str) -> None:
+        self._conversations = other[database]["conversations"]
+        self.sent = 0
+
+    def started(self, event: Any) -> None:
+        if event.command.get("update") != "conversations" or self.sent > 20:
+            return
+        (update,) = event.command["updates"]
+        if "$pull" in update["u"]:
+            self.sent += 1
+            self._conversations.update_one({"_id": update["q"]["_id"]}, {"$inc": {"changes": 1}})
+
+    def succeeded(self, event: Any) -> None: ...
+
+    def failed(self, event: Any) -> None: ...
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_deletion_comes_through_however_often_others_write(
+    wire: Database, wire_uri: str, count: int
+) -> None:
+    """Of 32 tabs that wrote to one conversation without a pause, a deletion took twenty seconds."""
+    id_, ids = await filled(4)
+    with MongoClient[Any](wire_uri) as other:
+        meddler = Meddler(other, wire.database.name)
+        motor: Any = AsyncIOMotorClient(wire_uri, event_listeners=[meddler])
+        with closing(Database(motor[wire.database.name])) as meddled:
+            await meddled.bind_documents(indexes=False)
+            assert await delete_messages(DEFAULT_OWNER, ids[:count]) == count
+            assert [m["id"] for m in await listed(id_)] == ids[count:]
+        assert meddler.sent == 1
+    await wire.bind_documents(indexes=False)
 
 
 async def test_deleting_ones_own_leaves_the_revisions_of_other_owners() -> None:
