@@ -243,12 +243,12 @@ class Conversation(Owned[StoredConversation]):
 
     @classmethod
     async def prompt_state(cls, owner: str, id_: str) -> StoredConversation:
-        """`{"system_message_id"}`.
+        """`{"system_message_id", "changes"}`.
 
         Raises:
             ConversationNotFound: there is none for this owner.
         """
-        raw = await cls.of(owner).find_one({"_id": id_}, {"system_message_id": 1})
+        raw = await cls.of(owner).find_one({"_id": id_}, {"system_message_id": 1, "changes": 1})
         if raw is None:
             raise ConversationNotFound
         return raw
@@ -268,7 +268,7 @@ class Conversation(Owned[StoredConversation]):
     async def put_prompt(cls, state: StoredConversation, fields: Raw, new_id: int) -> bool:
         """Give a first system prompt its message, or take the message of an emptied one away.
 
-        False when another message has become the prompt since its `prompt_state`: look again.
+        False when the conversation has changed since its `prompt_state`: look again.
         """
         update: Raw = {"$set": {**fields, "updated_at": utc_now()}, "$inc": {"changes": 1}}
         if fields["system_prompt"]:
@@ -280,8 +280,9 @@ class Conversation(Owned[StoredConversation]):
         else:
             update["$set"]["system_message_id"] = None
             update["$pull"] = {"messages": {"id": state["system_message_id"]}}
-        unchanged = {"_id": state["_id"], "system_message_id": state["system_message_id"]}
-        result = await cls.collection().update_one(unchanged, update)
+        result = await cls.collection().update_one(
+            {"_id": state["_id"], "changes": state["changes"]}, update
+        )
         return bool(result.matched_count)
 
     @classmethod

@@ -106,19 +106,6 @@ async def test_a_deletion_comes_through_however_often_others_write(
     await wire.bind_documents(indexes=False)
 
 
-async def test_a_prompt_is_put_and_taken_away_however_often_others_write() -> None:
-    id_, (first,) = await filled(1)
-    for prompt, new_id, ids in (("Be brief.", 10**9, [10**9, first]), ("", 0, [first])):
-        state = await Conversation.prompt_state(DEFAULT_OWNER, id_)
-        await Conversation.collection().update_one({"_id": id_}, {"$inc": {"changes": 1}})
-        assert await Conversation.put_prompt(state, {"system_prompt": prompt}, new_id)
-        # What was decided before is not done twice.
-        assert not await Conversation.put_prompt(state, {"system_prompt": prompt}, 10**9 + 1)
-        raw = await Conversation.with_tail(DEFAULT_OWNER, id_)
-        assert [m["id"] for m in raw["messages"]] == ids
-        assert raw["system_prompt"] == prompt
-
-
 async def test_deleting_ones_own_leaves_the_revisions_of_other_owners() -> None:
     conversation = Conversation(owner="stranger")
     await conversation.create()
