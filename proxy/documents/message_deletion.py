@@ -1,8 +1,8 @@
 """Messages deleted by their ids, wherever they lie, while others are written and moved."""
 
 from proxy.documents.base import Raw, utc_now
-from proxy.documents.conversation import Conversation
-from proxy.documents.embedded_server import all_of
+from proxy.documents.conversation import Conversation, StoredConversation
+from proxy.documents.message import StoredMessage
 from proxy.documents.message_location import is_counted
 from proxy.documents.message_page import MESSAGE_OF_OWNER, MessagePage
 from proxy.documents.message_revision import MessageRevision
@@ -24,28 +24,33 @@ async def delete_messages(owner: str, message_ids: list[int]) -> int:
 
 async def _delete_from_tails(owner: str, message_ids: list[int]) -> list[int]:
     mine, wanted, deleted = Conversation.of(owner), set(message_ids), list[int]()
-    fields = {"messages.id": 1, "messages.attempt": 1, "system_message_id": 1}
+    fields = {"messages.id": 1, "messages.attempt": 1, "system_message_id": 1, "changes": 1}
     wanted_ids = {"messages.id": {"$in": message_ids}}
+    # What changed meanwhile is found again.
     while tails := await mine.find(wanted_ids, fields, hint=MESSAGE_OF_OWNER):
         for tail in tails:
             doomed = [message for message in tail["messages"] if message["id"] in wanted]
-            ids = [message["id"] for message in doomed]
-            update: Raw = {
-                "$pull": {"messages": {"id": {"$in": ids}}},
-                "$inc": {"changes": 1},
-                "$set": {"updated_at": utc_now()},
-            }
-            if tail.get("system_message_id") in wanted:
-                update["$set"].update(system_prompt="", system_message_id=None)
-            # Only what becomes of these is waited for, not a moment without any other write: in a
-            # conversation of many tabs there is none. One that changed meanwhile is found again.
-            attempts = [message["attempt"] for message in doomed]
-            result = await Conversation.collection().update_one(
-                {"_id": tail["_id"], **all_of("messages.attempt", attempts)}, update
-            )
-            if result.matched_count:
-                deleted += ids
+            if await _pull(tail, doomed, {"changes": tail["changes"]}):
+                deleted += [message["id"] for message in doomed]
+                continue
+            # In a conversation of many tabs something always changes, but not each message.
+            for message in doomed:
+                if await _pull(tail, [message], {"messages.attempt": message["attempt"]}):
+                    deleted.append(message["id"])
     return deleted
+
+
+async def _pull(tail: StoredConversation, doomed: list[StoredMessage], unchanged: Raw) -> bool:
+    ids = [message["id"] for message in doomed]
+    update: Raw = {
+        "$pull": {"messages": {"id": {"$in": ids}}},
+        "$inc": {"changes": 1},
+        "$set": {"updated_at": utc_now()},
+    }
+    if tail.get("system_message_id") in ids:
+        update["$set"].update(system_prompt="", system_message_id=None)
+    result = await Conversation.collection().update_one({"_id": tail["_id"], **unchanged}, update)
+    return bool(result.matched_count)
 
 
 async def _delete_from_pages(owner: str, message_ids: list[int]) -> list[int]:
