@@ -4,6 +4,7 @@ Its packets are dropped, its process goes on: it does not know, and neither do t
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
@@ -99,6 +100,16 @@ async def started(
     return hosts, (hosts.here, int(port))
 
 
+async def listens(hosts: Network | Loopback, port: int) -> None:
+    """Return once something answers on a port of host 0."""
+    while True:
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection(hosts.address(0), port)
+            writer.close()
+            return
+        await asyncio.sleep(0.05)  # the start of another process: nothing to wait on
+
+
 @asynccontextmanager
 async def cluster(
     upstream: OpenAIUpstream, folder: Path, *, in_namespaces: bool
@@ -114,6 +125,8 @@ async def cluster(
             data = stack.enter_context(TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None))
             storage += ["--storage-path", data, *FLAGS.split()]
             processes.append(hosts.run(0, [program, *storage], **quiet))
+            # Servers wait for it some seconds only, on a busy machine not long enough.
+            await listens(hosts, 27017)
             clients = []
             for host in (1, 2, 3):
                 database = await hosts.way(host, hosts.address(0), 27017)
