@@ -177,10 +177,11 @@ class MessagePage(Owned[StoredPage]):
         page = await cls.collection().find_one({"_id": id_}, {"messages": 1})
         messages = page["messages"] if page else []
         room = DOCUMENT_BYTES - REPLY_BYTES
-        if sum(map(size_bytes, messages)) > room:
-            raise TooLarge("The messages beside this reply leave no room for another one")
-        if sum(map(_reserved_bytes, messages)) > room:
+        if sum(map(_reserved_bytes, messages)) <= room:
+            return
+        if sum(map(size_bytes, messages)) <= room:
             raise Conflict("Replies beside this one are being written; try again when they end")
+        raise TooLarge("The messages beside this reply leave no room for another one")
 
     @classmethod
     async def take_from(

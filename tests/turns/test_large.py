@@ -145,3 +145,7 @@ async def test_edits_that_no_longer_fit_into_their_page_are_a_413_and_change_not
         assert set(statuses) <= {200, 413}
         sizes = [len(m["content"]) for m in (await history(client, id_))[:4]]
         assert [size > 10 for size in sizes] == [status == 200 for status in statuses]
+        # A reply that is written again has no room either, now or later.
+        again = await client.post(f"{MESSAGES}/{turns[0]['assistant_message_id']}/regenerate")
+        assert again.status_code == 413
+        assert "no room" in again.json()["detail"]
