@@ -53,7 +53,7 @@ async def test_a_key_without_limits_leaves_no_counters(wire: Database) -> None:
 
 async def test_a_slot_comes_back_after_a_database_that_was_down(wire_uri: str) -> None:
     async with (
-        breakable(wire_uri, "&serverSelectionTimeoutMS=300") as (line, database),
+        breakable(wire_uri, selection_milliseconds=300) as (line, database),
         locked(database, storage_retry_seconds=60) as client,
     ):
         key = await make_key(streams=1)

@@ -1,13 +1,11 @@
 """A database server of a test's own, that can be killed and comes back on the same data."""
 
-import asyncio
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
-from tests.fakes.wire_server import FLAGS, MEMORY, find_program, free_port
+from tests.fakes.wire_server import FLAGS, MEMORY, find_program, free_port, until_listening
 
 
 class KillableServer:
@@ -33,16 +31,7 @@ class KillableServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        for _ in range(600):
-            assert self._process.poll() is None, "the database server ended at once"
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", self._port)
-            except OSError:
-                await asyncio.sleep(0.05)
-            else:
-                writer.close()
-                return
-        raise AssertionError("the database server does not listen")
+        await until_listening("127.0.0.1", self._port)
 
     def kill(self) -> None:
         """SIGKILL, as a crash."""
@@ -53,10 +42,10 @@ class KillableServer:
 
 
 @asynccontextmanager
-async def killable_server(folder: Path | None = None) -> AsyncIterator[KillableServer]:
-    """A running server; what it stored is thrown away unless a `folder` is given."""
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as temporary:
-        server = KillableServer(str(folder or temporary))
+async def killable_server() -> AsyncIterator[KillableServer]:
+    """A running server; what it stored is thrown away."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        server = KillableServer(folder)
         await server.start()
         try:
             yield server

@@ -1,5 +1,6 @@
 """A MongoDB-compatible server on a free loopback port, for tests that need a real wire."""
 
+import asyncio
 import shutil
 import socket
 import subprocess
@@ -49,6 +50,18 @@ def wire_server() -> Iterator[str]:
         finally:
             process.terminate()
             process.wait(20)
+
+
+async def until_listening(host: str, port: int) -> None:
+    """Return once something listens there; the test's own time-out ends a wait for nothing."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(host, port)
+        except OSError:
+            await asyncio.sleep(0.05)  # a start-up without an event to wait for
+        else:
+            writer.close()
+            return
 
 
 def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:

@@ -4,7 +4,6 @@ Its packets are dropped, its process goes on: it does not know, and neither do t
 """
 
 import asyncio
-import contextlib
 import json
 import os
 import subprocess
@@ -21,7 +20,7 @@ import pytest
 
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.scripted import script, wait
-from tests.fakes.wire_server import FLAGS, MEMORY, find_program
+from tests.fakes.wire_server import FLAGS, MEMORY, find_program, until_listening
 from tests.support import loopback, network
 from tests.support.command import Process
 from tests.support.loopback import Loopback, Relay
@@ -100,16 +99,6 @@ async def started(
     return hosts, (hosts.here, int(port))
 
 
-async def listens(hosts: Network | Loopback, port: int) -> None:
-    """Return once something answers on a port of host 0."""
-    while True:
-        with contextlib.suppress(OSError):
-            _, writer = await asyncio.open_connection(hosts.address(0), port)
-            writer.close()
-            return
-        await asyncio.sleep(0.05)  # the start of another process: nothing to wait on
-
-
 @asynccontextmanager
 async def cluster(
     upstream: OpenAIUpstream, folder: Path, *, in_namespaces: bool
@@ -126,7 +115,7 @@ async def cluster(
             storage += ["--storage-path", data, *FLAGS.split()]
             processes.append(hosts.run(0, [program, *storage], **quiet))
             # Servers wait for it some seconds only, on a busy machine not long enough.
-            await listens(hosts, 27017)
+            await until_listening(hosts.address(0), 27017)
             clients = []
             for host in (1, 2, 3):
                 database = await hosts.way(host, hosts.address(0), 27017)

@@ -166,7 +166,7 @@ async def test_a_reply_under_a_living_workers_name_that_it_does_not_write_is_mar
 
 @pytest.fixture
 async def broken(wire_uri: str) -> AsyncIterator[tuple[Line, Database]]:
-    async with breakable(wire_uri, "&serverSelectionTimeoutMS=2000") as (line, database):
+    async with breakable(wire_uri, selection_milliseconds=2_000) as (line, database):
         yield line, database
 
 

@@ -12,9 +12,8 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from urllib.parse import parse_qsl, urlencode, urlsplit
 from uuid import uuid4
-
-from pymongo.uri_parser import parse_uri
 
 from proxy.database import Database, connect
 from tests.support.loopback import Relay
@@ -61,15 +60,25 @@ def _line(host: str, port: int) -> Iterator[Line]:
 
 
 @asynccontextmanager
-async def breakable(uri: str, options: str = "") -> AsyncIterator[tuple[Line, Database]]:
-    """Yield a new database, and the line to it; `options` are added to the server's address.
+async def breakable(
+    uri: str, *, selection_milliseconds: int = 5_000
+) -> AsyncIterator[tuple[Line, Database]]:
+    """Yield a new database of a server, and the line to it.
 
     At its end the line has to be mended: the database is dropped.
     """
-    ((host, port),) = parse_uri(uri)["nodelist"]
-    with _line(host, port) as line:
+    address = urlsplit(uri)
+    user = address.netloc.rpartition("@")[0]
+    with _line(address.hostname or "", address.port or 27017) as line:
+        options = dict(parse_qsl(address.query)) | {
+            # Only by the line, whatever the server says of itself.
+            "directConnection": "true",
+            "serverSelectionTimeoutMS": str(selection_milliseconds),
+        }
+        netloc = f"{user}@{line.address}" if user else line.address
+        way = address._replace(netloc=netloc, path="/", query=urlencode(options))
         name = f"test_{uuid4().hex[:12]}"
-        database = connect(uri.replace(f"{host}:{port}", line.address) + options, name)
+        database = connect(way.geturl(), name)
         yield line, database
         await database.client.drop_database(name)
         database.close()

@@ -20,7 +20,7 @@ async def test_a_server_that_may_get_requests_says_so(client: httpx.AsyncClient)
 
 async def test_an_outage_of_the_database_is_no_reason_for_a_restart(wire_uri: str) -> None:
     async with (
-        breakable(wire_uri, "&serverSelectionTimeoutMS=1000") as (line, database),
+        breakable(wire_uri, selection_milliseconds=1_000) as (line, database),
         running_app(database, make_settings(storage_retry_seconds=0)) as app,
         client_of(app) as client,
     ):
