@@ -27,8 +27,7 @@ PICTURE = {"type": "image_url", "image_url": {"url": PIXEL}}
 async def test_search_finds_chinese_as_one_types_and_leads_to_the_message(
     mock: Database, visit: Visit
 ) -> None:
-    # A search tells what it has found when its time is up, on a busy machine not all of it.
-    async with served(mock, search_seconds=60) as (url, upstream, api):
+    async with served(mock) as (url, upstream, api):
         upstream.play(upstream.reply("好的。"), upstream.reply("快速排序更快。"))
         id_ = await begin(api, name="算法")
         messages = f"/v1/chat/conversations/{id_}/messages"
@@ -232,6 +231,43 @@ async def test_a_reply_whose_line_is_cut_goes_on(mock: Database, visit: Visit) -
                 await expect(page.get_by_label("Send", exact=True)).to_be_visible()
                 await expect(page.locator(".ending")).to_have_count(0)
                 assert len(upstream.requests) == 1
+
+
+def held_back(app: ASGIApp, go_on: asyncio.Event) -> ASGIApp:
+    """The app behind a line on which messages take their time."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("/messages"):
+            await go_on.wait()
+        await app(scope, receive, send)
+
+    return call
+
+
+@pytest.mark.parametrize("message", ["", "?message=3"])
+async def test_who_types_while_a_conversation_loads_goes_on_there(
+    mock: Database, visit: Visit, message: str
+) -> None:
+    go_on = asyncio.Event()
+    async with (
+        running_app(mock, make_settings()) as app,
+        client_of(app) as api,
+        serve(held_back(app, go_on)) as url,
+    ):
+        long = await import_long(api, 6)
+        async with visit(f"{url}/console/#/chat/{long}{message}") as page:
+            search = page.get_by_label("Search", exact=True)
+            await search.press_sequentially("冒")
+            go_on.set()
+            await expect(page.get_by_label("Message", exact=True)).to_be_visible()
+            # Two frames later everything that follows from it has been done.
+            await page.evaluate(
+                "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+            )
+            await page.keyboard.type("泡")
+            await expect(search).to_have_value("冒泡")
+            await page.get_by_role("link", name="New chat").click()
+            await expect(page.get_by_label("Message", exact=True)).to_be_focused()
 
 
 async def test_nothing_inline_runs_and_no_other_host_is_asked(mock: Database, visit: Visit) -> None:

@@ -29,6 +29,11 @@ export function Field({ label, hint, children }) {
 }
 
 /** Something is being read. */
+/** Whether somebody writes or chooses here: the keyboard is theirs. */
+export function isInUse(element) {
+  return Boolean(element?.closest?.("input, textarea, select, dialog"));
+}
+
 export function Loading() {
   return html`<p class="loading" role="status"><span class="spinner" aria-hidden="true"></span>${t("loading")}</p>`;
 }

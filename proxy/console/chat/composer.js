@@ -7,7 +7,7 @@ import { t } from "../app/strings.js";
 import { attempt } from "../app/toast.js";
 import { open } from "../app/dialogs.js";
 import { post } from "../app/api.js";
-import { IconButton } from "../app/ui.js";
+import { IconButton, isInUse } from "../app/ui.js";
 
 const ESTIMATE_AFTER_MILLISECONDS = 600;
 const NOTHING = { documents: [], source: null, prompt: "" };
@@ -22,8 +22,10 @@ export function Composer({ conversationId, projectId, model, busy, send, stop })
   const hasMore = attached.documents.length > 0 || attached.source || attached.prompt;
 
   useEffect(() => {
-    // On a narrow page the keyboard would cover what one came to read.
-    if (matchMedia("(min-width: 861px)").matches) area.current.focus({ preventScroll: true });
+    // On a narrow page the keyboard would cover what one came to read. Who began to type while the
+    // conversation was loading goes on there.
+    const isWide = matchMedia("(min-width: 861px)").matches;
+    if (isWide && !isInUse(document.activeElement)) area.current.focus({ preventScroll: true });
   }, []);
 
   useEffect(() => {

@@ -7,7 +7,7 @@ import { shortTime } from "../app/format.js";
 import { Icon } from "../app/icons.js";
 import { t } from "../app/strings.js";
 import { attempt } from "../app/toast.js";
-import { IconButton, Loading, Menu, Sentinel } from "../app/ui.js";
+import { IconButton, isInUse, Loading, Menu, Sentinel } from "../app/ui.js";
 import {
   choose,
   conversations,
@@ -24,8 +24,7 @@ export function ConversationList({ current }) {
   const [text, setText] = useState("");
   useEffect(() => {
     const onKeyDown = (event) => {
-      const typing = event.target.closest?.("input, textarea, select, dialog");
-      if (event.key === "/" && !typing) {
+      if (event.key === "/" && !isInUse(event.target)) {
         event.preventDefault();
         document.getElementById("search")?.focus();
       }

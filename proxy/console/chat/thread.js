@@ -5,7 +5,7 @@ import { html, useEffect, useLayoutEffect, useRef, useState } from "../app/html.
 import { Icon } from "../app/icons.js";
 import { t } from "../app/strings.js";
 import { attempt } from "../app/toast.js";
-import { Loading } from "../app/ui.js";
+import { isInUse, Loading } from "../app/ui.js";
 import { Message } from "./message.js";
 
 const FIRST = 24;
@@ -107,7 +107,7 @@ export function Thread({ history, around }) {
       target.scrollIntoView({ block: "center" });
       target.classList.add("found");
       target.tabIndex = -1;
-      target.focus({ preventScroll: true });
+      if (!isInUse(document.activeElement)) target.focus({ preventScroll: true });
     } else scroller.current.scrollTop = scroller.current.scrollHeight;
   }, []);
 
