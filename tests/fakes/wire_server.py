@@ -7,9 +7,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.support.loopback import call, tcp_socket
 
 MEMORY = Path("/dev/shm")
 """Where a disk would be waited for after each write, for nothing that a test looks at."""
@@ -52,11 +54,13 @@ def wire_server() -> Iterator[str]:
             process.wait(20)
 
 
-async def until_listening(host: str, port: int) -> None:
+async def until_listening(
+    host: str, port: int, calls_from: Callable[[], socket.socket] = tcp_socket
+) -> None:
     """Return once something listens there; the test's own time-out ends a wait for nothing."""
     while True:
         try:
-            _, writer = await asyncio.open_connection(host, port)
+            _, writer = await call(calls_from(), (host, port))
         except OSError:
             await asyncio.sleep(0.05)  # a start-up without an event to wait for
         else:

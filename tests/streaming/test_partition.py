@@ -6,6 +6,7 @@ Its packets are dropped, its process goes on: it does not know, and neither do t
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -84,21 +85,6 @@ class Cluster:
         await self.asked_from_itself(host, "/readyz", "success" if ready else "failure")
 
 
-async def started(
-    stack: AsyncExitStack, upstream: OpenAIUpstream, *, in_namespaces: bool
-) -> tuple[Network | Loopback, tuple[str, int]]:
-    """A network of hosts, and where on it the upstream is."""
-    host, _, port = upstream.origin.removeprefix("http://").partition(":")
-    if not in_namespaces:
-        return await stack.enter_async_context(Loopback(3)), (host, int(port))
-    hosts = stack.enter_context(Network(3))
-    # They cannot reach our loopback address.
-    relay = Relay(hosts.here, (host, int(port)))
-    port = (await relay.start()).rpartition(":")[2]
-    stack.push_async_callback(relay.stop)
-    return hosts, (hosts.here, int(port))
-
-
 @asynccontextmanager
 async def cluster(
     upstream: OpenAIUpstream, folder: Path, *, in_namespaces: bool
@@ -107,15 +93,19 @@ async def cluster(
     assert program is not None
     processes: list[Process] = []
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    upstream_port = int(upstream.origin.rpartition(":")[2])
     async with AsyncExitStack() as stack:
-        hosts, upstream_at = await started(stack, upstream, in_namespaces=in_namespaces)
+        interfaces = socket.if_nameindex()
+        hosts: Network | Loopback = Network(3) if in_namespaces else Loopback(3)
+        await stack.enter_async_context(hosts)
+        assert socket.if_nameindex() == interfaces, "a browser would give up what it loads"
         try:
             storage = ["--host", hosts.address(0), "--port", "27017"]
             data = stack.enter_context(TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None))
             storage += ["--storage-path", data, *FLAGS.split()]
             processes.append(hosts.run(0, [program, *storage], **quiet))
             # Servers wait for it some seconds only, on a busy machine not long enough.
-            await until_listening(hosts.address(0), 27017)
+            await until_listening(hosts.address(0), 27017, hosts.new_socket)
             clients = []
             for host in (1, 2, 3):
                 database = await hosts.way(host, hosts.address(0), 27017)
@@ -128,7 +118,7 @@ async def cluster(
                     "PROXY_CHECKPOINT_SECONDS": "0.1",
                     "PROXY_SHUTDOWN_GRACE_SECONDS": "0",
                     "PROXY_STORAGE_RETRY_SECONDS": "60",
-                    "OPENAI_BASE_URL": f"http://{await hosts.way(host, *upstream_at)}/v1",
+                    "OPENAI_BASE_URL": f"http://{await hosts.exit(host, upstream_port)}/v1",
                     "OPENAI_API_KEY": "sk-test",
                 }
                 environment = {**os.environ, **variables}
@@ -137,7 +127,7 @@ async def cluster(
                 )
                 clients.append(
                     httpx.AsyncClient(
-                        base_url=f"http://{await hosts.way(host, hosts.address(host), 8000)}",
+                        base_url=f"http://{await hosts.entrance(host, 8000)}",
                         timeout=60,
                         headers={"authorization": f"Bearer {KEY}"},
                     )

@@ -3,6 +3,7 @@
     async with Loopback(3) as network:
         network.run(1, ["python", "-m", "proxy"])     # on the host 127.x.y.2
         await network.way(1, network.address(0), 27017)  # where host 1 reaches host 0
+        await network.entrance(1, 8000)                # where the test reaches host 1
         network.cut(1)                                 # nothing passes, nothing is closed
         network.heal(1)                                # what was held arrives
 
@@ -12,9 +13,10 @@ network drops the first packet of a new connection, too; here it is accepted and
 
 import asyncio
 import random
+import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -25,12 +27,42 @@ def is_possible() -> bool:
     return sys.platform == "linux"
 
 
-class Relay:
-    """Passes connections on to an address, except while it is cut."""
+def tcp_socket() -> socket.socket:
+    """A new socket, of the protocol for which asyncio turns Nagle's algorithm off."""
+    return socket.socket(proto=socket.IPPROTO_TCP)
 
-    def __init__(self, address: str, target: tuple[str, int]) -> None:
+
+async def call(
+    caller: socket.socket, target: tuple[str, int]
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect a socket; close it if nobody answers."""
+    caller.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(caller, target)
+        return await asyncio.open_connection(sock=caller)
+    except BaseException:
+        caller.close()
+        raise
+
+
+class Relay:
+    """Passes connections on to an address, except while it is cut.
+
+    Another network than this thread's has sockets of its own, for one of its two sides.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        target: tuple[str, int],
+        *,
+        listens_at: Callable[[], socket.socket] = tcp_socket,
+        calls_from: Callable[[], socket.socket] = tcp_socket,
+    ) -> None:
         self._address = address
         self._target = target
+        self._listens_at = listens_at
+        self._calls_from = calls_from
         self._port = 0
         self._passes = asyncio.Event()
         self._passes.set()
@@ -38,8 +70,11 @@ class Relay:
 
     async def start(self) -> str:
         """Listen, again where it did before; `host:port`."""
-        self._server = await asyncio.start_server(self._accept, self._address, self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
+        listener = self._listens_at()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((self._address, self._port))
+        self._port = listener.getsockname()[1]
+        self._server = await asyncio.start_server(self._accept, sock=listener)
         return f"{self._address}:{self._port}"
 
     def cut(self) -> None:
@@ -64,7 +99,7 @@ class Relay:
         task.add_done_callback(self._tasks.discard)
         try:
             await self._passes.wait()
-            there, back = await asyncio.open_connection(*self._target)
+            there, back = await call(self._calls_from(), self._target)
         except OSError:
             writer.close()
             return
@@ -118,10 +153,22 @@ class Loopback:
         return f"{self._prefix}.{host + 1}"
 
     async def way(self, host: int, address: str, port: int) -> str:
-        """Where a host reaches an address, or where others reach it; `host:port`."""
+        """Where a host reaches an address; `host:port`."""
         relay = Relay(f"{self._prefix}.{host + 101}", (address, port))
         self._ways[host].append(relay)
         return await relay.start()
+
+    async def entrance(self, host: int, port: int) -> str:
+        """Where the test reaches a host; `host:port`."""
+        return await self.way(host, self.address(host), port)
+
+    async def exit(self, host: int, port: int) -> str:
+        """Where a host reaches a port of this machine's own loopback address; `host:port`."""
+        return await self.way(host, "127.0.0.1", port)
+
+    def new_socket(self) -> socket.socket:
+        """A new socket of the network."""
+        return tcp_socket()
 
     def file(self, host: int) -> str:
         """The file of a host's network: none of its own."""

@@ -1,20 +1,37 @@
 """A small network of namespaces: a switch, and hosts whose cables can be pulled.
 
-    with Network(3) as network:
-        network.run(1, ["python", "-m", "proxy"])     # on the host 10.x.y.1
+    async with Network(3) as network:
+        network.run(1, ["python", "-m", "proxy"])     # on the host 10.x.y.2
+        await network.entrance(1, 8000)                # where the test reaches it
         network.cut(1)                                 # its packets are dropped
         network.heal(1)
 
-The test itself is a host of it as well (`network.here`), so is whatever runs with `run(0, …)`.
+This machine's own network stays as it is: a browser whose page loads while an address comes or goes
+gives up what it loads. So the test reaches the hosts by relays, whose sockets on that network are
+those of one more host, `network.here`.
 """
 
+import ctypes
 import os
 import random
 import shutil
+import socket
 import subprocess
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
+
+from tests.support.loopback import Relay, tcp_socket
+
+_CLONE_NEWNET = 0x40000000
+
+
+def enter(network: str) -> None:
+    """Move this thread into the namespace with that file: Python 3.12 has a function for that."""
+    with open(network, "rb") as file:
+        if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), _CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), network)
 
 
 def is_possible() -> bool:
@@ -32,28 +49,49 @@ def _ip(*arguments: str) -> None:
 
 
 class Network:
-    """Hosts 0 to `count` on one switch, and this process as host 254."""
+    """Hosts 0 to `count` on one switch, and one more for the sockets of this process."""
 
     def __init__(self, count: int) -> None:
         self._name = f"pt{random.SystemRandom().randrange(16**4):04x}"
         second, third = (random.SystemRandom().randrange(1, 255) for _ in range(2))
         self._prefix = f"10.{second}.{third}"
-        self._hosts = range(count + 1)
-        self.here = f"{self._prefix}.254"
+        self._hosts = range(count + 2)
+        self._here = count + 1
+        self.here = self.address(self._here)
+        self._relays: list[Relay] = []
+        # A thread is in one network at a time.
+        self._thread = ThreadPoolExecutor(1)
 
     def address(self, host: int) -> str:
         """The address of a host."""
         return f"{self._prefix}.{host + 1}"
 
     async def way(self, host: int, address: str, port: int) -> str:
-        """Where a host reaches an address, or where others reach it; `host:port`."""
+        """Where a host reaches another one's address; `host:port`."""
         del host
         return f"{address}:{port}"
+
+    async def entrance(self, host: int, port: int) -> str:
+        """Where the test reaches a host; `host:port`."""
+        relay = Relay("127.0.0.1", (self.address(host), port), calls_from=self.new_socket)
+        self._relays.append(relay)
+        return await relay.start()
+
+    async def exit(self, host: int, port: int) -> str:
+        """Where a host reaches a port of this machine's own loopback address; `host:port`."""
+        del host
+        relay = Relay(self.here, ("127.0.0.1", port), listens_at=self.new_socket)
+        self._relays.append(relay)
+        return await relay.start()
+
+    def new_socket(self) -> socket.socket:
+        """A new socket of the network."""
+        return self._thread.submit(tcp_socket).result()
 
     def _space(self, host: int | str) -> str:
         return f"{self._name}-{host}"
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         try:
             switch = self._space("switch")
             _ip("netns", "add", switch)
@@ -61,47 +99,38 @@ class Network:
             _ip("-n", switch, "link", "set", "sw", "up")
             for host in self._hosts:
                 space = self._space(host)
+                cable = ("eth", "type", "veth", "peer", f"p{host}", "netns", switch)
                 _ip("netns", "add", space)
-                _ip(
-                    "-n",
-                    space,
-                    "link",
-                    "add",
-                    "eth",
-                    "type",
-                    "veth",
-                    "peer",
-                    f"p{host}",
-                    "netns",
-                    switch,
-                )
+                _ip("-n", space, "link", "add", *cable)
                 _ip("-n", space, "address", "add", f"{self.address(host)}/24", "dev", "eth")
                 for device in ("lo", "eth"):
                     _ip("-n", space, "link", "set", device, "up")
                 self.heal(host)
-            _ip("link", "add", self._name, "type", "veth", "peer", "here", "netns", switch)
-            _ip("address", "add", f"{self.here}/24", "dev", self._name)
-            _ip("link", "set", self._name, "up")
-            _ip("-n", switch, "link", "set", "here", "master", "sw", "up")
+            self._thread.submit(enter, self.file(self._here)).result()
         except BaseException:
-            self._remove()
+            await self._remove()
             raise
         return self
 
-    def __exit__(
+    async def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._remove()
+        await self._remove()
 
-    def _remove(self) -> None:
+    async def _remove(self) -> None:
+        for relay in self._relays:
+            await relay.stop()
+        self._thread.shutdown()
+        self._delete_spaces()
+
+    def _delete_spaces(self) -> None:
         for space in ("switch", *self._hosts):
             subprocess.run(
                 ["ip", "netns", "del", self._space(space)], check=False, capture_output=True
             )
-        subprocess.run(["ip", "link", "del", self._name], check=False, capture_output=True)
 
     def file(self, host: int) -> str:
         """The file of a host's network, for a process that enters it by itself."""

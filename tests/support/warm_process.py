@@ -13,7 +13,6 @@ given to it.
 import array
 import atexit
 import contextlib
-import ctypes
 import functools
 import gc
 import json
@@ -28,9 +27,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from tests.support.network import enter
+
 ROOT = Path(__file__).parents[2]
 _REQUEST_BYTES = 1 << 20
-_CLONE_NEWNET = 0x40000000
 
 
 class WarmProcess:
@@ -195,7 +195,7 @@ def _become(asked: dict[str, Any], out: int, err: int) -> None:
     os.close(out)
     os.close(err)
     if asked["network"]:
-        _enter(asked["network"])
+        enter(asked["network"])
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["variables"])
@@ -205,13 +205,6 @@ def _become(asked: dict[str, Any], out: int, err: int) -> None:
     sys.modules["__main__"] = proxy.__main__
     sys.argv = [str(proxy.__main__.__file__), *asked["arguments"]]
     sys.exit(proxy.__main__.run())
-
-
-def _enter(network: str) -> None:
-    """Move into a network namespace: Python 3.12 has a function for that."""
-    with open(network, "rb") as file:
-        if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), _CLONE_NEWNET) != 0:
-            raise OSError(ctypes.get_errno(), network)
 
 
 def _import_all() -> None:
