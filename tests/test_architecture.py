@@ -103,20 +103,31 @@ def test_folders_have_no_cycles() -> None:
         visit(name, ())
 
 
+def packages_of(path: Path) -> set[str]:
+    """The first part of every name that a module imports, also within its functions."""
+    return {
+        name.partition(".")[0]
+        for node in nodes_of(path)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+
+
 def test_only_the_database_modules_import_motor() -> None:
     for module, path in modules():
         if module not in {"proxy.database", "proxy.timed_motor"}:
-            assert "motor" not in {
-                name.partition(".")[0]
-                for node in nodes_of(path)
-                for name in (
-                    [alias.name for alias in node.names]
-                    if isinstance(node, ast.Import)
-                    else [node.module or ""]
-                    if isinstance(node, ast.ImportFrom)
-                    else []
-                )
-            }, module
+            assert "motor" not in packages_of(path), module
+
+
+def test_the_embedded_databases_package_is_never_imported() -> None:
+    for module, path in modules():
+        for package in packages_of(path):
+            assert not package.startswith(("secantus", "wiredtiger")), module
 
 
 def test_what_answers_a_request_is_async() -> None:

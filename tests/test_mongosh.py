@@ -42,6 +42,14 @@ def documented_queries() -> dict[str, str]:
     return queries
 
 
+def documented_searches() -> list[str]:
+    """The search in messages and the one in documents, from the documentation."""
+    text = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```js\n(.*?)```", text, re.S)
+    messages, documents = block.strip().splitlines()
+    return [messages, documents]
+
+
 BETWEEN = "----8<----"
 """Printed between what two scripts print."""
 
@@ -105,56 +113,48 @@ async def fill(client: httpx.AsyncClient) -> tuple[str, dict[str, Any]]:
     return id_, project
 
 
-async def test_the_documented_queries_find_what_they_say(wire: Database, wire_uri: str) -> None:
-    queries = documented_queries()
+async def test_the_documented_queries_and_searches_find_what_they_say(
+    wire: Database, wire_uri: str
+) -> None:
     # A small tail, so that the conversation has pages.
     async with (
         running_app(wire, make_settings(tail_messages=4)) as app,
         client_of(app) as client,
     ):
         id_, project = await fill(client)
-        wanted = {
-            "All messages of one conversation": ["冒泡排序 0", "冒泡排序 5", "你是AI助手"],
-            "Messages that say something": ["冒泡排序 3"],
-            "How many replies failed": ["0"],
-            "Replies by model": ["echo", "6"],
-            "The last conversations": ["排序", id_],
-            "Documents of a project": ["新方案设计.md"],
-        }
-        assert set(queries) == set(wanted)
-        filled = [
-            queries[title]
-            .replace("CONVERSATION_ID", id_)
-            .replace("PROJECT_ID", str(project["id"]))
-            .rstrip(";")
-            for title in wanted
-        ]
-        values = await values_of(wire_uri, wire.database.name, *filled)
-        for (title, words), printed in zip(wanted.items(), values, strict=True):
-            for word in words:
-                assert word in printed, f"{title}: {printed}"
-
-
-async def test_the_documented_searches_find_chinese(wire: Database, wire_uri: str) -> None:
-    text = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```js\n(.*?)```", text, re.S)
-    messages, documents = block.strip().splitlines()
-    async with (
-        running_app(wire, make_settings(tail_messages=4)) as app,
-        client_of(app) as client,
-    ):
-        id_, _ = await fill(client)
         other = {"category_id": 2, "filename": "排序.md", "version": 1, "source": "chat"}
         await client.post("/v1/plan/documents", json={**other, "content": "先讲冒泡，再讲快速"})
-        values = await values_of(wire_uri, wire.database.name, messages, documents)
-        found = json.loads(values[0])
-        # The echo repeats what it was asked; the older ones are in pages.
-        assert [message["content"].splitlines()[-1] for message in found] == [
-            f"用Python写冒泡排序 {number}" for number in range(5, -1, -1) for _ in range(2)
-        ]
-        assert {message["conversation_id"] for message in found} == {id_}
-        (document,) = json.loads(values[1])
-        assert (document["filename"], document["version"]) == ("排序.md", 1)
+    wanted = {
+        "All messages of one conversation": ["冒泡排序 0", "冒泡排序 5", "你是AI助手"],
+        "Messages that say something": ["冒泡排序 3"],
+        "How many replies failed": ["0"],
+        "Replies by model": ["echo", "6"],
+        "The last conversations": ["排序", id_],
+        "Documents of a project": ["新方案设计.md"],
+    }
+    queries = documented_queries()
+    assert set(queries) == set(wanted)
+    filled = [
+        queries[title]
+        .replace("CONVERSATION_ID", id_)
+        .replace("PROJECT_ID", str(project["id"]))
+        .rstrip(";")
+        for title in wanted
+    ]
+    *values, messages, documents = await values_of(
+        wire_uri, wire.database.name, *filled, *documented_searches()
+    )
+    for (title, words), printed in zip(wanted.items(), values, strict=True):
+        for word in words:
+            assert word in printed, f"{title}: {printed}"
+    found = json.loads(messages)
+    # The echo repeats what it was asked; the older ones are in pages.
+    assert [message["content"].splitlines()[-1] for message in found] == [
+        f"用Python写冒泡排序 {number}" for number in range(5, -1, -1) for _ in range(2)
+    ]
+    assert {message["conversation_id"] for message in found} == {id_}
+    (document,) = json.loads(documents)
+    assert (document["filename"], document["version"]) == ("排序.md", 1)
 
 
 async def test_the_reading_aids_show_what_is_there(wire: Database, wire_uri: str) -> None:

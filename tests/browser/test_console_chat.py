@@ -203,10 +203,10 @@ async def test_a_long_conversation_is_in_the_page_only_in_part(
     mock: Database, visit: Visit
 ) -> None:
     async with served(mock) as (url, _, api):
-        id_ = await import_long(api, 400)
+        id_ = await import_long(api, 240)
         async with visit(f"{url}/console/#/chat/{id_}") as page:
             messages = page.locator(".message")
-            await expect(page.get_by_text("number 399:").first).to_be_in_viewport()
+            await expect(page.get_by_text("number 239:").first).to_be_in_viewport()
             thread = page.locator(".thread")
             for _ in range(40):
                 await thread.evaluate("element => element.scrollTo(0, 0)")
@@ -216,7 +216,7 @@ async def test_a_long_conversation_is_in_the_page_only_in_part(
                     break
             await expect(page.get_by_text("number 0:").first).to_be_visible()
             await page.get_by_label("Go to the newest message").click()
-            await expect(page.get_by_text("number 399:").first).to_be_in_viewport()
+            await expect(page.get_by_text("number 239:").first).to_be_in_viewport()
 
 
 async def test_a_link_to_an_old_message_opens_there_and_the_newest_is_not_far(

@@ -121,23 +121,21 @@ def released(url: str) -> None:
 
 
 @needs_embedded
-@pytest.mark.parametrize("killed", ["database", "first process"])
 def test_workers_end_with_the_embedded_database_and_with_the_process_that_holds_it(
-    home: Path, killed: str
+    home: Path,
 ) -> None:
     """Nobody waits for a database that is gone, and the server can be started again."""
     patience = {"PROXY_SHUTDOWN_GRACE_SECONDS": "600", "PROXY_STORAGE_RETRY_SECONDS": "600"}
-    with running(home, "serve", "--workers", "2", **patience) as (url, process):
-        all_are_up(home, 2)
-        record = json.loads((home / "data" / "embedded.json").read_text())
-        pid = record["pid"] if killed == "database" else process.pid
-        os.kill(pid, signal.SIGKILL)
-        _, err = process.communicate(timeout=60)
-        released(url)
-        assert "the server stops" in err
-        assert "Traceback" not in err
-    with running(home):
-        pass
+    for killed in ("database", "first process"):
+        with running(home, "serve", "--workers", "2", **patience) as (url, process):
+            all_are_up(home, 2)
+            record = json.loads((home / "data" / "embedded.json").read_text())
+            pid = record["pid"] if killed == "database" else process.pid
+            os.kill(pid, signal.SIGKILL)
+            _, err = process.communicate(timeout=60)
+            released(url)
+            assert "the server stops" in err
+            assert "Traceback" not in err
 
 
 @needs_embedded

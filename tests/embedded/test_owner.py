@@ -23,18 +23,21 @@ from tests.support.processes import (
 pytestmark = pytest.mark.slow
 
 
-async def test_a_second_owner_of_the_directory_is_told_so(settings: Settings) -> None:
-    async with EmbeddedDatabase(settings) as database:
-        with pytest.raises(EmbeddedError, match=rf"Another proxy \(process {os.getpid()}\)"):
-            await EmbeddedDatabase(settings).start()
-        with client_of(database.uri) as client:
-            client.proxy.things.insert_one({"_id": 1})
+async def test_a_second_owner_of_the_directory_is_told_so(
+    running: tuple[Settings, EmbeddedDatabase],
+) -> None:
+    settings, database = running
+    with pytest.raises(EmbeddedError, match=rf"Another proxy \(process {os.getpid()}\)"):
+        await EmbeddedDatabase(settings).start()
+    with client_of(database.uri) as client:
+        client.admin.command("ping")
 
 
-async def test_the_lock_of_a_dead_process_is_taken_over(settings: Settings) -> None:
-    (settings.data_dir / "proxy.lock").write_text("4194304")
-    async with EmbeddedDatabase(settings):
-        assert (settings.data_dir / "proxy.lock").read_text() == str(os.getpid())
+def test_a_ctrl_c_in_the_terminal_reaches_the_owner_only(
+    running: tuple[Settings, EmbeddedDatabase],
+) -> None:
+    _, database = running
+    assert os.getpgid(database.pid) != os.getpgid(0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the next start ends it elsewhere")
@@ -45,11 +48,16 @@ async def test_no_server_outlives_a_killed_owner(settings: Settings) -> None:
     await until(lambda: gone(pid))
 
 
-async def test_the_start_after_a_killed_owner_waits_for_the_files(settings: Settings) -> None:
+async def test_the_start_after_a_killed_owner_takes_its_lock_and_waits_for_the_files(
+    settings: Settings,
+) -> None:
     owner, pid = await asyncio.to_thread(start_owner, settings.data_dir)
+    lock = settings.data_dir / "proxy.lock"
+    assert lock.read_text() == str(owner.pid)
     end(owner, at_once=True)
     async with EmbeddedDatabase(settings) as database:
         assert gone(pid)
+        assert lock.read_text() == str(os.getpid())
         with client_of(database.uri) as client:
             client.proxy.things.insert_one({"_id": 1})
 
@@ -77,8 +85,3 @@ async def test_files_that_a_stranger_has_open_are_left_alone(settings: Settings)
         assert other.poll() is None
     finally:
         end(other)
-
-
-async def test_a_ctrl_c_in_the_terminal_reaches_the_owner_only(settings: Settings) -> None:
-    async with EmbeddedDatabase(settings) as database:
-        assert os.getpgid(database.pid) != os.getpgid(0)

@@ -19,6 +19,7 @@ from proxy.search.prefilter import (
 )
 from proxy.search.query import MAX_TERMS, parse
 from proxy.search.snippet import Folded, snippet
+from tests.support.depth import cases
 
 CHARACTERS = [
     *"abcdefiksABCKIS123 .,-_+$/\\\"'<>[](){}|^#&~\n\t",
@@ -48,7 +49,8 @@ def texts(seed: int) -> Callable[[int], str]:
 def test_no_hit_is_lost_and_every_hit_can_be_shown(seed: int) -> None:
     rng, text_of = random.Random(seed), texts(seed)
     hits = 0
-    for _ in range(700):
+    tries = cases(250, in_ci=700)
+    for _ in range(tries):
         text = text_of(rng.randint(1, 40))
         start = rng.randrange(len(text))
         typed = text[start : start + rng.randint(1, 8)]
@@ -70,7 +72,7 @@ def test_no_hit_is_lost_and_every_hit_can_be_shown(seed: int) -> None:
         assert shown.highlights, (text, typed)
         for begin, end in shown.highlights:
             assert 0 <= begin < end <= len(shown.text)
-    assert hits > 300
+    assert hits > tries * 3 // 7
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.depth import cases
+
 pytestmark = pytest.mark.slow
 
+KILLS = cases(2, in_ci=3)
 SCRIPT = Path(__file__).parents[2] / "scripts" / "faults" / "kill_nine.py"
 
 
@@ -17,7 +20,7 @@ async def test_nothing_acknowledged_is_lost_when_everything_is_killed() -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(SCRIPT),
-        *("--kills", "3", "--streams", "8", "--seed", "8"),
+        *("--kills", str(KILLS), "--streams", "8", "--seed", "8"),
         env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -27,5 +30,5 @@ async def test_nothing_acknowledged_is_lost_when_everything_is_killed() -> None:
     assert process.returncode == 0, text
     report = json.loads(text[text.index("\n{") :])
     assert report["lost"] == []
-    assert sum(report["kills"].values()) == 3
+    assert sum(report["kills"].values()) == KILLS
     assert report["acknowledged_messages"] >= 8

@@ -38,7 +38,7 @@ def _started_and_stopped(directory: Path) -> Path:
     return directory
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running(
     prepared: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Settings, EmbeddedDatabase]]:
