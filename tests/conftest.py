@@ -283,6 +283,8 @@ async def serving(app: Any) -> AsyncIterator[str]:
             proxy_headers=bool(app.state.settings.trusted_proxies),
             forwarded_allow_ips=[str(each) for each in app.state.settings.trusted_proxies],
             ws="none",
+            # Its own handlers would be set up anew for each test.
+            log_config=None,
             log_level="warning",
             access_log=False,
             # As a server has it: after uvicorn's five seconds a client on a busy machine would

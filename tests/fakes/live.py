@@ -60,7 +60,11 @@ async def serve(app: Any, **options: Any) -> AsyncIterator[str]:
         sock.bind(("127.0.0.1", 0))
         defaults: dict[str, Any] = {"lifespan": "off", "timeout_keep_alive": 75}
         config = uvicorn.Config(
-            app, log_level="warning", timeout_graceful_shutdown=1, **defaults | options
+            app,
+            log_config=None,
+            log_level="warning",
+            timeout_graceful_shutdown=1,
+            **defaults | options,
         )
         server = _Server(config)
         task = asyncio.create_task(server.serve(sockets=[sock]))
