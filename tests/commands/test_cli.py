@@ -17,7 +17,7 @@ from pymongo import MongoClient
 
 from proxy.commands.cli import main
 from tests.fakes.wire_server import find_program, free_port
-from tests.support.command import COLD, Process, command, running
+from tests.support.command import Process, command, running
 from tests.support.data_directories import prepared
 
 pytestmark = pytest.mark.slow
@@ -61,10 +61,15 @@ def failed_here(
 
 
 @needs_embedded
-def test_first_start_says_where_it_is_and_two_workers_keep_everything_over_a_move(
-    tmp_path: Path,
+def test_first_start_says_where_it_is_and_two_slow_workers_keep_everything_over_a_move(
+    tmp_path: Path, prepared: Path
 ) -> None:
-    with running(tmp_path, "serve", "--workers", "2", **COLD) as (url, process):
+    """Workers that need long are waited for: ended for their silence, they would never be up."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, time, os\nif 'spawn_main' in ' '.join(sys.orig_argv):\n"
+        "    open(f'started-{os.getpid()}', 'w').close()\n    time.sleep(7)\n"
+    )
+    with running(tmp_path, "serve", "--workers", "2", PYTHONPATH=str(tmp_path)) as (url, process):
         created = httpx.post(url + "/v1/chat/conversations", json={"system_prompt": "你好"})
         id_ = created.json()["conversation_id"]
         reply = httpx.post(
@@ -78,8 +83,9 @@ def test_first_start_says_where_it_is_and_two_workers_keep_everything_over_a_mov
         for said in (url, str(tmp_path / "data"), "echo", "mongosh", "none: open to this machine"):
             assert said in out
         assert "Traceback" not in err
+    assert len(list(tmp_path.glob("started-*"))) == 2
     moved = tmp_path / "moved"
-    moved.mkdir()
+    shutil.copytree(prepared, moved / "data")
     for folder, action in ((tmp_path, "export"), (moved, "import")):
         done = command(folder, action, str(tmp_path / "all.jsonl.gz"))
         out, err = done.communicate(timeout=60)
@@ -136,21 +142,6 @@ def test_workers_end_with_the_embedded_database_and_with_the_process_that_holds_
             released(url)
             assert "the server stops" in err
             assert "Traceback" not in err
-
-
-@needs_embedded
-def test_a_worker_that_needs_long_to_start_is_waited_for(home: Path) -> None:
-    """Ended for its silence it would be begun again and again, on a busy machine for ever."""
-    (home / "sitecustomize.py").write_text(
-        "import sys, time, os\nif 'spawn_main' in ' '.join(sys.orig_argv):\n"
-        "    open(f'started-{os.getpid()}', 'w').close()\n    time.sleep(7)\n"
-    )
-    with running(home, "serve", "--workers", "2", PYTHONPATH=str(home)) as (_, process):
-        all_are_up(home, 2)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-        assert process.returncode == 0
-    assert len(list(home.glob("started-*"))) == 2
 
 
 def test_ctrl_c_while_workers_start_prints_no_stack(tmp_path: Path, wire_uri: str) -> None:

@@ -18,9 +18,6 @@ Process = subprocess.Popen[str] | WarmProcess
 BEFORE_PYTHON = frozenset({"PYTHONPATH", "LD_PRELOAD"})
 """Variables that an interpreter must be started with."""
 
-COLD = {"PYTHONPATH": ""}
-"""`**COLD` starts an interpreter of the command's own, as a person does."""
-
 
 def command(folder: Path, *arguments: str, **variables: str) -> Process:
     """Start the command; warm, by a fork of a process that has imported it, where that will do."""
