@@ -160,28 +160,21 @@ async def test_the_modes_of_an_older_data_directory_are_mended(settings: Setting
         assert stat.S_IMODE((settings.data_dir / "proxy.lock").stat().st_mode) == 0o600
 
 
-async def test_a_user_made_while_the_server_was_open_is_dropped(settings: Settings) -> None:
-    async with EmbeddedDatabase(settings) as database:
-        with client_of(database.uri) as client:
-            client.admin.command({"createUser": "stranger", "pwd": "x", "roles": ["root"]})
-    # As if the first start had been killed after it had made the user.
-    remember(settings, protected=False)
-    async with EmbeddedDatabase(settings) as database:
-        with client_of(database.uri) as client:
-            users = client.admin.command("usersInfo")["users"]
-            assert [user["user"] for user in users] == ["proxy"]
-
-
-async def test_a_deleted_password_is_made_anew_and_the_data_stays(settings: Settings) -> None:
+async def test_a_deleted_password_is_made_anew_strangers_are_dropped_and_the_data_stays(
+    settings: Settings,
+) -> None:
     async with EmbeddedDatabase(settings) as database:
         first = database.uri
         with client_of(first) as client:
             client.proxy.things.insert_one({"_id": 1})
+            client.admin.command({"createUser": "stranger", "pwd": "x", "roles": ["root"]})
     (settings.data_dir / "embedded.json").unlink()
     async with EmbeddedDatabase(settings) as database:
         assert database.uri != first
         with client_of(database.uri) as client:
             assert client.proxy.things.find_one() == {"_id": 1}
+            users = client.admin.command("usersInfo")["users"]
+            assert [user["user"] for user in users] == ["proxy"]
 
 
 async def test_a_wrong_password_in_the_record_is_named(settings: Settings) -> None:

@@ -36,47 +36,37 @@ async def test_a_stop_and_a_start_keep_data_port_and_password_and_renew_certific
             assert client.proxy.things.find_one() == {"_id": 1}
 
 
-async def test_a_restart_keeps_data_port_and_certificates_and_trims_the_journal(
+async def test_a_restart_awaits_an_idle_moment_trims_the_journal_and_keeps_all_else(
     settings: Settings,
 ) -> None:
+    settings = settings.model_copy(update={"embedded_restart_mib": 1})
     certificate = settings.data_dir / "tls" / "client.pem"
     died: list[str] = []
     async with EmbeddedDatabase(settings, on_died=died.append) as database:
         pid, uri, shown = database.pid, database.uri, certificate.read_bytes()
+        asked: list[int] = []
+
+        async def is_idle() -> bool:
+            asked.append(database.pid)
+            return len(asked) == 3
+
         with client_of(uri) as client:
             documents = [{"_id": i, "text": os.urandom(500_000).hex()} for i in range(80)]
             client.proxy.things.insert_many(documents)
             client.proxy.things.delete_many({})
             before = await database.size_bytes()
-            await database.restart()
+            task = asyncio.create_task(database.trim_when_idle(is_idle, interval_seconds=0.01))
+            await until(lambda: database.pid != pid)
+            assert asked[:3] == [pid, pid, pid]
+            await asyncio.to_thread(client.admin.command, "ping")
+            task.cancel()
+            await asyncio.wait([task])
             assert await database.size_bytes() < before
-            assert database.pid != pid
             assert (database.uri, certificate.read_bytes()) == (uri, shown)
             assert client.proxy.things.count_documents({}) == 0
     await database.stop()
     # Neither a restart nor a stop is taken for a death.
     assert (died, database.failure) == ([], "")
-
-
-async def test_an_idle_moment_is_awaited_before_the_journal_is_trimmed(
-    settings: Settings,
-) -> None:
-    settings = settings.model_copy(update={"embedded_restart_mib": 1})
-    async with EmbeddedDatabase(settings) as database:
-        pid = database.pid
-        answers = [False, False, True]
-        asked: list[int] = []
-
-        async def is_idle() -> bool:
-            asked.append(database.pid)
-            return answers[len(asked) - 1] if len(asked) <= 3 else False
-
-        task = asyncio.create_task(database.trim_when_idle(is_idle, interval_seconds=0.01))
-        await until(lambda: database.pid != pid)
-        assert asked[:3] == [pid, pid, pid]
-        await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.wait([task])
 
 
 async def test_a_taken_port_is_left_to_its_owner(settings: Settings) -> None:

@@ -18,6 +18,7 @@ from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.scripted import script, stall, wait
 from tests.support.clients import client_at
 from tests.support.command import Process, running
+from tests.support.depth import cases
 from tests.support.replies import (
     CONVERSATIONS,
     MESSAGES,
@@ -100,7 +101,7 @@ async def test_copies_at_one_moment_on_three_workers_happen_once(
     clients = [one.client, other.client, two.client] * 8
     # Open connections: the copies come within few milliseconds.
     await asyncio.gather(*(client.get("/health") for client in clients))
-    for round_ in range(1, 11):
+    for round_ in range(1, cases(4, in_ci=10) + 1):
         go_on, stream = asyncio.Event(), round_ % 2 == 0
         openai.play(openai.reply_when(go_on, "a", "b"))
         id_ = await create(one.client)

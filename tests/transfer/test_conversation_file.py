@@ -19,6 +19,7 @@ from proxy.errors import Unavailable, Unprocessable
 from proxy.streaming.leases import recover_worker
 from proxy.transfer.chatgpt_file import read_chatgpt
 from tests.conftest import client_of, make_settings, running_app
+from tests.support.depth import cases
 from tests.support.keys import until
 
 BASE = "/v1/chat/conversations"
@@ -549,14 +550,15 @@ async def test_a_file_that_breaks_off_keeps_what_came_whole(fast: httpx.AsyncCli
 
 
 @pytest.mark.slow
-async def test_fifty_megabytes_of_chatgpt_with_a_broken_item(fast: httpx.AsyncClient) -> None:
+async def test_a_large_file_of_chatgpt_with_a_broken_item(fast: httpx.AsyncClient) -> None:
+    size = cases(20_000_000, in_ci=50_000_000)
     text = 'Lorem ipsum 漢字 "quoted" \\ 😀 ' * 150
     nodes = [dict(ROOT, children=[])]
     for i in range(40):
         parent = str(nodes[-1]["id"])
         nodes.append(node(f"n{i:03}", parent, "user" if i % 2 == 0 else "assistant", text))
     item = json.dumps(chatgpt(*nodes), ensure_ascii=False).encode()
-    count = 50_000_000 // len(item) + 1
+    count = size // len(item) + 1
     broken = json.dumps({"title": "broken", "mapping": {"x": []}, "current_node": "x"}).encode()
 
     async def body() -> AsyncIterator[bytes]:

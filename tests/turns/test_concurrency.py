@@ -14,6 +14,7 @@ from tests.conftest import LiveServer
 from tests.fakes.faults import FaultyUpstream
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.scripted import script, stall, wait
+from tests.support.depth import cases
 from tests.support.replies import (
     CONVERSATIONS,
     MESSAGES,
@@ -45,7 +46,10 @@ async def clients(count: int, base_url: httpx.URL) -> AsyncIterator[list[httpx.A
         await client.aclose()
 
 
-async def test_200_turns_in_200_conversations(openai: OpenAIUpstream, live: LiveServer) -> None:
+async def test_turns_of_many_tabs_in_conversations_of_their_own(
+    openai: OpenAIUpstream, live: LiveServer
+) -> None:
+    tabs = cases(80, in_ci=200)
     go_on = asyncio.Event()
     openai.play(openai.reply_when(go_on, "a", "b"))
 
@@ -63,17 +67,17 @@ async def test_200_turns_in_200_conversations(openai: OpenAIUpstream, live: Live
 
     async with (
         live(providers=[provider(openai)]) as client,
-        clients(200, client.base_url) as many,
+        clients(tabs, client.base_url) as many,
     ):
         ids = await asyncio.gather(*map(create, many))
-        turns = [asyncio.create_task(turn(n, many[n], ids[n])) for n in range(200)]
+        turns = [asyncio.create_task(turn(n, many[n], ids[n])) for n in range(tabs)]
         # All of them run at the same moment: no reply ends before every one was asked for.
         await asked(openai, turns)
         go_on.set()
         answers = await asyncio.gather(*turns)
         histories = await asyncio.gather(*map(history, many, ids))
     told = [id_ for user, reply, _ in answers for id_ in (user, reply)]
-    assert len(set(told)) == 400
+    assert len(set(told)) == 2 * tabs
     for number, (messages, answer) in enumerate(zip(histories, answers, strict=True)):
         user, reply = messages
         assert (user["id"], reply["id"], reply["content"]) == answer
