@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "faults" / "no_wall.py"
 
 
 async def test_moves_cut_by_kill_nine_lose_nothing_and_keep_the_order() -> None:
-    messages, kills = cases(600, in_ci=1500), cases(2, in_ci=4)
+    messages, kills = cases(400, in_ci=1500), cases(2, in_ci=4)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(SCRIPT),

@@ -78,7 +78,11 @@ async def test_a_taken_port_is_left_to_its_owner(settings: Settings) -> None:
             assert (settings.data_dir / "mongodb-uri").read_text().strip() == database.uri
 
 
-async def test_a_killed_server_is_reported(settings: Settings) -> None:
+@pytest.mark.parametrize("attempt", range(cases(1, in_ci=3)))
+async def test_a_killed_server_is_reported_and_keeps_what_it_acknowledged(
+    settings: Settings, attempt: int
+) -> None:
+    del attempt
     heard: list[str] = []
     called = threading.Event()
 
@@ -88,14 +92,40 @@ async def test_a_killed_server_is_reported(settings: Settings) -> None:
 
     async with EmbeddedDatabase(settings, on_died=on_died) as database:
         waiting = asyncio.create_task(database.died())
-        await asyncio.sleep(0)
-        os.kill(database.pid, signal.SIGKILL)
+        acknowledged = await write_until_killed(database)
         sentence = await waiting
         assert "ended by itself (signal 9)" in sentence
         assert await database.died() == sentence
         await asyncio.to_thread(called.wait)
         assert heard == [sentence]
         assert database.failure == sentence
+    async with EmbeddedDatabase(settings) as database:
+        with client_of(database.uri) as client:
+            stored = {document["_id"] for document in client.proxy.things.find()}
+    assert len(acknowledged) >= 400
+    assert acknowledged - stored == set()
+
+
+async def write_until_killed(database: EmbeddedDatabase) -> set[str]:
+    """Write from four threads, kill the server in the middle; the acknowledged ids."""
+    acknowledged: list[list[str]] = [[] for _ in range(4)]
+    with client_of(database.uri) as client:
+
+        def write(thread: int) -> None:
+            for number in range(100_000):
+                name = f"{thread}-{number}"
+                try:
+                    client.proxy.things.insert_one({"_id": name})
+                except PyMongoError:
+                    return
+                acknowledged[thread].append(name)
+
+        writers = [asyncio.to_thread(write, thread) for thread in range(4)]
+        writing = asyncio.gather(*writers)
+        await until(lambda: min(map(len, acknowledged)) >= 100)
+        os.kill(database.pid, signal.SIGKILL)
+        await writing
+    return {name for names in acknowledged for name in names}
 
 
 async def test_a_start_that_is_cancelled_leaves_nothing_behind(settings: Settings) -> None:
@@ -108,39 +138,6 @@ async def test_a_start_that_is_cancelled_leaves_nothing_behind(settings: Setting
     assert gone(database.pid)
     async with EmbeddedDatabase(settings):
         pass
-
-
-async def test_acknowledged_writes_survive_a_killed_server(settings: Settings) -> None:
-    for generation in range(cases(1, in_ci=3)):
-        acknowledged = await write_until_killed(settings, generation)
-        async with EmbeddedDatabase(settings) as database:
-            with client_of(database.uri) as client:
-                stored = {document["_id"] for document in client.proxy.things.find()}
-        assert len(acknowledged) >= 400
-        assert acknowledged - stored == set()
-
-
-async def write_until_killed(settings: Settings, generation: int) -> set[str]:
-    """Write from four threads, kill the server in the middle; the acknowledged ids."""
-    acknowledged: list[list[str]] = [[] for _ in range(4)]
-    async with EmbeddedDatabase(settings) as database:
-        with client_of(database.uri) as client:
-
-            def write(thread: int) -> None:
-                for number in range(100_000):
-                    name = f"{generation}-{thread}-{number}"
-                    try:
-                        client.proxy.things.insert_one({"_id": name})
-                    except PyMongoError:
-                        return
-                    acknowledged[thread].append(name)
-
-            writers = [asyncio.to_thread(write, thread) for thread in range(4)]
-            writing = asyncio.gather(*writers)
-            await until(lambda: min(map(len, acknowledged)) >= 100)
-            os.kill(database.pid, signal.SIGKILL)
-            await writing
-    return {name for names in acknowledged for name in names}
 
 
 async def test_data_of_another_version_is_not_touched(new: Settings) -> None:

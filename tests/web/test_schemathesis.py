@@ -9,11 +9,12 @@ import pytest
 
 from proxy.providers.echo import EchoProvider
 from tests.conftest import IN_CI, LiveServer
+from tests.support.depth import cases
 from tests.support.keys import ADMIN
 
 pytestmark = pytest.mark.slow
 
-CASES = os.environ.get("SCHEMATHESIS_CASES", "2")
+CASES = os.environ.get("SCHEMATHESIS_CASES", str(cases(1, in_ci=2)))
 """For each operation; not seconds, so that every machine gets equally far."""
 SEED = os.environ.get("SCHEMATHESIS_SEED", "1")
 """The same for every run, so that a change is judged and not chance; try others by hand."""
