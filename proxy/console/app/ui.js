@@ -28,12 +28,12 @@ export function Field({ label, hint, children }) {
   </div>`;
 }
 
-/** Something is being read. */
 /** Whether somebody writes or chooses here: the keyboard is theirs. */
 export function isInUse(element) {
   return Boolean(element?.closest?.("input, textarea, select, dialog"));
 }
 
+/** Something is being read. */
 export function Loading() {
   return html`<p class="loading" role="status"><span class="spinner" aria-hidden="true"></span>${t("loading")}</p>`;
 }
