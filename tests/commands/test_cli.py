@@ -60,16 +60,28 @@ def failed_here(
     return err
 
 
+def workers_that_wait(folder: Path, *, seconds: int) -> dict[str, str]:
+    """The variables with which each worker waits before it imports anything."""
+    (folder / "sitecustomize.py").write_text(
+        "import sys, time, os\nif 'spawn_main' in ' '.join(sys.orig_argv):\n"
+        f"    open(f'started-{{os.getpid()}}', 'w').close()\n    time.sleep({seconds})\n"
+    )
+    return {"PYTHONPATH": str(folder)}
+
+
+def started(folder: Path) -> int:
+    """How many such workers were begun."""
+    return len(list(folder.glob("started-*")))
+
+
 @needs_embedded
 def test_first_start_says_where_it_is_and_two_slow_workers_keep_everything_over_a_move(
     tmp_path: Path, prepared: Path
 ) -> None:
     """Workers that need long are waited for: ended for their silence, they would never be up."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys, time, os\nif 'spawn_main' in ' '.join(sys.orig_argv):\n"
-        "    open(f'started-{os.getpid()}', 'w').close()\n    time.sleep(7)\n"
-    )
-    with running(tmp_path, "serve", "--workers", "2", PYTHONPATH=str(tmp_path)) as (url, process):
+    # Longer than the five seconds that uvicorn's own waits for a sign of life.
+    slow = workers_that_wait(tmp_path, seconds=7)
+    with running(tmp_path, "serve", "--workers", "2", **slow) as (url, process):
         created = httpx.post(url + "/v1/chat/conversations", json={"system_prompt": "你好"})
         id_ = created.json()["conversation_id"]
         reply = httpx.post(
@@ -83,7 +95,7 @@ def test_first_start_says_where_it_is_and_two_slow_workers_keep_everything_over_
         for said in (url, str(tmp_path / "data"), "echo", "mongosh", "none: open to this machine"):
             assert said in out
         assert "Traceback" not in err
-    assert len(list(tmp_path.glob("started-*"))) == 2
+    assert started(tmp_path) == 2
     moved = tmp_path / "moved"
     shutil.copytree(prepared, moved / "data")
     for folder, action in ((tmp_path, "export"), (moved, "import")):
@@ -146,14 +158,10 @@ def test_workers_end_with_the_embedded_database_and_with_the_process_that_holds_
 
 def test_ctrl_c_while_workers_start_prints_no_stack(tmp_path: Path, wire_uri: str) -> None:
     """A terminal sends it to every process of its group."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys, time, os\nif 'spawn_main' in ' '.join(sys.orig_argv):\n"
-        "    open(f'started-{os.getpid()}', 'w').close()\n    time.sleep(60)\n"
-    )
-    variables = {"PYTHONPATH": str(tmp_path), "PROXY_MONGODB_URI": wire_uri}
+    variables = {**workers_that_wait(tmp_path, seconds=60), "PROXY_MONGODB_URI": wire_uri}
     process = command(tmp_path, "serve", "--workers", "2", PROXY_PORT=str(free_port()), **variables)
     deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob("started-*"))) < 2:
+    while started(tmp_path) < 2:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.1)  # the start of other processes: nothing to wait on
