@@ -7,11 +7,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.loopback import call, tcp_socket
+from tests.support.loopback import SocketMaker, call
 
 MEMORY = Path("/dev/shm")
 """Where a disk would be waited for after each write, for nothing that a test looks at."""
@@ -54,13 +54,11 @@ def wire_server() -> Iterator[str]:
             process.wait(20)
 
 
-async def until_listening(
-    host: str, port: int, calls_from: Callable[[], socket.socket] = tcp_socket
-) -> None:
+async def until_listening(host: str, port: int, calls_from: SocketMaker | None = None) -> None:
     """Return once something listens there; the test's own time-out ends a wait for nothing."""
     while True:
         try:
-            _, writer = await call(calls_from(), (host, port))
+            _, writer = await call((host, port), calls_from)
         except OSError:
             await asyncio.sleep(0.05)  # a start-up without an event to wait for
         else:

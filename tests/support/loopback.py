@@ -27,15 +27,17 @@ def is_possible() -> bool:
     return sys.platform == "linux"
 
 
-def tcp_socket() -> socket.socket:
-    """A new socket, of the protocol for which asyncio turns Nagle's algorithm off."""
-    return socket.socket(proto=socket.IPPROTO_TCP)
+SocketMaker = Callable[[], socket.socket]
+"""Makes the sockets of another network than this thread's."""
 
 
 async def call(
-    caller: socket.socket, target: tuple[str, int]
+    target: tuple[str, int], calls_from: SocketMaker | None = None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect a socket; close it if nobody answers."""
+    """Connect to an address, of another network if its sockets are given."""
+    if calls_from is None:
+        return await asyncio.open_connection(*target)
+    caller = calls_from()
     caller.setblocking(False)
     try:
         await asyncio.get_running_loop().sock_connect(caller, target)
@@ -46,18 +48,15 @@ async def call(
 
 
 class Relay:
-    """Passes connections on to an address, except while it is cut.
-
-    Another network than this thread's has sockets of its own, for one of its two sides.
-    """
+    """Passes connections on to an address, except while it is cut."""
 
     def __init__(
         self,
         address: str,
         target: tuple[str, int],
         *,
-        listens_at: Callable[[], socket.socket] = tcp_socket,
-        calls_from: Callable[[], socket.socket] = tcp_socket,
+        listens_at: SocketMaker | None = None,
+        calls_from: SocketMaker | None = None,
     ) -> None:
         self._address = address
         self._target = target
@@ -70,11 +69,14 @@ class Relay:
 
     async def start(self) -> str:
         """Listen, again where it did before; `host:port`."""
-        listener = self._listens_at()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((self._address, self._port))
-        self._port = listener.getsockname()[1]
-        self._server = await asyncio.start_server(self._accept, sock=listener)
+        if self._listens_at is None:
+            server = await asyncio.start_server(self._accept, self._address, self._port)
+        else:
+            listener = self._listens_at()
+            listener.bind((self._address, self._port))
+            server = await asyncio.start_server(self._accept, sock=listener)
+        self._server = server
+        self._port = server.sockets[0].getsockname()[1]
         return f"{self._address}:{self._port}"
 
     def cut(self) -> None:
@@ -99,7 +101,7 @@ class Relay:
         task.add_done_callback(self._tasks.discard)
         try:
             await self._passes.wait()
-            there, back = await call(self._calls_from(), self._target)
+            there, back = await call(self._target, self._calls_from)
         except OSError:
             writer.close()
             return
@@ -166,9 +168,8 @@ class Loopback:
         """Where a host reaches a port of this machine's own loopback address; `host:port`."""
         return await self.way(host, "127.0.0.1", port)
 
-    def new_socket(self) -> socket.socket:
-        """A new socket of the network."""
-        return tcp_socket()
+    new_socket = None
+    """The hosts are on this thread's own network."""
 
     def file(self, host: int) -> str:
         """The file of a host's network: none of its own."""

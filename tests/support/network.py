@@ -8,7 +8,7 @@
 
 This machine's own network stays as it is: a browser whose page loads while an address comes or goes
 gives up what it loads. So the test reaches the hosts by relays, whose sockets on that network are
-those of one more host, `network.here`.
+those of one more host.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.loopback import Relay, tcp_socket
+from tests.support.loopback import Relay
 
 _CLONE_NEWNET = 0x40000000
 
@@ -57,7 +57,6 @@ class Network:
         self._prefix = f"10.{second}.{third}"
         self._hosts = range(count + 2)
         self._here = count + 1
-        self.here = self.address(self._here)
         self._relays: list[Relay] = []
         # A thread is in one network at a time.
         self._thread = ThreadPoolExecutor(1)
@@ -80,13 +79,17 @@ class Network:
     async def exit(self, host: int, port: int) -> str:
         """Where a host reaches a port of this machine's own loopback address; `host:port`."""
         del host
-        relay = Relay(self.here, ("127.0.0.1", port), listens_at=self.new_socket)
+        relay = Relay(self.address(self._here), ("127.0.0.1", port), listens_at=self.new_socket)
         self._relays.append(relay)
         return await relay.start()
 
     def new_socket(self) -> socket.socket:
-        """A new socket of the network."""
-        return self._thread.submit(tcp_socket).result()
+        """A new socket of the network.
+
+        It is of the protocol for which asyncio turns Nagle's algorithm off.
+        """
+        made = self._thread.submit(socket.socket, proto=socket.IPPROTO_TCP)
+        return made.result()
 
     def _space(self, host: int | str) -> str:
         return f"{self._name}-{host}"
