@@ -155,6 +155,16 @@ def test_what_answers_a_request_is_async() -> None:
     assert plain == []
 
 
+def test_no_expression_repeats_a_group_with_a_plus_after_its_number() -> None:
+    # It matches wrongly before Python 3.11.5, which Debian has: `(?>(?:...)*)` does not.
+    for module, path in modules():
+        for node in nodes_of(path):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
+                text = node.value if isinstance(node.value, str) else node.value.decode("latin-1")
+                found = re.search(r"(?<!\\)\)(?:[*+?]|\{\d*,?\d*\})\+", text)
+                assert not found, f"{module}: {text}"
+
+
 def test_the_picture_of_the_floors_is_the_present_one() -> None:
     script = runpy.run_path(str(ROOT.parent / "scripts" / "architecture.py"))
     page = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")

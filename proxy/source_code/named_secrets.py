@@ -35,9 +35,9 @@ HEADER_NEEDLES = (b"uthorization", b"UTHORIZATION", b"Bearer ", b"bearer ")
 _QUOTE = rb"""(?:\\{0,2}["'`])"""
 # From the needle on: the rest of the name, a sign, and the value with or without quotes.
 _assigned = re.compile(
-    rb"""[\w\-]{1,60}+ (?:"""
+    rb"""[\w\-]{1,60}+ (?>(?:"""
     + _QUOTE
-    + rb""" | \\{0,2}["']?\])?+ [ \t]{0,20}+ (?P<sign> := | => | \?= | = | :(?!:) )
+    + rb""" | \\{0,2}["']?\])?) [ \t]{0,20}+ (?P<sign> := | => | \?= | = | :(?!:) )
     (?!=) [ \t]{0,20}+ (?: [bru]?"""
     + _QUOTE
     + rb"""(?P<quoted>[^"'`\\\r\n]{4,512}+)"""
@@ -47,7 +47,7 @@ _assigned = re.compile(
 ).match
 _header = re.compile(
     rb"""(?: [uU]thorization | UTHORIZATION ) ["']?\]? [ \t]*+ [:=,]? [ \t]*+ ["'`]?
-    (?: (?:Bearer|Basic|Token|ApiKey|Key) [ \t]++ )?+ (?P<value> [A-Za-z0-9._~+/=-]{8,2048}+ )
+    (?> (?: (?:Bearer|Basic|Token|ApiKey|Key) [ \t]++ )? ) (?P<value> [A-Za-z0-9._~+/=-]{8,2048}+ )
     | [Bb]earer[ ] (?P<bearer> [A-Za-z0-9._~+/=-]{20,2048}+ )""",
     re.VERBOSE | re.IGNORECASE,
 ).match

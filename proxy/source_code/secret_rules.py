@@ -137,17 +137,18 @@ RULES = (
 
 PRIVATE_KEY_NEEDLES = (b"PRIVATE KEY", b"PuTTY-User-Key-File-")
 # The body may be split over string literals, lie in a comment, or be what a diff removes: so
-# quotes, escapes and such marks stand between its lines.
-_BETWEEN = rb"""(?:[\s"'+,.()#*>|;]|-(?!-)|//\s|\\[nr\\]?){0,500}+"""
+# quotes, escapes and such marks stand between its lines. A group is kept from going back by
+# `(?>...)`: repeated with `+` after its number, it matches wrongly before Python 3.11.5.
+_BETWEEN = rb"""(?>(?:[\s"'+,.()#*>|;]|-(?!-)|//\s|\\[nr\\]?){0,500})"""
 private_key_body = re.compile(
     rb"PRIVATE KEY(?: BLOCK)?-----"
     + _BETWEEN
-    + rb"(?:[A-Z][A-Za-z-]{2,20}: [^\n\\]{1,100}"
+    + rb"(?>(?:[A-Z][A-Za-z-]{2,20}: [^\n\\]{1,100}"
     + _BETWEEN
-    + rb"){0,8}+"
-    + rb"((?:[A-Za-z0-9+/=]{16,32768}+"
+    + rb"){0,8})"
+    + rb"((?>(?:[A-Za-z0-9+/=]{16,32768}+"
     + _BETWEEN
-    + rb"){1,2000}+"
+    + rb"){1,2000})"
     + rb"(?:[A-Za-z0-9+/=]{1,15}(?="
     + _BETWEEN
     + rb"-{5,6}END))?)"
@@ -171,7 +172,7 @@ assignments = re.compile(
     rb"""^[ \t]*(?:\#[ \t#]*)?(?:(?:export|set)[ \t]+)?
     (?: ["']?([^\s="']+)["']?[ \t]*= | ["']?([\w.\-]+)["']?[ \t]*: )
     [ \t]*(
-        (?: "(?:[^"\\]++|\\.)*+" | '[^']*' )(?=[ \t,;}]*(?:\#|\r?$)) | [^\r\n]*
+        (?: "(?>(?:[^"\\]++|\\.)*)" | '[^']*' )(?=[ \t,;}]*(?:\#|\r?$)) | [^\r\n]*
     )""",
     re.MULTILINE | re.DOTALL | re.VERBOSE,
 ).finditer
