@@ -16,9 +16,11 @@ from tests.support.databases import Ready, close_database, open_database, restor
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def chromium() -> AsyncIterator[Browser]:
+    # First: where there is no browser, what Playwright itself needs may be missing as well.
+    path = browser_path()
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=browser_path(),
+            executable_path=path,
             args=[*FLAGS, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
         )
         yield browser

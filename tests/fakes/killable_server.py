@@ -44,7 +44,7 @@ class KillableServer:
 @asynccontextmanager
 async def killable_server() -> AsyncIterator[KillableServer]:
     """A running server; what it stored is thrown away."""
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         server = KillableServer(folder)
         await server.start()
         try:

@@ -101,7 +101,7 @@ async def cluster(
         assert socket.if_nameindex() == interfaces, "a browser would give up what it loads"
         try:
             storage = ["--host", hosts.address(0), "--port", "27017"]
-            data = stack.enter_context(TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None))
+            data = stack.enter_context(TemporaryDirectory(dir=MEMORY))
             storage += ["--storage-path", data, *FLAGS.split()]
             processes.append(hosts.run(0, [program, *storage], **quiet))
             # Servers wait for it some seconds only, on a busy machine not long enough.
