@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import io
 import os
+import shlex
 import subprocess
 import sys
 from datetime import timedelta
@@ -208,7 +209,7 @@ def test_a_reader_that_has_seen_enough_is_no_failure(
         "PROXY_MONGODB_DATABASE": wire.database.name,
     }
     done = subprocess.run(
-        ["sh", "-c", f"{sys.executable} -m proxy keys list | true; true"],
+        ["sh", "-c", f"{shlex.quote(sys.executable)} -m proxy keys list | true; true"],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
