@@ -2,6 +2,7 @@
 
 import logging
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -27,10 +28,10 @@ async def listed(database: Database, name: str) -> Raw | None:
 @pytest.fixture
 async def empty(wire_uri: str) -> Any:
     """A database that was never prepared."""
-    database = open_database(wire_uri, "test_view")
-    await database.client.drop_database("test_view")
+    name = f"test_{uuid4().hex[:12]}"
+    database = open_database(wire_uri, name)
     yield database
-    await database.client.drop_database("test_view")
+    await database.client.drop_database(name)
     await close_database(database)
 
 
