@@ -3,6 +3,7 @@
 import re
 import tomllib
 from importlib.metadata import PackageNotFoundError, requires
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,20 @@ def test_it_pins_every_dependency_with_hashes() -> None:
         assert locked.get(normal(name), version) == version, "run scripts/lock"
     assert text.count("--hash=sha256:") >= len(locked)
     assert "://" not in text
+
+
+def test_no_older_version_is_allowed_than_was_tried() -> None:
+    # `pip install .` into what is there already takes the oldest that is allowed.
+    settings = project()["project"]
+    wanted = [*settings["dependencies"], *chain(*settings["optional-dependencies"].values())]
+    pins = dict(line.split("==") for line in project()["tool"]["uv"]["constraint-dependencies"])
+    for line in wanted:
+        found = re.match(r"([\w-]+)>=([\d.]+)", line)
+        assert found, line
+        name, least = found.groups()
+        # A release of corrections more or less does not matter, but where nothing else is counted.
+        parts = 3 if pins[name].startswith("0.0.") else 2
+        assert least.split(".")[:parts] == pins[name].split(".")[:parts], line
 
 
 def installed_at_first() -> set[str]:
