@@ -39,10 +39,9 @@ async def ask_in_turn(
     deadline = time.monotonic() + budget_seconds
     wait = BACKOFF_SECONDS
     asked = list(routes)
-    final: list[UpstreamError] = []
+    final: list[tuple[Route, UpstreamError]] = []
     while True:
-        again: list[UpstreamError] = []
-        remaining: list[Route] = []
+        again: list[tuple[Route, UpstreamError]] = []
         for position, route in enumerate(asked, 1):
             try:
                 return await ask(route)
@@ -53,26 +52,22 @@ async def ask_in_turn(
                 for following in asked[position : position + 1]:
                     names = (route.provider.name, following.provider.name)
                     FALLBACKS.add((*names, error.type))
-                if error.retryable:
-                    again.append(error)
-                    remaining.append(route)
-                else:
-                    # Who refused for good says the same the next time.
-                    final.append(error)
+                # Who refused for good says the same the next time.
+                (again if error.retryable else final).append((route, error))
         pause = max(
             wait * random.uniform(0.5, 1.5),
-            min((error.retry_after_seconds or 0.0 for error in again), default=0.0),
+            min((error.retry_after_seconds or 0.0 for _, error in again), default=0.0),
         )
         if not again or time.monotonic() + pause > deadline:
             # What a person can do something about comes before what may pass by itself.
-            failure = (final or again)[0]
-            if isinstance(failure, ModelNotFound) and routes[0].not_found is not None:
-                unknown = routes[0].not_found()
+            route, failure = (final or again)[0]
+            if isinstance(failure, ModelNotFound) and route.not_found is not None:
+                unknown = route.not_found()
                 # The sentence is ours, what programs look at is the provider's.
                 unknown.code = failure.code
                 unknown.retry_after_seconds = failure.retry_after_seconds
                 raise unknown
             raise failure
-        asked = remaining
+        asked = [route for route, _ in again]
         await asyncio.sleep(pause)
         wait = min(wait * 2, MAX_BACKOFF_SECONDS)

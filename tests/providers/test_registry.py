@@ -296,6 +296,13 @@ async def test_an_unknown_name_is_told_with_its_neighbours_and_the_setting() -> 
     with pytest.raises(errors.ModelNotFound, match="own words"):
         await ask_in_turn([listed], ask, budget_seconds=0)
 
+    async def ask_busy_first(asked: Route) -> None:
+        raise errors.UpstreamOverloaded("busy") if asked is route else errors.ModelNotFound("words")
+
+    # Not of the name that nobody lists: its provider may know it later.
+    with pytest.raises(errors.ModelNotFound, match="words"):
+        await ask_in_turn([route, listed], ask_busy_first, budget_seconds=0)
+
 
 # Lists
 
