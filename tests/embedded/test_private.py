@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import socket
 import stat
@@ -140,7 +141,7 @@ def test_bytes_of_a_stranger_do_not_end_the_server(
 @pytest.mark.skipif(MONGOSH is None, reason="mongosh is missing: scripts/install-test-tools")
 def test_the_printed_line_opens_a_shell(running: tuple[Settings, EmbeddedDatabase]) -> None:
     _, database = running
-    line = database.shell_command.replace("mongosh", str(MONGOSH), 1)
+    line = database.shell_command.replace("mongosh", shlex.quote(str(MONGOSH)), 1)
     script = "db.things.insertOne({_id: 1}); print(db.getName(), db.things.countDocuments())"
     done = subprocess.run(
         ["sh", "-c", f"{line} --quiet --norc --eval '{script}'"],
