@@ -41,7 +41,8 @@ def expression(pattern: bytes, *, basename_only: bool) -> bytes:
         return _translate(pattern, crossing=False)
     pattern = pattern.removeprefix(b"/")
     # git compares the literal start first and only then starts its matcher, which
-    # therefore takes `**` right after that start for one at a path boundary.
+    # therefore takes `**` right after that start for one at a path boundary; 2.47 does,
+    # 2.55 no longer, and a pattern that leaves more out is the safer one for a digest.
     start = next((i for i, c in enumerate(pattern) if c in _SPECIAL), len(pattern))
     return re.escape(pattern[:start]) + _translate(pattern[start:], crossing=True)
 

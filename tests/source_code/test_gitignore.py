@@ -8,7 +8,12 @@ from pathspec import PathSpec
 
 from proxy.source_code.base import display_path
 from proxy.source_code.gitignore import GitPattern, IgnoreRules
-from tests.support.random_trees import difference, git_files, our_files
+from tests.support.random_trees import (
+    difference,
+    git_files,
+    git_takes_stars_after_a_name_for_one,
+    our_files,
+)
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -44,6 +49,8 @@ FILES = (
     ".env.example",
 )
 
+STARS_AFTER_A_NAME = "double_star_after_a_literal_start_crosses"
+
 CASES: dict[str, dict[str, bytes]] = {
     "a_directory_pattern_leaves_files_of_that_name": {".gitignore": b"foo/\n"},
     "a_file_below_an_ignored_directory_is_not_taken_back": {
@@ -58,7 +65,7 @@ CASES: dict[str, dict[str, bytes]] = {
     "a_nested_pattern_is_anchored_where_it_stands": {"a/.gitignore": b"/b\n"},
     "a_middle_slash_anchors": {".gitignore": b"x/b\nkeep/a.py\n"},
     "double_star_in_the_middle_is_also_no_directory": {".gitignore": b"a/**/b\n"},
-    "double_star_after_a_literal_start_crosses": {".gitignore": b"foo**/x\na**/d.txt\n"},
+    STARS_AFTER_A_NAME: {".gitignore": b"foo**/x\na**/d.txt\n"},
     "trailing_double_star": {".gitignore": b"dir/**\n!dir/keep/\n"},
     "leading_double_star": {".gitignore": b"**/build\n"},
     "lone_double_star_directories": {".gitignore": b"**/\n"},
@@ -94,6 +101,8 @@ CASES: dict[str, dict[str, bytes]] = {
 @needs_git
 @pytest.mark.parametrize("rules", CASES.values(), ids=CASES.keys())
 def test_a_nasty_case_is_decided_as_git_decides_it(rules: dict[str, bytes], tmp_path: Path) -> None:
+    if rules is CASES[STARS_AFTER_A_NAME] and git_takes_stars_after_a_name_for_one():
+        pytest.skip("this git does not cross directories there")
     root = tmp_path / "tree"
     for name in FILES:
         (root / name).parent.mkdir(parents=True, exist_ok=True)

@@ -6,10 +6,12 @@ difference; the suite runs fewer.
 
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 from proxy.source_code.base import Deadline, DigestLimits, DigestOptions, display_path
@@ -128,7 +130,24 @@ def _line(rng: random.Random, names: list[str]) -> str:
         pattern = "**/" + pattern
     if rng.random() < 0.3:
         pattern = "!" + pattern
+    if git_takes_stars_after_a_name_for_one():
+        pattern = re.sub(r"^([^*?\[\\]*[^*?\[\\/])\*\*+", r"\1*", pattern)
     return pattern + rng.choice(LINE_ENDS)
+
+
+@cache
+def git_takes_stars_after_a_name_for_one() -> bool:
+    """Return whether `foo**/x` is `foo*/x` for this git, as for 2.55 and as its manual has it.
+
+    Up to 2.47 at least, `**` there crosses directories, and so it does for us.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / ".gitignore").write_text("foo**/x\n")
+        command = ["git", "check-ignore", "--quiet", "--no-index", "foox"]
+        environment = git_environment()
+        subprocess.run(["git", "init", "-q"], check=True, cwd=folder, env=environment)
+        done = subprocess.run(command, check=False, cwd=folder, env=environment)
+        return done.returncode == 1
 
 
 def git_environment() -> dict[str, str]:
