@@ -128,10 +128,10 @@ def _line(rng: random.Random, names: list[str]) -> str:
         pattern += rng.choice(["/**", "/*", "**"])
     if rng.random() < 0.1:
         pattern = "**/" + pattern
-    if rng.random() < 0.3:
-        pattern = "!" + pattern
     if git_takes_stars_after_a_name_for_one():
         pattern = re.sub(r"^([^*?\[\\]*[^*?\[\\/])\*\*+", r"\1*", pattern)
+    if rng.random() < 0.3:
+        pattern = "!" + pattern
     return pattern + rng.choice(LINE_ENDS)
 
 
