@@ -32,4 +32,5 @@ async def test_nothing_acknowledged_is_lost_when_everything_is_killed() -> None:
     report = json.loads(text[text.index("\n{") :])
     assert report["lost"] == []
     assert sum(report["kills"].values()) == KILLS
+    assert "both" in report["kills"]
     assert report["acknowledged_messages"] >= 8
