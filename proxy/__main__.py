@@ -2,6 +2,12 @@
 
 import gc
 import sys
+from importlib.util import find_spec
+
+if find_spec("OpenSSL") is None:
+    # pymongo looks for pyOpenSSL by a module of its own that needs it, but imports 8 MiB of
+    # `cryptography` before it finds that it is not there.
+    sys.modules["pymongo.pyopenssl_context"] = None  # type: ignore[assignment]
 
 
 def run() -> int:

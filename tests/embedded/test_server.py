@@ -166,3 +166,24 @@ async def test_files_it_cannot_read_are_reported_in_its_own_words(settings: Sett
     (settings.data_dir / "mongodb" / "WiredTiger.turtle").write_text("not a turtle")
     with pytest.raises(EmbeddedError, match=r"did not start: .*failed to open storage"):
         await EmbeddedDatabase(settings).start()
+
+
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        ("echo no such package >&2; exit 1", "no such package"),
+        ("exit 1", "CalledProcessError"),
+        ("echo", "JSONDecodeError"),
+        (None, "FileNotFoundError"),
+    ],
+)
+async def test_certificates_that_cannot_be_made_are_told(
+    new: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, does: str | None, said: str
+) -> None:
+    program = tmp_path / "python"
+    if does is not None:
+        program.write_text(f"#!/bin/sh\n{does}\n")
+        program.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(program))
+    with pytest.raises(EmbeddedError, match=rf"cannot be made \({said}\): .*PROXY_MONGODB_URI"):
+        await EmbeddedDatabase(new).start()
