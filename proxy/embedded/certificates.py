@@ -78,11 +78,11 @@ class Certificates:
             )
             files = json.loads(made.stdout)
         except (OSError, subprocess.SubprocessError, ValueError) as error:
-            said = (getattr(error, "stderr", None) or "").strip().splitlines()
+            said = getattr(error, "stderr", None) or getattr(error, "strerror", None) or ""
+            why = said.strip().splitlines()[-1:] or [type(error).__name__]
             raise EmbeddedError(
-                "The certificates of the embedded database cannot be made "
-                f"({said[-1] if said else type(error).__name__}): install this package anew, "
-                "or set PROXY_MONGODB_URI to a MongoDB server"
+                f"The certificates of the embedded database cannot be made ({why[0]}): "
+                "install this package anew, or set PROXY_MONGODB_URI to a MongoDB server"
             ) from None
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self.folder.chmod(0o700)

@@ -174,7 +174,7 @@ async def test_files_it_cannot_read_are_reported_in_its_own_words(settings: Sett
         ("echo no such package >&2; exit 1", "no such package"),
         ("exit 1", "CalledProcessError"),
         ("echo", "JSONDecodeError"),
-        (None, "FileNotFoundError"),
+        (None, "No such file or directory"),
     ],
 )
 async def test_certificates_that_cannot_be_made_are_told(
