@@ -126,9 +126,12 @@ class FrameSieve:
         block = self._frames.feed(data) if data else self._frames.rest()
         # A frame that is passed on in pieces cannot be looked at.
         is_cut = was_cut or self._frames.is_cut
-        block = self._odd(block) if is_cut else self._sifted(block)
+        if is_cut:
+            unlike = self._odd(block)
+        else:
+            block, unlike = self._sifted(block)
         self._is_between = not (self.is_done or is_cut or self._frames.held)
-        self._tail.feed(block)
+        self._tail.feed(unlike)
         return block
 
     @property
@@ -137,7 +140,7 @@ class FrameSieve:
         return self.is_done or self.error is not None
 
     def end(self) -> bytes:
-        """Return the last bytes that were given, but for frames that others were like."""
+        """Return the last bytes of the frames that were given and are like no others."""
         return self._tail.end()
 
     @property
@@ -149,19 +152,21 @@ class FrameSieve:
         self._odd_text_bytes += sum(map(len, TEXTS.findall(block)))
         return block
 
-    def _sifted(self, block: bytes) -> bytes:
-        """Whole frames up to an error, which is kept, without those that no client can read."""
+    def _sifted(self, block: bytes) -> tuple[bytes, bytes]:
+        """Whole frames up to an error, which is kept, without those that no client can read.
+
+        With them those of the frames that no others are like.
+        """
         if self.is_done or not block:
-            return b""
-        if block[-14:] == DONE:
-            head = block[:-14]
-            if not head or self._plain.is_plain(head):
-                self.is_done = True
-                return block
-        elif self._plain.is_plain(block):
-            return block
+            return b"", b""
+        is_done = block[-14:] == DONE
+        head = block[:-14] if is_done else block
+        unlike = self._plain.unlike(head) if head else b""
+        if unlike is not None:
+            self.is_done = is_done
+            return block, unlike + block[len(head) :]
         sifted, self.error, self.is_done = sift(block, self._new_reader)
-        return self._odd(sifted)
+        return sifted, self._odd(sifted)
 
 
 def sift(

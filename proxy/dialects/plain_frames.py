@@ -92,26 +92,33 @@ class PlainFrames:
         # A backslash that is left at the end of a text would escape the quote that ends it.
         return b'"' not in texts and b"\\ " not in texts
 
-    def is_plain(self, block: bytes) -> bool:
-        """Whether every frame is one line of JSON that says no failure and no whole message."""
-        text_bytes = self.text_bytes
-        if self.is_known(block) or self._are_plain(block):
-            return True
-        self.text_bytes = text_bytes
-        return False
+    def unlike(self, block: bytes) -> bytes | None:
+        """Return those first and last frames that are like no other, where all frames are plain.
 
-    def _are_plain(self, block: bytes) -> bool:
+        A plain frame is one line of JSON that says no failure and no whole message. None says
+        that there is another one among these.
+        """
+        if self.is_known(block):
+            return b""
+        text_bytes = self.text_bytes
+        unlike = self._unlike(block)
+        if unlike is None:
+            self.text_bytes = text_bytes
+        return unlike
+
+    def _unlike(self, block: bytes) -> bytes | None:
         if block[:7] != b"data: {" or block[-3:] != b"}\n\n":
-            return False
+            return None
         # Frames that differ come first or last in a reply: those between are known at once.
-        first, last = 0, len(block)
-        while first < last:
-            end = block.find(b"\n\n", first) + 2
-            frame, first = block[first:end], end
-            if self.is_known(frame):
-                break
-            if not self._is_plain(frame[:-2], learn=True):
-                return False
+        first, last, known = 0, len(block), False
+        while first < last and not known:
+            differing = first
+            first = block.find(b"\n\n", first) + 2
+            known = self.is_known(block[differing:first])
+            if not known and not self._is_plain(block[differing : first - 2], learn=True):
+                return None
+        if not known:
+            return block
         while first < last:
             at = block.rfind(b"\n\n", first, last - 2)
             start = at + 2 if at >= 0 else first
@@ -119,16 +126,15 @@ class PlainFrames:
             if self.is_known(frame):
                 break
             if not self._is_plain(frame[:-2]):
-                return False
+                return None
         between = block[first:last]
-        return (
-            not between
-            or self.is_known(between)
-            or all(
-                self.is_known(frame + b"\n\n") or self._is_plain(frame)
-                for frame in between[:-2].split(b"\n\n")
-            )
+        if not between or self.is_known(between):
+            return block[:differing] + block[last:]
+        is_plain = all(
+            self.is_known(frame + b"\n\n") or self._is_plain(frame)
+            for frame in between[:-2].split(b"\n\n")
         )
+        return block if is_plain else None
 
     def _is_plain(self, line: bytes, *, learn: bool = False) -> bool:
         if b"\n" in line or line[:6] != b"data: ":
