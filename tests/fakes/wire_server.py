@@ -60,7 +60,9 @@ def wire_server() -> Iterator[str]:
         )
         try:
             _wait_for(port, process)
-            yield f"mongodb://127.0.0.1:{port}/?directConnection=true&retryWrites=false"
+            # Each test has a client: one that polls needs a connection and a thread less.
+            options = "directConnection=true&retryWrites=false&serverMonitoringMode=poll"
+            yield f"mongodb://127.0.0.1:{port}/?{options}"
         finally:
             process.terminate()
             process.wait(20)

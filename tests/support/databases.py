@@ -17,7 +17,11 @@ from pymongo.asynchronous.database import AsyncDatabase
 from proxy.database import DOCUMENTS, Database, connect
 from proxy.documents.base import Raw
 from proxy.documents.message_view import NAME
-from tests.support.stored_documents import collection_name, documents_of_wrong_type
+from tests.support.stored_documents import (
+    collection_name,
+    documents_of_wrong_type,
+    rows_of_all,
+)
 
 
 class _Rows:
@@ -151,8 +155,9 @@ async def _indexes(database: Any, name: str) -> list[Raw]:
 async def restore(database: Database, ready: Ready) -> list[Raw]:
     """Take away what a test left; returns what of it has wrong types.
 
-    A collection that holds something else than at first is dropped and made anew: of a document
-    that was changed and then deleted, the embedded server keeps the first value in a unique index.
+    A collection with a unique index that holds something else than at first is dropped and made
+    anew: of a document that was changed and then deleted, the embedded server keeps the first value
+    there. All others are emptied, which is done sooner.
     """
     raw = database.database
     there = set(await raw.list_collection_names())
@@ -161,15 +166,18 @@ async def restore(database: Database, ready: Ready) -> list[Raw]:
         if not name.startswith("system."):
             await raw.drop_collection(name)
     held = await _held(database, ready)
-    for name in ready.indexes:
-        if held.get(name, []) == ready.contents.get(name, []):
-            continue
-        wrong += await documents_of_wrong_type(database, [name])
-        await raw.drop_collection(name)
-        there.discard(name)
+    changed = [name for name in ready.indexes if held.get(name, []) != ready.contents.get(name, [])]
+    wrong = await documents_of_wrong_type(database, changed)
+    for name in changed:
+        if any(index.get("unique") for index in ready.indexes[name]):
+            await raw.drop_collection(name)
+            there.discard(name)
+        else:
+            await raw[name].delete_many({})
     for name in ready.indexes.keys() - there:
         if ready.indexes[name]:
             await raw.command("createIndexes", name, indexes=ready.indexes[name])
+    for name in {*changed, *(ready.contents.keys() - there)}:
         if first := ready.contents.get(name):
             await raw[name].insert_many(first)
     return wrong
@@ -183,12 +191,8 @@ async def _held(database: Database, ready: Ready) -> dict[str, list[Raw]]:
         shown = {"_id": 0, "found": {"$literal": name}, "document": "$$ROOT"}
         return [{"$limit": limit}, {"$project": shown}]
 
-    first, *others = sorted(ready.indexes)
-    unions: list[Raw] = [
-        {"$unionWith": {"coll": name, "pipeline": some_of(name)}} for name in others
-    ]
     held: dict[str, list[Raw]] = {}
-    async for row in database.database[first].aggregate([*some_of(first), *unions]):
+    async for row in rows_of_all(database, {name: some_of(name) for name in sorted(ready.indexes)}):
         held.setdefault(row["found"], []).append(row["document"])
     return held
 

@@ -74,6 +74,8 @@ async def breakable(
             # Only by the line, whatever the server says of itself.
             "directConnection": "true",
             "serverSelectionTimeoutMS": str(selection_milliseconds),
+            # As a server's own client watches it.
+            "serverMonitoringMode": "auto",
         }
         netloc = f"{user}@{line.address}" if user else line.address
         way = address._replace(netloc=netloc, path="/", query=urlencode(options))

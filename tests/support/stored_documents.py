@@ -1,6 +1,6 @@
 """Whether what a test left in its database is what the documents' types say."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from functools import cache
 from typing import Any
 
@@ -28,10 +28,20 @@ async def documents_of_wrong_type(
     database: Database, names: Iterable[str] | None = None
 ) -> list[Raw]:
     """Documents that their collection's `$jsonSchema` would log a warning for; of all, or some."""
-    found: list[Raw] = []
     if names is None:
         names = await database.database.list_collection_names()
-    for name in names:
-        if filter_ := _wrong().get(name):
-            found += [raw async for raw in database.database[name].find(filter_).limit(3)]
-    return found
+    wrong = _wrong()
+    stages: dict[str, list[Raw]] = {
+        name: [{"$match": wrong[name]}, {"$limit": 3}] for name in sorted(wrong.keys() & names)
+    }
+    return [raw async for raw in rows_of_all(database, stages)]
+
+
+async def rows_of_all(database: Database, stages: dict[str, list[Raw]]) -> AsyncIterator[Raw]:
+    """Yield what a pipeline gives for each of several collections, by one command."""
+    for first, pipeline in list(stages.items())[:1]:
+        others = [
+            {"$unionWith": {"coll": name, "pipeline": stages[name]}} for name in list(stages)[1:]
+        ]
+        async for row in database.database[first].aggregate([*pipeline, *others]):
+            yield row
