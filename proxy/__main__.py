@@ -15,17 +15,21 @@ def run() -> int:
 
     A digest needs nothing of the server, and should not wait for its import.
     """
-    # Modules keep what they make: looking for garbage among it takes a tenth of a start.
-    gc.disable()
-    if sys.argv[1:2] == ["digest"]:
-        from proxy.commands.digest import run_digest_command  # noqa: PLC0415
+    try:
+        # Modules keep what they make: looking for garbage among it takes a tenth of a start.
+        gc.disable()
+        if sys.argv[1:2] == ["digest"]:
+            from proxy.commands.digest import run_digest_command  # noqa: PLC0415
+
+            gc.enable()
+            return run_digest_command(sys.argv[2:])
+        from proxy.commands.cli import main  # noqa: PLC0415
 
         gc.enable()
-        return run_digest_command(sys.argv[2:])
-    from proxy.commands.cli import main  # noqa: PLC0415
-
-    gc.enable()
-    return main()
+        return main()
+    except KeyboardInterrupt:
+        # Ctrl-C, also in the second that the imports take.
+        return 130
 
 
 if __name__ == "__main__":

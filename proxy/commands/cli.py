@@ -42,8 +42,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (BackupError, ProxyError) as error:
         print(f"proxy: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:
         # `proxy keys list | head` has read enough; the rest is not flushed at the end either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

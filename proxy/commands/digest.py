@@ -54,8 +54,6 @@ def run_digest_command(args: Sequence[str]) -> int:
     except OSError as error:
         print(f"proxy digest: the text cannot be written: {error.strerror}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
     if not arguments.quiet:
         sys.stderr.write(_report(made))
     return 0

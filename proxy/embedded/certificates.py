@@ -75,6 +75,8 @@ class Certificates:
                 check=True,
                 timeout=SIGNING_SECONDS,
                 encoding="utf-8",
+                # A Ctrl-C in the terminal is for the server alone.
+                start_new_session=True,
             )
             files = json.loads(made.stdout)
         except (OSError, subprocess.SubprocessError, ValueError) as error:

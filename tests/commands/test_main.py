@@ -1,4 +1,4 @@
-"""What a server at rest keeps: no garbage, and nothing imported that it may never need."""
+"""How a command begins, and what a server at rest keeps: no garbage, nothing it may not need."""
 
 import gc
 import subprocess
@@ -32,6 +32,25 @@ def test_a_command_collects_garbage(
     monkeypatch.setattr(sys, "argv", ["proxy", *arguments])
     monkeypatch.setattr(command, lambda *_: int(gc.isenabled()))
     assert run() == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module"),
+    [(["keys", "list"], "proxy.commands.cli"), (["digest", "."], "proxy.commands.digest")],
+)
+def test_a_ctrl_c_prints_no_stack_also_while_it_imports(
+    arguments: list[str], module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted:
+        def __getattr__(self, name: str) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["proxy", *arguments])
+    monkeypatch.setitem(sys.modules, module, Interrupted())
+    try:
+        assert run() == 130
+    finally:
+        gc.enable()
 
 
 @pytest.mark.slow
