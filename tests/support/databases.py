@@ -17,11 +17,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from proxy.database import DOCUMENTS, Database, connect
 from proxy.documents.base import Raw
 from proxy.documents.message_view import NAME
-from tests.support.stored_documents import (
-    collection_name,
-    documents_of_wrong_type,
-    rows_of_all,
-)
+from tests.support.stored_documents import collection_name, documents_of_wrong_type, rows_of_all
 
 
 class _Rows:
@@ -161,7 +157,6 @@ async def restore(database: Database, ready: Ready) -> list[Raw]:
     """
     raw = database.database
     there = set(await raw.list_collection_names())
-    wrong: list[Raw] = []
     for name in there - ready.indexes.keys() - {NAME}:
         if not name.startswith("system."):
             await raw.drop_collection(name)
