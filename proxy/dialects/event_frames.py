@@ -88,6 +88,9 @@ class Tail:
 
     def feed(self, block: bytes) -> None:
         """Take the next whole frames."""
+        if not block:
+            # Of most reads nothing is kept, and there may be a hundred thousand of them.
+            return
         self._kept.append(block)
         self._kept_bytes += len(block)
         while self._kept_bytes - len(self._kept[0]) >= TAIL_BYTES:

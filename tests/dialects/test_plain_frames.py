@@ -1,6 +1,7 @@
 """What passes without being read is what reading would have let pass."""
 
 import json
+import tracemalloc
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -109,6 +110,20 @@ def test_the_end_of_a_stream_is_kept_however_long_what_came_before_is() -> None:
             for data in (text_frame("x" * size, id=str(number)), b""):
                 given_on += sieve.feed(data)
                 assert sieve.end() == given_on[-TAIL_BYTES:]
+
+
+def test_frames_that_are_known_take_no_memory_however_the_network_cuts_them() -> None:
+    sieve, frame = FrameSieve(new_reader), text_frame("a")
+    sieve.feed(frame)
+    tracemalloc.start()
+    try:
+        for _ in range(20_000):
+            for piece in (frame[:40], frame[40:]):
+                sieve.feed(piece)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 20_000
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 from pathlib import Path
 
@@ -187,3 +188,16 @@ async def test_certificates_that_cannot_be_made_are_told(
     monkeypatch.setattr("sys.executable", str(program))
     with pytest.raises(EmbeddedError, match=rf"cannot be made \({said}\): .*PROXY_MONGODB_URI"):
         await EmbeddedDatabase(new).start()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_a_ctrl_c_in_the_terminal_does_not_reach_what_makes_certificates(
+    new: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\necho group $(cut -d' ' -f5 /proc/$$/stat) >&2\nexit 1\n")
+    program.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(program))
+    with pytest.raises(EmbeddedError, match=r"\(group \d+\)") as caught:
+        await EmbeddedDatabase(new).start()
+    assert f"(group {os.getpgid(0)})" not in str(caught.value)

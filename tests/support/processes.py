@@ -18,6 +18,7 @@ from proxy.settings import Settings
 
 OWNER = """
 import asyncio, pathlib, sys
+import proxy.__main__
 from proxy.embedded import EmbeddedDatabase
 from proxy.settings import Settings
 
@@ -70,6 +71,11 @@ def gone(pid: int) -> bool:
         except OSError:
             return True
     return False
+
+
+def has_mapped(pid: int, name: str) -> bool:
+    """Whether a process has a file with that in its path in its memory (Linux)."""
+    return name in Path(f"/proc/{pid}/maps").read_text()
 
 
 def start_owner(directory: Path) -> tuple["subprocess.Popen[str]", int]:
